@@ -62,9 +62,9 @@ def _imports(path: Path) -> set[str]:
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{path.name}: relative import"
-            found |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+        elif isinstance(node, ast.ImportFrom):  # nbdev writes imports of our own modules as relative ones
+            module = ".".join(["landmark_thesis"] * node.level + ([node.module] if node.module else []))
+            found |= {module, *(f"{module}.{alias.name}" for alias in node.names)}
     return found
 
 
