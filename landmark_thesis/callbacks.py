@@ -308,7 +308,7 @@ class ModelCheckpoint(Callback):
     def on_fit_start(self, trainer: Any, phase: Any) -> None:
         if trainer.save_dir is not None and self.save_dir.resolve() == Path(trainer.save_dir).resolve():
             raise ValueError(f"{self.save_dir} is the trainer's folder, with a best.pt and last.pt of its own; give ModelCheckpoint another")
-        if not trainer.finished:  # a new run; between its phases the best is kept
+        if trainer.phases_run == [phase.name]:  # the first phase of a run; between its phases the best is kept
             self.reset()
 
     def on_epoch_end(self, trainer: Any, phase: Any, epoch: int, metrics: Mapping[str, float]) -> None:

@@ -166,9 +166,18 @@ def test_checkpoint_refuses_what_would_mislead(tmp_path):
     assert keeper(net, None, 2, {"val_loss": 5.0}) == keeper.best_path
     with pytest.raises(ValueError, match="without an optimiser"):
         keeper.load_best(net, torch.optim.Adam(net.parameters()))
-    trainer = SimpleNamespace(save_dir=tmp_path, finished=[])
+    trainer = SimpleNamespace(save_dir=tmp_path, phases_run=[])
     with pytest.raises(ValueError, match="give ModelCheckpoint another"):
         keeper.on_fit_start(trainer, None)
+
+
+def test_checkpoint_keeps_its_best_between_phases_and_forgets_it_in_a_new_run(tmp_path):
+    keeper = ModelCheckpoint(tmp_path)
+    keeper(nn.Linear(1, 1), None, 1, {"val_loss": 5.0})
+    keeper.on_fit_start(SimpleNamespace(save_dir=None, phases_run=["phase1", "phase2"]), SimpleNamespace(name="phase2"))
+    assert keeper.best_score == 5.0
+    keeper.on_fit_start(SimpleNamespace(save_dir=None, phases_run=["phase1"]), SimpleNamespace(name="phase1"))
+    assert keeper.best_score is None
 
 
 def test_checkpoint_compares_as_early_stopping_does(tmp_path):
