@@ -25,7 +25,8 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.patches import Circle, Patch
+from matplotlib.patches import Circle
+from matplotlib.patheffects import withStroke
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 
 from .data import DataError, LandmarkData, phantom_data, write_whole
@@ -47,19 +48,16 @@ from .runs import Run
 Rows = Sequence[Mapping[str, Any]]  # of an errors.csv, as `evaluate.read_errors` gives them
 UNIT = "px@224"
 
-# %% ../nbs/14_figures.ipynb #969a0e9a
+# %% ../nbs/14_figures.ipynb #1472cea8
 LANGUAGES: tuple[str, ...] = ("en", "es")
 WORDS: Mapping[str, tuple[str, str]] = {
     # what stamps and kinds of results are called
     "contaminated": ("CONTAMINATED", "CONTAMINADO"),
     "unverified": ("UNVERIFIED", "SIN VERIFICAR"),
     "selected": ("SELECTED ON THESE PICTURES", "ELEGIDO CON ESTAS IMÁGENES"),
-    "kind_ours": ("this work", "este trabajo"),
-    "kind_baseline": ("ruler: no learning", "referencia: sin aprendizaje"),
-    "kind_published": ("published, on unseen pictures", "publicado, con imágenes no vistas"),
-    "kind_contaminated": ("contaminated: test pictures were trained on", "contaminado: entrenó con imágenes de prueba"),
-    "kind_unverified": ("unverified: training pictures unknown", "sin verificar: se ignora con qué entrenó"),
-    "kind_selected": ("chosen on these pictures: a little too small", "elegido con estas imágenes: algo optimista"),
+    "why_contaminated": ("CONTAMINATED: pictures of the test part were trained on", "CONTAMINADO: se entrenó con imágenes de la parte de prueba"),
+    "why_unverified": ("UNVERIFIED: nobody knows what was trained on", "SIN VERIFICAR: se ignora con qué se entrenó"),
+    "why_selected": ("SELECTED: on these pictures, so a little too small", "ELEGIDO: con estas mismas imágenes, algo optimista"),
     # parts of a split
     "part_train": ("training", "entrenamiento"),
     "part_val": ("validation", "validación"),
@@ -75,7 +73,7 @@ WORDS: Mapping[str, tuple[str, str]] = {
     "error_distribution": ("Share of points found within a distance", "Proporción de puntos dentro de una distancia"),
     "class_errors": ("Error by class, picture by picture", "Error por clase, imagen por imagen"),
     "class_landmark_map": ("Mean error by class and landmark", "Error medio por clase y punto"),
-    "axis_errors": ("Error along and across the axis", "Error a lo largo y a través del eje"),
+    "axis_errors": ("Error along and across the axis", "Error longitudinal y transversal al eje"),
     "comparison": ("Results side by side", "Resultados lado a lado"),
     "prediction_examples": ("Best, median and worst prediction", "Predicción mejor, mediana y peor"),
     # axes and legends
@@ -91,14 +89,13 @@ WORDS: Mapping[str, tuple[str, str]] = {
     "rate": ("learning rate", "tasa de aprendizaje"),
     "group_head": ("head", "cabeza"),
     "group_backbone": ("backbone", "red troncal"),
-    "train_curve": ("training, under augmentation{n}", "entrenamiento, con aumento de datos{n}"),
+    "train_curve": ("training, under dropout and augmentation{n}", "entrenamiento, con dropout y aumento de datos{n}"),
     "val_curve": ("validation{n}", "validación{n}"),
     "chosen": ("chosen: {phase}, epoch {epoch}{error}", "elegida: {phase}, época {epoch}{error}"),
     "phase": ("phase {number}", "fase {number}"),
     "axis_ends": ("ends of the axis", "extremos del eje"),
     "central": ("on the axis", "sobre el eje"),
     "borders": ("lung borders", "bordes pulmonares"),
-    "levels": ("levels t of the axis", "niveles t del eje"),
     "image_left": ("image left\n(patient's right)", "izquierda de la imagen\n(derecha del paciente)"),
     "image_right": ("image right\n(patient's left)", "derecha de la imagen\n(izquierda del paciente)"),
     "mean": ("mean", "media"),
@@ -106,20 +103,17 @@ WORDS: Mapping[str, tuple[str, str]] = {
     "p95": ("95th percentile", "percentil 95"),
     "maximum": ("maximum", "máximo"),
     "all": ("all", "todas"),
-    "along": ("along", "a lo largo"),
-    "across": ("across", "a través"),
+    "along": ("along", "longitudinal"),
+    "across": ("across", "transversal"),
     "bias": ("signed mean (bias)", "media con signo (sesgo)"),
     "best": ("best", "mejor"),
     "worst": ("worst", "peor"),
-    "truth": ("label", "etiqueta"),
-    "prediction": ("prediction", "predicción"),
     "floor": ("rounding of the labels alone: {value}", "solo el redondeo de las etiquetas: {value}"),
-    "mean_shape": ("mean shape of the training labels", "forma media de las etiquetas de entrenamiento"),
-    "no_interval": ("no interval given", "sin intervalo"),
-    "claim_ensemble_361": ("thesis, four models (claimed)", "tesis, cuatro modelos (declarado)"),
-    "claim_ensemble_371": ("thesis, earlier four models (claimed)", "tesis, cuatro modelos anteriores (declarado)"),
-    "claim_single_404": ("thesis, best single model (claimed)", "tesis, mejor modelo único (declarado)"),
-    "honest_42": ("thesis, seed 42, the only clean one", "tesis, semilla 42, la única limpia"),
+    "mean_shape": ("mean shape (training labels)", "forma media (entrenamiento)"),
+    "claim_ensemble_361": ("thesis, last four (claimed)", "tesis, últimos cuatro (declarado)"),
+    "claim_ensemble_371": ("thesis, first four (claimed)", "tesis, primeros cuatro (declarado)"),
+    "claim_single_404": ("thesis, best single (claimed)", "tesis, mejor modelo (declarado)"),
+    "honest_42": ("thesis, seed 42 (clean)", "tesis, semilla 42 (limpia)"),
     # notes under the figures
     "note_set": ("n = {n} pictures, {part}; {unit}", "n = {n} imágenes, {part}; {unit}"),
     "note_interval": ("whiskers: 95 % interval, BCa bootstrap over pictures", "bigotes: intervalo del 95 %, bootstrap BCa sobre imágenes"),
@@ -132,21 +126,20 @@ WORDS: Mapping[str, tuple[str, str]] = {
         "mean radial error, {unit}; the training curve is measured while the weights move",
         "error radial medio, {unit}; la curva de entrenamiento se mide mientras los pesos cambian",
     ),
-    "note_scheme": ("mean of {n} shapes" , "media de {n} formas"),
+    "note_scheme": ("t: share of the way from L1 to L2", "t: fracción del camino de L1 a L2"),
     "note_examples": (
-        "{part}; chosen by the mean radial error among n = {n} pictures, not by hand",
-        "{part}; elegidas por el error radial medio entre n = {n} imágenes, no a mano",
+        "circle: label; cross: prediction; chosen by error among n = {n} pictures ({part})",
+        "círculo: etiqueta; cruz: predicción; elegidas por su error entre n = {n} imágenes ({part})",
     ),
     "note_comparison": ("mean radial error, {unit}; whiskers: 95 % interval over pictures", "error radial medio, {unit}; bigotes: intervalo del 95 % sobre imágenes"),
+    "note_no_interval": ("no whiskers: no interval is known", "sin bigotes: no se conoce el intervalo"),
     # tables
     "marks": ("marks", "señala"),
-    "n": ("n", "n"),
     "low": ("low", "inferior"),
     "high": ("high", "superior"),
     "result": ("result", "resultado"),
     "part": ("part", "parte"),
     "status": ("status", "estado"),
-    "mre": ("mean radial error", "error radial medio"),
     "all_landmarks": ("all points", "todos los puntos"),
     "sdr": ("within {radius} (%)", "a menos de {radius} (%)"),
 }
@@ -215,7 +208,9 @@ class _Look:
         return f"[{self.number(low, digits)}{'; ' if self.decimal_comma else ', '}{self.number(high, digits)}]"
 
     def sheet(self, height_in: float) -> Figure:
-        return Figure(figsize=(self.style.width_in, self.style.height_in or height_in), layout="constrained")
+        figure = Figure(figsize=(self.style.width_in, self.style.height_in or height_in), layout="constrained")
+        figure.get_layout_engine().set(w_pad=self.style.font_pt / 150, h_pad=self.style.font_pt / 150)
+        return figure
 
     def dress(self, axes: Axes, x: str | None = None, y: str | None = None, grid: str | None = "y") -> None:
         """Labels, tick sizes, decimal marks, and a grid along "x", "y" or "both"."""
@@ -243,7 +238,7 @@ class _Look:
         if stamp is not None and stamp not in STAMPS:
             raise ValueError(f"stamp '{stamp}': choose one of {', '.join(STAMPS)}, or None")
         figure.suptitle(self.say(title), fontsize=style.title_pt, fontweight="bold")
-        figure.supxlabel(textwrap.fill(note, int(style.width_in * 72 / (0.53 * style.font_pt))), fontsize=style.font_pt, color="0.25")
+        figure.supxlabel(textwrap.fill(note, int(style.width_in * 72 / (0.57 * style.font_pt))), fontsize=style.font_pt, color="0.25")
         if stamp is not None:
             width, height = figure.get_size_inches() * 72
             text = self.say(stamp)
@@ -252,6 +247,8 @@ class _Look:
                 0.5, 0.5, text, rotation=18, ha="center", va="center", fontsize=size, fontweight="bold", color=OKABE_ITO["vermillion"],
                 alpha=0.35, zorder=100,
             )
+        figure.draw_without_rendering()  # lay out once and keep it: a second layout moves things by a hair, and with them the bytes
+        figure.set_layout_engine("none")
         return figure
 
 
@@ -268,7 +265,8 @@ def _one_part(rows: Rows) -> str:
 
 
 def _values(rows: Rows, what: str = "radial") -> np.ndarray:
-    """(N, 15) of one kind of error, in px@224; DataError for rows that hold none."""
+    """(N, 15) of one kind of error, in px@224; DataError for rows that hold none, or belong to several parts."""
+    _one_part(rows)
     try:
         return np.array([[row[f"{name}_{what}"] for name in LANDMARK_NAMES] for row in rows], np.float64)
     except KeyError as error:
@@ -317,42 +315,48 @@ def landmark_scheme(
     """
     look = _Look(lang, size, decimal_comma)
     points = from_shape(SHAPE_MEAN) if points is None else np.asarray(points, np.float64)
-    figure = look.sheet(5.2)
+    figure = look.sheet(4 if picture is None else 4.7)
     axes = figure.subplots()
-    ink = "black"
     if picture is not None:
         axes.imshow(picture, cmap="gray", vmin=0, vmax=255, extent=(0, 1, 1, 0))
-        ink = "white"
-    _draw_outline(look, axes, points, ink)
-    _name_points(look, axes, points, [name for name in LANDMARK_NAMES], ink, 0.025)
-    for line, key, x in ((LEFT_CONTOUR, "image_left", -0.16), (RIGHT_CONTOUR, "image_right", 1.16)):
-        axes.text(x, points[line[2], 1], look.say(key), fontsize=look.style.font_pt, ha="center", va="center", rotation=90)
-    axes.set(xlim=(-0.22, 1.22), ylim=(1.0, 0.0) if picture is not None else (points[:, 1].max() + 0.08, points[:, 1].min() - 0.08), aspect="equal")
+    _draw_outline(look, axes, points, "black" if picture is None else "white")
+    _draw_points(look, axes, points)
+    _name_points(look, axes, points, LANDMARK_NAMES, 0.03)
+    for k, level in zip(RIGHT_CONTOUR, ("0", "1/4", "1/2", "3/4", "1"), strict=True):
+        axes.text(1.08, points[k, 1], f"t = {level}", fontsize=look.style.font_pt, va="center")
+    for key, x in (("image_left", -0.1), ("image_right", 1.48)):
+        axes.text(x, points[:, 1].mean(), look.say(key), fontsize=look.style.font_pt, ha="center", va="center", rotation=90)
+    top, bottom = (0, 1) if picture is not None else (points[:, 1].min() - 0.07, points[:, 1].max() + 0.07)
+    axes.set(xlim=(-0.2, 1.58), ylim=(bottom, top), aspect="equal")
     axes.axis("off")
     handles = [Line2D([], [], color=OKABE_ITO[colour], marker=marker, ls="", ms=look.style.marker_pt, label=look.say(key))
                for (key, _, colour, _), marker in zip(_GROUPS, "sDo", strict=True)]
     look.legend(axes, *handles, loc="upper center", bbox_to_anchor=(0.5, 0), ncols=3, frameon=False)
-    return look.finish(figure, "scheme", look.say("levels") + ": 0, 1/4, 1/2, 3/4, 1")
+    return look.finish(figure, "scheme", look.say("note_scheme"))
 
 
 def _draw_outline(look: _Look, axes: Axes, points: np.ndarray, ink: str) -> None:
-    """Axis, perpendiculars, borders and points."""
+    """Axis, perpendiculars and borders."""
     for left, middle, right in zip(LEFT_CONTOUR, (AXIS[0], *CENTRAL, AXIS[1]), RIGHT_CONTOUR, strict=True):
         axes.plot(*points[[left, middle, right]].T, color="0.6", lw=0.6 * look.style.line_pt, ls=":")
     for line in (LEFT_CONTOUR, RIGHT_CONTOUR, AXIS):
         axes.plot(*points[list(line)].T, color=ink, lw=0.8 * look.style.line_pt)
+
+
+def _draw_points(look: _Look, axes: Axes, points: np.ndarray) -> None:
     for (_, group, colour, _), marker in zip(_GROUPS, "sDo", strict=True):
-        axes.plot(*points[list(group)].T, marker, color=OKABE_ITO[colour], mec=ink, ms=1.4 * look.style.marker_pt, zorder=3)
+        axes.plot(*points[list(group)].T, marker, color=OKABE_ITO[colour], mec="black", ms=1.4 * look.style.marker_pt, zorder=3)
 
 
-def _name_points(look: _Look, axes: Axes, points: np.ndarray, texts: Sequence[str], ink: str, gap: float | np.ndarray) -> None:
+def _name_points(look: _Look, axes: Axes, points: np.ndarray, texts: Sequence[str], gap: float | np.ndarray) -> None:
     """A text beside each point, on the side where nothing else stands; `gap` in the unit of the points."""
     gap = np.broadcast_to(gap, len(points))
     places = {AXIS[0]: (0, -1, "center", "bottom"), AXIS[1]: (0, 1, "center", "top")}
     places |= {k: (-1, 0, "right", "center") for k in LEFT_CONTOUR}
     for k, (x, y) in enumerate(points):
         right, down, ha, va = places.get(k, (1, 0, "left", "center"))
-        axes.text(x + right * gap[k], y + down * gap[k], texts[k], color=ink, ha=ha, va=va, fontsize=look.style.font_pt, zorder=5)
+        text = axes.text(x + right * gap[k], y + down * gap[k], texts[k], ha=ha, va=va, fontsize=look.style.font_pt, zorder=5)
+        text.set_path_effects([withStroke(linewidth=0.35 * look.style.font_pt, foreground="white")])  # legible on any picture
 
 # %% ../nbs/14_figures.ipynb #dd79480d
 def learning_curves(
@@ -368,7 +372,7 @@ def learning_curves(
     if not history:
         raise DataError("the history holds no epochs; was the run interrupted before its first?")
     figure = look.sheet(4.8)
-    errors, rates = figure.subplots(2, 1, sharex=True, height_ratios=(2.2, 1))
+    errors, rates = figure.subplots(2, 1, sharex=True, height_ratios=(1.7, 1))
     epochs = np.arange(1, len(history) + 1)
     for key, column, dashes, marker in (("train_curve", "train_error_px", "--", ""), ("val_curve", "val_error_px", "-", "o")):
         values = np.array([row.get(column, np.nan) for row in history])
@@ -381,11 +385,12 @@ def learning_curves(
     _draw_rates(look, rates, epochs, history)
     _mark_phases(look, (errors, rates), history)
     errors.set_ylim(bottom=0)
-    look.dress(errors, y=look.say("mean_error", unit=UNIT))
-    look.dress(rates, x=look.say("epoch"), y=look.say("rate"))
+    look.dress(errors, y=textwrap.fill(look.say("mean_error", unit=UNIT), 18))
+    look.dress(rates, x=look.say("epoch"), y=textwrap.fill(look.say("rate"), 11))
     rates.xaxis.set_major_locator(MaxNLocator(integer=True))
     look.legend(errors, loc="upper right")
-    look.legend(rates, loc="lower left", ncols=2)
+    if rates.lines:
+        look.legend(rates, loc="lower left", ncols=2)
     return look.finish(figure, "learning_curves", look.say("note_curves", unit=UNIT), stamp)
 
 # %% ../nbs/14_figures.ipynb #193e25c5
@@ -414,7 +419,10 @@ def _draw_rates(look: _Look, axes: Axes, epochs: np.ndarray, history: Rows) -> N
         label = look.say(f"group_{group}") if f"group_{group}" in WORDS else group
         axes.semilogy(epochs, [row.get(name, np.nan) for row in history], ls=dashes, marker=marker, color=OKABE_ITO[colour],
                       lw=look.style.line_pt, ms=0.7 * look.style.marker_pt, label=label)
+    low, high = axes.get_ylim()
+    axes.set_ylim(low / (high / low) ** 0.6, high)  # room for the legend below the lines
     axes.yaxis.set_minor_formatter(NullFormatter())
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.0e}".replace("e-0", "e-")))  # no small exponents
 
 
 def _mark_phases(look: _Look, panels: Sequence[Axes], history: Rows) -> None:
@@ -446,7 +454,7 @@ def landmark_errors(rows: Rows, *, stamp: str | None = None, lang: str = "en", s
     mean = _picture_means(rows).mean()
     axes.axhline(mean, color="black", ls="--", lw=look.style.line_pt, label=f"{look.say('mean')}: {look.number(mean)}")
     axes.set_xticks(range(len(LANDMARK_NAMES)), LANDMARK_NAMES)
-    axes.set_ylim(top=1.3 * np.nanmax(numbers))
+    axes.set(xlim=(-0.7, len(LANDMARK_NAMES) - 0.3), ylim=(0, 1.3 * np.nanmax(numbers)))
     look.dress(axes, y=look.say("mean_error", unit=UNIT))
     look.legend(axes, loc="upper center", ncols=4, columnspacing=1, handletextpad=0.5)
     return look.finish(figure, "landmark_errors", _set_note(look, rows, look.say("note_interval")), stamp)
@@ -462,14 +470,15 @@ def landmark_map(
     look = _Look(lang, size, decimal_comma)
     radial, points = _values(rows), 224 * np.asarray(shape, np.float64)
     means, tails = np.nanmean(radial, axis=0), np.nanpercentile(radial, 95, axis=0)
-    figure = look.sheet(5.4)
+    figure = look.sheet(5)
     axes = figure.subplots()
     _draw_outline(look, axes, points, "0.5")
+    axes.plot(*points.T, "k.", ms=0.6 * look.style.marker_pt, zorder=3)
     for place, mean, tail in zip(points, means, tails, strict=True):
         axes.add_patch(Circle(place, mean, facecolor=OKABE_ITO["vermillion"], alpha=0.55, edgecolor="black", zorder=2))
         axes.add_patch(Circle(place, tail, facecolor="none", edgecolor="black", ls="--", lw=0.7 * look.style.line_pt, zorder=2))
     texts = [f"{name}: {look.number(mean, 1)}" for name, mean in zip(LANDMARK_NAMES, means, strict=True)]
-    _name_points(look, axes, points, texts, "black", tails + 3)
+    _name_points(look, axes, points, texts, tails + 3)
     margin = tails.max() + (45 if size == "page" else 60)
     axes.set(xlim=(points[:, 0].min() - margin, points[:, 0].max() + margin), ylim=(points[:, 1].max() + tails.max() + 16, points[:, 1].min() - tails.max() - 16), aspect="equal")
     axes.axis("off")
@@ -502,15 +511,16 @@ def error_distribution(rows: Rows, *, stamp: str | None = None, lang: str = "en"
     limit = max(15.0, float(np.percentile(everything, 99)))
     figure = look.sheet(3.8)
     axes = figure.subplots()
-    chosen = [(look.say("all"), np.full(len(rows), True), ("black", "-", "")), *((name, classes == name, look_of) for name, look_of in zip(_categories(rows), _cycle(_LINES), strict=False))]
-    for name, members, (colour, dashes, _) in chosen:
+    everybody = (look.say("all"), np.full(len(rows), True), ("black", "-", ""))
+    for name, members, (colour, dashes, _) in [everybody, *((name, classes == name, line) for name, line in zip(_categories(rows), _cycle(_LINES), strict=False))]:
         errors, share = cumulative_errors(radial[members])
         rates = " / ".join(f"{100 * detection_rate(radial[members], radius):.0f}" for radius in radii)
-        axes.step(np.r_[0, errors, limit], 100 * np.r_[0, share, share[-1]], where="post", color=OKABE_ITO[colour], ls=dashes,
+        axes.step(np.r_[0, errors, max(limit, errors[-1])], 100 * np.r_[0, share, share[-1]], where="post", color=OKABE_ITO[colour], ls=dashes,
                   lw=look.style.line_pt * (1.6 if colour == "black" else 1), label=f"{name} (n = {members.sum()}): {rates}")
     for radius in radii:
         axes.axvline(radius, color="0.4", ls=":", lw=look.style.line_pt, zorder=1)
     axes.set(xlim=(0, limit), ylim=(0, 101))
+    axes.set_xticks([0, *radii, *range(15, int(limit) + 1, 5 * int(np.ceil(limit / 50)))])
     look.dress(axes, x=look.say("radial_error", unit=UNIT), y=look.say("share"), grid="both")
     look.legend(axes, loc="lower right", title=look.say("within", radii=" / ".join(map(str, radii)), unit=UNIT))
     beyond = look.say("note_beyond", beyond=int((everything > limit).sum()), points=len(everything))
@@ -576,13 +586,15 @@ def axis_errors(rows: Rows, *, stamp: str | None = None, lang: str = "en", size:
         numbers = _with_intervals(np.abs(signed))
         axes.bar(places + shift, numbers[0], 0.4, color=OKABE_ITO[colour], edgecolor="black", hatch=hatch, label=look.say(what))
         axes.errorbar(places + shift, numbers[0], _whiskers(numbers), fmt="none", ecolor="black", capsize=0.4 * look.style.marker_pt, lw=0.8 * look.style.line_pt)
-        axes.plot(places + shift, np.nanmean(signed, axis=0), "D", color="white", mec="black", ms=0.7 * look.style.marker_pt, label=look.say("bias") if shift > 0 else None)
+        axes.plot(places + shift, np.nanmean(signed, axis=0), "D", color="white", mec="black", ms=0.7 * look.style.marker_pt, label=look.say("bias") if what == "across" else None)
         top = max(top, np.nanmax(numbers))
     axes.axhline(0, color="black", lw=0.8)
     axes.set_xticks(places, LANDMARK_NAMES)
+    axes.set_xlim(-0.7, len(places) - 0.3)
     axes.set_ylim(top=1.25 * top)
     look.dress(axes, y=look.say("axis_error", unit=UNIT))
-    look.legend(axes, loc="upper center", ncols=3)
+    bias, *bars = axes.get_legend_handles_labels()[0]
+    look.legend(axes, *bars, bias, loc="upper center", ncols=3)
     return look.finish(figure, "axis_errors", _set_note(look, rows, look.say("note_interval")), stamp)
 
 # %% ../nbs/14_figures.ipynb #ce30d834
@@ -652,37 +664,48 @@ def comparison(
         raise DataError("nothing to compare: give at least one (label, value, interval, kind)")
     if unknown := sorted({result.kind for result in results} - KINDS.keys()):
         raise ValueError(f"unknown kind {', '.join(unknown)}: choose one of {', '.join(KINDS)}")
-    figure = look.sheet(1.7 + 0.42 * len(results))
+    figure = look.sheet(1.8 + 0.42 * len(results))
     axes = figure.subplots()
     for place, result in enumerate(results):
         _draw_result(look, axes, place, result)
-    axes.set_yticks(range(len(results)), [textwrap.fill(result.label, 24) for result in results])
+    axes.set_yticks(range(len(results)), [textwrap.fill(result.label, 24 if size == "page" else 34) for result in results])
     axes.invert_yaxis()
-    axes.set_xlim(0, 1.75 * max(result.interval[1] if result.interval else result.value for result in results))
-    if floor is not None:
-        axes.axvline(floor, color="black", ls=":", lw=look.style.line_pt)
+    axes.set_xlim(0, max(_room(look, result) for result in results))
     look.dress(axes, x=look.say("mean_error", unit=UNIT), grid="x")
-    handles = [Patch(facecolor=OKABE_ITO[colour], edgecolor="black", hatch=2 * hatch, label=look.say(f"kind_{kind}"))
-               for kind, (colour, hatch) in KINDS.items() if kind in {result.kind for result in results}]
     if floor is not None:
-        handles.append(Line2D([], [], color="black", ls=":", label=look.say("floor", value=look.number(floor))))
-    look.legend(axes, *handles, loc="upper center", bbox_to_anchor=(0.35, -0.2), frameon=False)
-    return look.finish(figure, "comparison", "; ".join(filter(None, [note, look.say("note_comparison", unit=UNIT)])), stamp)
+        axes.axvline(floor, color="black", ls=":", lw=look.style.line_pt, label=look.say("floor", value=look.number(floor)))
+        look.legend(axes, loc="lower left", bbox_to_anchor=(0, 1), frameon=False, borderpad=0)
+    remarks = [note, look.say("note_comparison", unit=UNIT), *(look.say(f"why_{kind}") for kind in STAMPS if kind in {result.kind for result in results})]
+    if any(result.interval is None for result in results):
+        remarks.insert(2, look.say("note_no_interval"))
+    return look.finish(figure, "comparison", "; ".join(filter(None, remarks)), stamp)
 
 
 def _draw_result(look: _Look, axes: Axes, place: int, result: Result) -> None:
     colour, hatch = KINDS[result.kind]
     axes.barh(place, result.value, 0.7, color=OKABE_ITO[colour], edgecolor="black", hatch=hatch)
-    end, text = result.value, look.number(result.value)
     if result.interval:
         numbers = np.array([[result.value], [result.interval[0]], [result.interval[1]]])
         axes.errorbar(numbers[0], [place], xerr=_whiskers(numbers), fmt="none", ecolor="black", capsize=0.8 * look.style.marker_pt, lw=look.style.line_pt)
-        end, text = result.interval[1], f"{text} {look.interval(*result.interval)}"
-    if result.kind in STAMPS:
-        text = f"{text}  {look.say(result.kind)}"
-    axes.annotate(text, (end, place), (0.7 * look.style.font_pt, 0), textcoords="offset points", va="center", fontsize=look.style.font_pt)
+    axes.annotate(_result_text(look, result), (_end(result), place), (0.7 * look.style.font_pt, 0), textcoords="offset points", va="center", fontsize=look.style.font_pt)
 
-# %% ../nbs/14_figures.ipynb #a3d17580
+
+def _end(result: Result) -> float:
+    return result.interval[1] if result.interval else result.value
+
+
+def _result_text(look: _Look, result: Result) -> str:
+    parts = [look.number(result.value), look.interval(*result.interval) if result.interval else ""]
+    return " ".join(filter(None, [*parts, look.say(f"why_{result.kind}").split(":")[0] if result.kind in STAMPS else ""]))
+
+
+def _room(look: _Look, result: Result) -> float:
+    """How far the axis must reach for the text beside the bar to fit, the plot being two thirds of the figure."""
+    plot = 0.66 * 72 * look.style.width_in
+    text = (0.62 * len(_result_text(look, result)) + 1) * look.style.font_pt
+    return _end(result) / (1 - min(text / plot, 0.8))
+
+# %% ../nbs/14_figures.ipynb #5c04a1ea
 def example_rows(rows: Rows) -> dict[str, Mapping[str, Any]]:
     """The rows of the pictures with the smallest, the median and the largest mean error: {"best", "median", "worst"}."""
     _one_part(rows)
@@ -701,32 +724,30 @@ def prediction_examples(
     look = _Look(lang, size, decimal_comma)
     chosen = example_rows(rows)
     shown = data.subset([row["image"] for row in chosen.values()])
-    figure = look.sheet(3.3)
-    for axes, (case, row), picture, truth in zip(figure.subplots(1, 3), chosen.items(), shown.images, shown.points, strict=True):
-        truth = truth.numpy().astype(np.float64)
+    figure = look.sheet(3.5)
+    for axes, (case, row), picture, truth in zip(figure.subplots(1, 3), chosen.items(), shown.images.numpy(), shown.points.numpy(), strict=True):
         moved = np.array([[row[f"{name}_dx"], row[f"{name}_dy"]] for name in LANDMARK_NAMES]) / 224
         axes.imshow(picture, cmap="gray", vmin=0, vmax=255, extent=(0, 1, 1, 0))
         axes.plot(*np.stack([truth, truth + moved]).transpose(2, 0, 1), color="white", lw=0.7 * look.style.line_pt)
         axes.plot(*truth.T, "o", mfc="none", mec=OKABE_ITO["sky"], mew=0.9 * look.style.line_pt, ms=1.1 * look.style.marker_pt)
         axes.plot(*(truth + moved).T, "x", color=OKABE_ITO["orange"], mew=look.style.line_pt, ms=look.style.marker_pt)
-        axes.set_title(f"{look.say(case)}: {look.number(_picture_means([row])[0])} {UNIT}\n{row['image']} ({row['category']})", fontsize=look.style.font_pt)
+        axes.set_title(f"{look.say(case)}: {look.number(_picture_means([row])[0])} {UNIT}\n{row['image']}\n({row['category']})", fontsize=look.style.font_pt)
         axes.axis("off")
-    handles = [Line2D([], [], ls="", marker="o", mfc="none", mec=OKABE_ITO["sky"], mew=look.style.line_pt, ms=1.2 * look.style.marker_pt, label=look.say("truth")),
-               Line2D([], [], ls="", marker="x", color=OKABE_ITO["orange"], mew=look.style.line_pt, ms=look.style.marker_pt, label=look.say("prediction"))]
-    look.legend(figure.axes[1], *handles, loc="upper center", bbox_to_anchor=(0.5, 0), ncols=2, frameon=False)
     return look.finish(figure, "prediction_examples", look.say("note_examples", part=look.part(_one_part(rows)), n=len(rows)), stamp)
 
 # %% ../nbs/14_figures.ipynb #81ab8446
 FORMS: tuple[str, ...] = ("markdown", "csv", "latex")
 
 
-def write_table(header: Sequence[str], lines: Sequence[Sequence[str]], form: str = "markdown", delimiter: str = ",") -> str:
-    """A table of texts as Markdown, CSV or LaTeX (package booktabs), the first column to the left, the others to the right.
+def write_table(
+    header: Sequence[str], lines: Sequence[Sequence[str]], form: str = "markdown", *, left: int = 1, delimiter: str = ","
+) -> str:
+    """A table of texts as Markdown, CSV or LaTeX (package booktabs), the first `left` columns to the left, the others to the right.
 
     Raises ValueError for another form.
     """
     if form == "markdown":
-        rows = [header, ["---", *["---:"] * (len(header) - 1)], *lines]
+        rows = [header, [*["---"] * left, *["---:"] * (len(header) - left)], *lines]
         return "".join("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |\n" for row in rows)
     if form == "csv":
         text = io.StringIO()
@@ -734,7 +755,7 @@ def write_table(header: Sequence[str], lines: Sequence[Sequence[str]], form: str
         return text.getvalue()
     if form == "latex":
         top, *rest = [" & ".join(map(_latex, row)) + " \\\\\n" for row in [header, *lines]]
-        columns = "l" + "r" * (len(header) - 1)
+        columns = "l" * left + "r" * (len(header) - left)
         return f"\\begin{{tabular}}{{{columns}}}\n\\toprule\n{top}\\midrule\n{''.join(rest)}\\bottomrule\n\\end{{tabular}}\n"
     raise ValueError(f"form '{form}': choose one of {', '.join(FORMS)}")
 
@@ -767,7 +788,7 @@ def landmark_table(
     header = [look.say("landmark"), look.say("marks"), "n", *_mean_header(look, form), *(look.say(key) for key in ("median", "p95", "along", "across"))]
     if stamp is not None:
         header, lines = [*header, look.say("status")], [[*line, look.say(stamp)] for line in lines]
-    return write_table(header, lines, form, ";" if decimal_comma else ",")
+    return write_table(header, lines, form, left=2, delimiter=";" if decimal_comma else ",")
 
 # %% ../nbs/14_figures.ipynb #9d22dec4
 def _mean_header(look: _Look, form: str) -> list[str]:
@@ -799,7 +820,7 @@ def results_table(
                       look.number(metrics["median_px"]), look.number(metrics["p95_px"]), *rates, look.say(spoilt) if spoilt else ""])
     header = [look.say("result"), look.say("part"), "n", *_mean_header(look, form), look.say("median"), look.say("p95"),
               *(look.say("sdr", radius=radius) for radius in (3, 5, 10)), look.say("status")]
-    return write_table(header, lines, form, ";" if decimal_comma else ",")
+    return write_table(header, lines, form, left=2, delimiter=";" if decimal_comma else ",")
 
 # %% ../nbs/14_figures.ipynb #3461ae63
 FORMATS: tuple[str, ...] = ("svg", "pdf", "png")
