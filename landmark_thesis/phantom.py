@@ -10,7 +10,7 @@ __all__ = ['SHAPE_MEAN', 'SHAPE_SD', 'SHAPE_COVARIANCE', 'Range', 'CHAPTER_STYLE
 import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import cache
 
 import cv2
 import numpy as np
@@ -201,7 +201,7 @@ class _Chest:
         column = np.clip((self.along - _LEVELS[0]) * 512 + 0.5, 0, len(_LEVELS) - 1).astype(np.int32)
         return np.take(table.astype(np.float32), column + len(_LEVELS) * (self.across > 0))
 
-
+# %% ../nbs/02_phantom.ipynb #a22fd567
 def _chest(points: np.ndarray, size: int) -> _Chest:
     if size < 16:
         raise ValueError(f"size {size}: a phantom needs a side of 16 pixels or more")
@@ -215,7 +215,7 @@ def _chest(points: np.ndarray, size: int) -> _Chest:
     return _Chest(size, top, down, np.abs(shape[4:])[_SIDES] / np.sqrt(square), along, across)
 
 # %% ../nbs/02_phantom.ipynb #ef659509
-@lru_cache(maxsize=None)
+@cache
 def _spline_matrix(knots: tuple[float, ...], n: int) -> np.ndarray:
     """(n, len(knots)): takes control points to n points of the cubic spline through them."""
     return CubicSpline(knots, np.eye(len(knots)))(np.linspace(knots[0], knots[-1], n))
@@ -240,12 +240,16 @@ def _polygons(chest: _Chest, outlines: Sequence | np.ndarray) -> np.ndarray:
 
 
 def _fill(chest: _Chest, outlines: Sequence | np.ndarray, values: Sequence | np.ndarray) -> np.ndarray:
-    """(S, S) float32: polygons (n, k, 2) painted one over the other with values (n,) from 0 to 1."""
-    canvas = np.zeros((chest.size, chest.size), np.uint8)
+    """(S, S) float32: polygons (n, k, 2) painted one over the other with values (n,) from 0 to 1.
+
+    Small pictures are painted large and shrunk: OpenCV's smooth edges are a pixel wide, which must be little at any size.
+    """
+    fine = replace(chest, size=chest.size * max(1, -(-448 // chest.size)))
+    canvas = np.zeros((fine.size, fine.size), np.uint8)
     levels = (255 * np.asarray(values)).round().tolist()
-    for polygon, level in zip(_polygons(chest, outlines), levels, strict=True):
+    for polygon, level in zip(_polygons(fine, outlines), levels, strict=True):
         cv2.fillPoly(canvas, [polygon], level, cv2.LINE_AA, 4)
-    return canvas.astype(np.float32) / 255
+    return cv2.resize(canvas, (chest.size, chest.size), interpolation=cv2.INTER_AREA).astype(np.float32) / 255
 
 # %% ../nbs/02_phantom.ipynb #be7961cc
 def _blur(image: np.ndarray, pixels: float) -> np.ndarray:
@@ -286,7 +290,7 @@ def _lung_outline(chest: _Chest, side: int, rng: np.random.Generator) -> np.ndar
 
 def _lungs(chest: _Chest, rng: np.random.Generator) -> np.ndarray:
     """(S, S): air along the beam in chest depths, as if nothing else lay between the lungs' borders."""
-    fine = replace(chest, size=2 * chest.size)
+    fine = replace(chest, size=chest.size * max(2, -(-448 // chest.size)))
     mask = np.zeros((fine.size, fine.size), np.uint8)
     for polygon in _polygons(fine, [_lung_outline(chest, side, rng) for side in (0, 1)]):
         cv2.fillPoly(mask, [polygon], 1, cv2.LINE_8, 4)
@@ -464,19 +468,20 @@ _CATEGORY_SHARES = (0.49, 0.32, 0.19)  # of Normal, COVID and viral pneumonia in
 
 def _opacities(points: np.ndarray, size: int, rng: np.random.Generator, category: str, strength: Range) -> np.ndarray:
     """(S, S): share of the lungs' air that disease has replaced; painted small, for it is smooth, and enlarged."""
+    if category == "clear":
+        return np.zeros((size, size), np.float32)
     chest, share = _chest(points, 64), _draw(rng, strength)
-    cloud = 0.4 * _noise(64, rng, (6, 12, 30))
-    veil = np.zeros_like(chest.along)
+    cloud, veil = 0.4 * _noise(64, rng, (6, 12, 30)), np.zeros_like(chest.along)
     if category == "diffuse":
         veil = 0.35 + 0.3 * (chest.along - 0.4) * rng.uniform(-0.3, 1) + 0.25 * cloud
-    elif category == "patchy":
+    else:
         for _ in range(rng.integers(3, 10)):
             side, y, out = rng.integers(2), 0.95 * rng.beta(2.5, 1.5), rng.uniform(0.35, 0.95)
             x, (rx, ry) = float((-1, 1)[side] * out * chest.cage(side, y)), rng.uniform(0.06, 0.2, 2).tolist()
             veil += rng.uniform(0.4, 1) * np.exp(-(((chest.across - x) / rx) ** 2) - ((chest.along - y) / ry) ** 2)
         veil *= 1 + 0.5 * cloud
     for side in (0, 1):
-        if category != "clear" and rng.random() < 0.25:  # fluid: its surface climbs along the wall
+        if rng.random() < 0.25:  # fluid: its surface climbs along the wall
             surface = rng.uniform(0.6, 0.95) - 0.12 * (chest.across / float(chest.border[side, 3])) ** 2
             veil = veil + 1.2 * ((chest.across > 0) == bool(side)) / (1 + np.exp((surface - chest.along) / 0.03))
     veil = np.clip(veil, 0, 1).astype(np.float32) * share
@@ -508,6 +513,18 @@ def _devices(chest: _Chest, rng: np.random.Generator, probability: float) -> np.
     return _blur(metal + 0.6 * _fill(chest, leads, [1.0] * len(leads)), 0.003 * chest.scale)
 
 # %% ../nbs/02_phantom.ipynb #af7da293
+def _arms(chest: _Chest, rng: np.random.Generator) -> np.ndarray:
+    """Half width of the shoulders, and how far out the two elbows are: hanging mostly, sometimes raised aside."""
+    shoulder, hanging = chest.border[:, 1].mean() * rng.uniform(1.65, 2.2), rng.random() < 0.7
+    return np.array([shoulder, *(shoulder + rng.uniform(*((-0.08, 0.25) if hanging else (0.2, 0.9)), 2))])
+
+
+def _markings(chest: _Chest, rng: dict[str, np.random.Generator], style: PhantomStyle) -> np.ndarray:
+    """(S, S): vessels and fine texture of the lungs, per thickness of open air."""
+    vessels = _draw(rng["vessels"], style.vessels) * _vessels(chest, rng["vessels"])
+    return 1.05 * vessels + 0.035 * _draw(rng["texture"], style.texture) * _noise(chest.size, rng["texture"], (20, 45, 90))
+
+# %% ../nbs/02_phantom.ipynb #6438c255
 _WATER, _BONE = 3.3, 0.55  # attenuation of a chest's depth of soft tissue, and of a rib's thickness of bone
 
 
@@ -537,25 +554,13 @@ def attenuation_layers(
         "opacities": _WATER * air * (1 - heart) * (1 - below) * ill,
         "vessels": open_air * _markings(chest, rng, style),
         "airway": -0.45 * np.minimum(body, 1) * _airway(chest, rng["airway"]),
-        "gas": -_gas(chest, rng["gas"], style.gas),
+        "gas": -below * _gas(chest, rng["gas"], style.gas),
         "spine": bone * rng["spine"].uniform(0.3, 0.7) * np.minimum(body, 1) * _spine(chest, rng["spine"]),
         "ribs": bone * _ribs(chest, rng["ribs"]) * (1 - 0.45 * heart),  # scatter from thick parts washes bones out
         "shoulders": 1.5 * bone * _shoulders(chest, rng["shoulders"], arms) * (body > 0.02),
         "devices": _devices(chest, rng["devices"], style.devices),
     }
     return {name: layer.astype(np.float32, copy=False) for name, layer in layers.items()}
-
-
-def _arms(chest: _Chest, rng: np.random.Generator) -> np.ndarray:
-    """Half width of the shoulders, and how far out the two elbows are: hanging mostly, sometimes raised aside."""
-    shoulder, hanging = chest.border[:, 1].mean() * rng.uniform(1.65, 2.2), rng.random() < 0.7
-    return np.array([shoulder, *(shoulder + rng.uniform(*((-0.08, 0.25) if hanging else (0.2, 0.9)), 2))])
-
-
-def _markings(chest: _Chest, rng: dict[str, np.random.Generator], style: PhantomStyle) -> np.ndarray:
-    """(S, S): vessels and fine texture of the lungs, per thickness of open air."""
-    vessels = _draw(rng["vessels"], style.vessels) * _vessels(chest, rng["vessels"])
-    return 1.05 * vessels + 0.035 * _draw(rng["texture"], style.texture) * _noise(chest.size, rng["texture"], (20, 45, 90))
 
 # %% ../nbs/02_phantom.ipynb #d0d9ede8
 def expose(attenuation: np.ndarray, seed: int | Sequence[int] = 0, style: PhantomStyle = CHAPTER_STYLE) -> np.ndarray:
@@ -638,6 +643,7 @@ def phantoms(
     """
     images, points = np.zeros((max(n, 0), size, size), np.uint8), np.zeros((max(n, 0), NUM_LANDMARKS, 2), np.float32)
     categories = []
-    for i, (images[i], points[i], category) in enumerate(iter_phantoms(n, seed, start, size, style)):
+    for i, (image, landmarks, category) in enumerate(iter_phantoms(n, seed, start, size, style)):
+        images[i], points[i] = image, landmarks
         categories.append(category)
     return images, points, categories
