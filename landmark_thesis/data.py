@@ -874,7 +874,7 @@ class Signatures:
             with np.load(path, allow_pickle=False) as stored:
                 arrays = {key: stored[key] for key in ("counts", "places", "descriptors", "digests")}
                 return cls(tuple(map(str, stored["names"])), **arrays)
-        except (OSError, ValueError, KeyError, EOFError) as error:
+        except Exception as error:  # zip, npy and zlib each have their own kinds
             raise DataError(f"{path}: not a file of signatures ({error}); train the run again to write it") from error
 
 # %% ../nbs/03_data.ipynb #3a5dfd68
