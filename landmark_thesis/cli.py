@@ -55,7 +55,7 @@ def _add_train(commands) -> None:
     command.add_argument("--image-size", type=_positive, metavar="N", help="side of the network's input (default 224)")
     command.add_argument("--device", default="auto", help="auto (default), cpu, cuda or cuda:N")
     command.add_argument("--precision", choices=("auto", "fp32", "bf16"), help="default auto: bf16 where the machine has it")
-    command.add_argument("--label-size", type=_positive, metavar="N", help="side of the pictures on which the labels were made")
+    command.add_argument("--label-size", type=_not_negative, metavar="N", help="side of the pictures that were labelled; 0: each file as it is")
     command.add_argument("--resume", action="store_true", help="go on where an interrupted run stopped")
     command.set_defaults(run=_train)
 
@@ -93,7 +93,7 @@ def _add_evaluate(commands) -> None:
     command.add_argument("--against", type=Path, metavar="RUN", help="compare with this run on the same pictures")
     command.add_argument("--mm-per-px", type=float, metavar="X", help="millimetres per px@224, where the spacing is known")
     command.add_argument("--device", default="auto", help="auto (default), cpu, cuda or cuda:N")
-    command.add_argument("--label-size", type=_positive, metavar="N", help="side of the pictures on which the labels were made")
+    command.add_argument("--label-size", type=_not_negative, metavar="N", help="side of the pictures that were labelled; 0: each file as it is")
     command.add_argument("--json", type=Path, metavar="FILE", help="write the results there")
     command.add_argument("--allow-contaminated", action="store_true", help="score pictures that a model has seen, and say so everywhere")
     command.set_defaults(run=_evaluate)
@@ -150,7 +150,7 @@ def _add_check_data(commands) -> None:
         "check-data", help="look for mistakes in a data set", description="Look for mistakes in a folder of labelled pictures; exit 2 on fatal ones."
     )
     command.add_argument("folder", type=Path, metavar="DIR", help="folder with the pictures and one landmark table")
-    command.add_argument("--label-size", type=_positive, metavar="N", help="side of the pictures on which the labels were made")
+    command.add_argument("--label-size", type=_not_negative, metavar="N", help="side of the pictures that were labelled; 0: each file as it is")
     command.set_defaults(run=_check_data)
 
 

@@ -1175,14 +1175,14 @@ def kfold_splits(
     pixel_hash: dict[str, str] | None = None,
     validation: float = 0.0,
 ) -> list[Split]:
-    """k stratified folds, near-duplicates together; split i tests on fold i and trains on the others.
+    """k stratified folds, near-duplicates together; split i leaves fold i out ("oof") and trains on the others.
 
     Args:
         names, categories, duplicates, pixel_hash: as in `thesis_split`. k: number of folds, at least 2. seed: of the draw.
         validation: share of the training folds that becomes "val", for a recipe that stops early; 0 leaves it empty.
 
     Returns:
-        k splits with parts "train", "val", "test"; each picture is tested on once.
+        k splits with parts "train", "val", "oof"; each picture is out of fold once. The part is not called "test": it is no test part.
 
     Raises:
         DataError: k below 2 or above the size of the smallest class.
@@ -1195,11 +1195,11 @@ def kfold_splits(
         raise DataError(f"{k} folds of {len(names)} pictures: k must lie between 2 and the size of the smallest class, {smallest}")
     kept = {name: digest for name, digest in (pixel_hash or {}).items() if name in category}
     splits = []
-    for train, test in StratifiedKFold(k, shuffle=True, random_state=seed).split(labels, labels):
+    for train, out in StratifiedKFold(k, shuffle=True, random_state=seed).split(labels, labels):
         val = np.array([], int)
         if validation:
             train, val = train_test_split(train, test_size=validation, random_state=seed, stratify=[labels[g] for g in train])
-        parts = {part: tuple(name for g in sorted(index) for name in groups[g]) for part, index in (("train", train), ("val", val), ("test", test))}
+        parts = {part: tuple(name for g in sorted(index) for name in groups[g]) for part, index in (("train", train), ("val", val), ("oof", out))}
         splits.append(Split(parts, kept, seed))
     return splits
 

@@ -394,12 +394,12 @@ def test_folds():
     categories = [name[0] for name in names]
     chain = [("a-0", "a-9"), ("a-9", "b-3"), ("a-5", "a-6")]
     folds = kfold_splits(names, categories, 5, duplicates=chain, validation=1 / 6)
-    assert sorted(name for fold in folds for name in fold.parts["test"]) == sorted(names)
+    assert sorted(name for fold in folds for name in fold.parts["oof"]) == sorted(names)
     for fold in folds:
         assert sorted(name for part in fold.parts.values() for name in part) == sorted(names)
         for part in map(set, fold.parts.values()):
             assert len(part & {"a-0", "a-9", "b-3"}) in (0, 3) and len(part & {"a-5", "a-6"}) in (0, 2)
-        assert 10 <= len(fold.parts["test"]) <= 14 and 7 <= len(fold.parts["val"]) <= 11
+        assert 10 <= len(fold.parts["oof"]) <= 14 and 7 <= len(fold.parts["val"]) <= 11
     assert kfold_splits(names, categories, 5)[0].parts["val"] == ()
     assert [f.fingerprint for f in kfold_splits(names, categories, 3)] == [f.fingerprint for f in kfold_splits(names, categories, 3)]
     for k in (1, 31):
