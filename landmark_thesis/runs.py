@@ -374,7 +374,7 @@ class Run:
     @property
     def finished(self) -> bool:
         path = self.path / "environment.json"
-        return path.exists() and "finished" in _read_json(path)
+        return path.exists() and "seconds" in _read_json(path)
 
     @cached_property
     def checkpoint(self) -> dict[str, Any]:
@@ -509,6 +509,7 @@ def train(
     device: str | torch.device = "auto",
     resume: bool = False,
     quiet: bool = False,
+    command: str = "",
 ) -> Run:
     """Train one model into a run folder.
 
@@ -517,7 +518,7 @@ def train(
         seed: of weights, order and augmentation. split: a split of your own; None draws the thesis' with `split_seed`.
         fold: (i, k), the i-th of k folds (counted from 1) over the development pictures or all, see `fold_of`.
         device: "auto", "cpu", "cuda". resume: go on where the run in `out` stopped; a finished one is returned as it is.
-        quiet: print nothing.
+        quiet: print nothing. command: kept in environment.json.
 
     Returns:
         The run, ready to be evaluated.
@@ -543,8 +544,10 @@ def train(
             split.save(out / "split.json")
             signatures.save(out / "signatures.npz")
             _write_json(out / "recipe.json", settings)
-        _write_json(out / "environment.json", environment(device))
-        _fit(recipe, loaded, split, out, seed, device, resume, quiet)
+        notes = {**environment(device), "command": command}
+        _write_json(out / "environment.json", notes)
+        notes |= _fit(recipe, loaded, split, out, seed, device, resume, quiet)
+        _write_json(out / "environment.json", notes)
     return Run(out)
 
 # %% ../nbs/11_runs.ipynb #8488c54b
@@ -570,8 +573,8 @@ def _settings(
 
 def _fit(
     recipe: Recipe, data: LandmarkData, split: Split, out: Path, seed: int, device: torch.device, resume: bool, quiet: bool
-) -> None:
-    """Build, train, and note the end. What the trainer writes meanwhile (best.pt, last.pt) is whole at any moment."""
+) -> dict[str, Any]:
+    """Build and train; returns how it ended. What the trainer writes meanwhile (best.pt, last.pt) is whole at any moment."""
     seed_everything(seed)
     model = create_model(recipe.backbone, recipe.head, recipe.weights, **recipe.head_options)
     extra = {"provenance": _provenance(recipe, split), "model": model.config, "weights_used": model.weights_used, "seed": seed,
@@ -587,9 +590,9 @@ def _fit(
         train_batches, val_batches = _loaders(recipe, data, split, seed, device)
         criterion = LOSSES[recipe.loss](**recipe.loss_options)
         trainer.fit(recipe.phases, train_batches, val_batches, criterion, resume=resume)
-        end = {"precision": trainer.precision, "stopped": trainer.stopped, "weights_used": model.weights_used,
-               "best": {"phase": trainer.best_phase, "epoch": trainer.best_epoch, "val_error_px": trainer.best_error_px}}
-    _write_json(out / "environment.json", {**environment(device), **end, "finished": round(time.perf_counter() - began, 1)})
+    best = {"phase": trainer.best_phase, "epoch": trainer.best_epoch, "val_error_px": trainer.best_error_px}
+    seconds = round(time.perf_counter() - began, 1)
+    return {"precision": trainer.precision, "weights_used": model.weights_used, "stopped": trainer.stopped, "best": best, "seconds": seconds}
 
 # %% ../nbs/11_runs.ipynb #3b42a8a6
 RECORD_FILES = ("recipe.json", "split.json", "environment.json", "history.csv", "train.log", "errors.csv", "test_ledger.jsonl", "results.json")
