@@ -1,8 +1,8 @@
 """Package, tests and notebooks in step: the notebooks are the source.
 
-    python nbs/_sync.py                 export package and tests, clean the notebooks
-    python nbs/_sync.py --run [NAME..]  run the named chapters (all without a name) in a Jupyter kernel, on phantoms, and keep their outputs
-    python nbs/_sync.py --check         change nothing; exit 1 and say what is out of step
+python nbs/_sync.py                 export package and tests, clean the notebooks
+python nbs/_sync.py --run [NAME..]  run the named chapters (all without a name) in a Jupyter kernel, on phantoms, and keep their outputs
+python nbs/_sync.py --check         change nothing; exit 1 and say what is out of step
 """
 
 import argparse
@@ -82,7 +82,9 @@ def directive_problems(path: Path) -> list[str]:
 def module_of(path: Path) -> str | None:
     """The module that a notebook writes (`#| default_exp`), or None for a lesson."""
     names = [
-        match.group(1) for cell in code_cells(read(path)) for match in re.finditer(r"^#\s*\|\s*default_exp\s+(\S+)", cell.source, re.M)
+        match.group(1)
+        for cell in code_cells(read(path))
+        for match in re.finditer(r"^#\s*\|\s*default_exp\s+(\S+)", cell.source, re.M)
     ]
     if len(names) > 1:
         raise SystemExit(f"{path.name}: more than one default_exp ({', '.join(names)}); one notebook writes one module")
@@ -93,7 +95,9 @@ def module_problems(folder: Path) -> list[str]:
     problems, owner = [], {}
     for path in chapters(folder):
         module = module_of(path)
-        exports = any({"export", "exporti", "exports"} & set(directives(cell.source)) for cell in code_cells(read(path)))
+        exports = any(
+            {"export", "exporti", "exports"} & set(directives(cell.source)) for cell in code_cells(read(path))
+        )
         if exports and module is None:
             problems.append(f"{path.name}: exports without a default_exp; nbdev writes nothing")
         if module in owner and module is not None:
@@ -106,7 +110,9 @@ def output_problems(path: Path) -> list[str]:
     """What must not be committed in outputs: errors, widget state, real pictures, bulk, results of older code."""
     notebook, problems = read(path), []
     if path.stat().st_size > MAX_NOTEBOOK_BYTES:
-        problems.append(f"{path.name}: {path.stat().st_size // 1000} kB; keep a chapter under {MAX_NOTEBOOK_BYTES // 1000} kB")
+        problems.append(
+            f"{path.name}: {path.stat().st_size // 1000} kB; keep a chapter under {MAX_NOTEBOOK_BYTES // 1000} kB"
+        )
     if "widgets" in notebook.metadata:
         problems.append(f"{path.name}: carries widget state; run nbs/_sync.py")
     if code_cells(notebook) and notebook.metadata.get(EXECUTED) != code_hash(notebook):
@@ -127,7 +133,9 @@ def _without_calls_of_tests(source: str) -> str:
     """The cell as a pytest module needs it: no directives, and no call of a test at its end."""
     tree, lines = ast.parse(source), source.splitlines()
     for node in tree.body:
-        called = isinstance(node, ast.Expr) and isinstance(node.value, ast.Call) and isinstance(node.value.func, ast.Name)
+        called = (
+            isinstance(node, ast.Expr) and isinstance(node.value, ast.Call) and isinstance(node.value.func, ast.Name)
+        )
         if called and node.value.func.id.startswith("test_"):
             for number in range(node.lineno - 1, node.end_lineno):
                 lines[number] = None
@@ -167,15 +175,23 @@ def write_tests(notebooks: Path, tests: Path) -> None:
 def _nbdev(command: str, *arguments: str, cwd: Path) -> None:
     """An nbdev command of this very environment, activated or not; its words only when it fails."""
     program = Path(sys.executable).with_name(command)
-    done = subprocess.run([str(program), *arguments], cwd=cwd, capture_output=True, text=True, env={**os.environ, "IN_TEST": ""})
+    done = subprocess.run(
+        [str(program), *arguments], cwd=cwd, capture_output=True, text=True, env={**os.environ, "IN_TEST": ""}
+    )
     if done.returncode:
         raise SystemExit(f"{command} failed:\n{done.stdout}{done.stderr}")
 
 
+def export_problems(root: Path) -> list[str]:
+    """What would make an export wrong or incomplete; looked for before nbdev runs, which would break the package on it."""
+    return [problem for path in chapters(root / "nbs") for problem in directive_problems(path)] + module_problems(
+        root / "nbs"
+    )
+
+
 def export(root: Path) -> None:
     """Package and tests of `root` from its notebooks; modules that no notebook writes any more are removed."""
-    problems = [problem for path in chapters(root / "nbs") for problem in directive_problems(path)] + module_problems(root / "nbs")
-    if problems:  # before nbdev runs: a cell that does not parse would cost us the module index
+    if problems := export_problems(root):
         raise SystemExit("\n".join(problems))
     package = root / "landmark_thesis"
     wanted = {f"{module}.py" for path in chapters(root / "nbs") if (module := module_of(path))}
@@ -205,7 +221,9 @@ def run(root: Path, names: list[str]) -> None:
             continue
         print(f"running {path.name}", flush=True)
         notebook = read(path)
-        client = NotebookClient(notebook, timeout=600, kernel_name="python3", resources={"metadata": {"path": str(path.parent)}})
+        client = NotebookClient(
+            notebook, timeout=600, kernel_name="python3", resources={"metadata": {"path": str(path.parent)}}
+        )
         client.execute(env=environment)
         notebook.metadata.pop("widgets", None)
         notebook.metadata[EXECUTED] = code_hash(notebook)
@@ -234,10 +252,9 @@ def _differences(committed: dict[str, str], made: dict[str, str], what: str) -> 
 def check(root: Path) -> list[str]:
     """Everything that is out of step, without touching `root`: the same export into an empty folder, compared."""
     notebooks = chapters(root / "nbs")
-    problems = [problem for path in notebooks for problem in directive_problems(path)] + module_problems(root / "nbs")
-    problems += [problem for path in notebooks for problem in output_problems(path)]
-    if any("parse" in problem for problem in problems):
-        return problems
+    problems = [problem for path in notebooks for problem in output_problems(path)]
+    if broken := export_problems(root):
+        return problems + broken
     with tempfile.TemporaryDirectory() as scratch:
         fresh = Path(scratch)
         shutil.copy(root / "settings.ini", fresh)
@@ -245,7 +262,9 @@ def check(root: Path) -> list[str]:
         (fresh / "landmark_thesis").mkdir()
         export(fresh)
         made = _tree(fresh / "landmark_thesis", "*.py")
-        committed = {name: text for name, text in _tree(root / "landmark_thesis", "*.py").items() if name not in HAND_WRITTEN}
+        committed = {
+            name: text for name, text in _tree(root / "landmark_thesis", "*.py").items() if name not in HAND_WRITTEN
+        }
         problems += _differences(committed, made, "landmark_thesis")
         generated = {name: text for name, text in _tree(root / "tests", "test_*.py").items() if GENERATED in text[:300]}
         problems += _differences(generated, _tree(fresh / "tests", "test_*.py"), "tests")
@@ -264,7 +283,11 @@ def main() -> int:
     arguments = parser.parse_args()
     if arguments.check:
         problems = check(arguments.root)
-        print("\n".join(problems) if problems else f"{len(chapters(arguments.root / 'nbs'))} notebooks, package and tests are in step")
+        print(
+            "\n".join(problems)
+            if problems
+            else f"{len(chapters(arguments.root / 'nbs'))} notebooks, package and tests are in step"
+        )
         return 1 if problems else 0
     export(arguments.root)
     if arguments.run is not None:

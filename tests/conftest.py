@@ -4,7 +4,6 @@ import os
 import random
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 
@@ -36,7 +35,6 @@ def real_data() -> Path:
 @pytest.fixture(autouse=True)
 def _seeded():
     random.seed(0)
-    np.random.seed(0)
     torch.manual_seed(0)
 
 
