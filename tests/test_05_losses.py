@@ -30,6 +30,7 @@ def test_wing_has_the_published_values():
     assert torch.allclose(values, torch.tensor(expected, dtype=torch.float64), atol=1e-12)
 
 
+# cell 99ac521f
 def test_wing_is_continuous_where_the_pieces_meet_and_its_slope_falls_from_five_to_one():
     at = torch.tensor([1e-12, 10 - 1e-9, 10.0, 11.0, -1e-12], dtype=torch.float64, requires_grad=True)
     values = wing(at, 10.0, 2.0)
@@ -44,6 +45,7 @@ def _batch(count=4, k=15):
     return (0.2 + 0.6 * torch.rand(count, k, 2)).requires_grad_(), 0.2 + 0.6 * torch.rand(count, k, 2)
 
 
+# cell 907eea09
 def test_wing_loss_is_the_mean_over_coordinates_of_points_that_count():
     predicted, target = _batch()
     by_hand = wing(predicted - target, 10 / 224, 2 / 224)
@@ -63,6 +65,7 @@ def test_weights_say_which_points_matter_and_nothing_else():
     assert torch.isclose(WeightedWingLoss(weights)(predicted, target), by_hand)
 
 
+# cell 54563962
 def test_a_missing_point_takes_its_weight_along():
     predicted, target = _batch()
     target[:, 14] = float("nan")
@@ -71,6 +74,7 @@ def test_a_missing_point_takes_its_weight_along():
     assert torch.isclose(WeightedWingLoss(weights)(predicted, target), WingLoss()(predicted[:, :14], target[:, :14]))
 
 
+# cell 5f4a04c2
 def test_landmark_weights_are_exact():
     points = torch.zeros(3, 2, 2)
     points[:, 0, 0], points[:, 1, 1] = torch.tensor([0.1, 0.2, 0.3]), torch.tensor([0.2, 0.4, 0.6])  # sd 1 : 2
@@ -81,6 +85,7 @@ def test_landmark_weights_are_exact():
     assert torch.allclose(landmark_weights(points.numpy(), "inverse_sd"), torch.tensor([4 / 3, 2 / 3]))
 
 
+# cell 4ba8e279
 def test_weights_are_checked():
     import pytest
 
@@ -97,8 +102,9 @@ def test_weights_are_checked():
 
 # cell 0d947ba6
 def test_inverse_sd_of_all_957_gives_the_list_of_the_thesis(real_data):
-    (table,) = real_data.rglob("*.csv") if len(list(real_data.rglob("*.csv"))) == 1 else real_data.rglob("coordenadas_maestro.csv")
-    points = np.genfromtxt(table, delimiter=",", usecols=range(1, 31)).reshape(-1, 15, 2)
+    from landmark_thesis.data import find_dataset, read_annotations
+
+    points = read_annotations(find_dataset(real_data).csv).points_px
     published = [1.16, 0.79, 1.07, 1.11, 1.00, 1.04, 0.85, 0.89, 1.30, 1.21, 0.99, 1.06, 1.07, 0.71, 0.74]
     assert [round(weight, 2) for weight in landmark_weights(points, "inverse_sd").tolist()] == published
 
@@ -116,6 +122,16 @@ def test_axis_losses_are_exact_and_know_left_from_right():
         assert torch.isclose(loss(mirrored, mirrored), loss(points, points)) and loss(points, points) > 0
 
 
+# cell 609bb93e
+def test_symmetry_squares_what_exceeds_the_margin():
+    points = torch.full((1, 15, 2), 0.5)
+    points[0, 0, 1], points[0, 1, 1] = 0.2, 0.8
+    points[0, 2, 0], points[0, 3, 0] = 0.2, 0.7  # .3 to the left, .2 to the right; the other four pairs agree
+    for margin_px, expected in ((0, 0.1**2 / 5), (11.2, 0.05**2 / 5), (23, 0.0)):
+        assert torch.isclose(SoftSymmetryLoss(margin_px)(points, points), torch.tensor(expected), rtol=1e-4)
+
+
+# cell 261b2c44
 def test_axis_losses_count_only_pairs_that_can_be_seen():
     points = 0.2 + 0.6 * torch.rand(1, 15, 2)
     target = points.clone()
@@ -126,6 +142,7 @@ def test_axis_losses_count_only_pairs_that_can_be_seen():
     assert AxisAlignmentLoss()(points, target) == 0 and SoftSymmetryLoss(0)(points, target) == 0
 
 
+# cell d2d23edd
 def test_axis_losses_want_fifteen_points():
     import pytest
 
@@ -133,6 +150,7 @@ def test_axis_losses_want_fifteen_points():
         AxisAlignmentLoss()(torch.rand(1, 4, 2), torch.rand(1, 4, 2))
 
 
+# cell 0053c00e
 def test_combined_is_the_sum_of_its_parts():
     predicted, target = _batch()
     value = CombinedLoss(central_weight=2, symmetry_weight=3, margin_px=1)(predicted, target)
@@ -149,6 +167,7 @@ class _Output:
         self.landmarks, self.logits = landmarks, logits
 
 
+# cell 8be87691
 def test_dense_loss_is_exact():
     target = torch.tensor([[[0.5, 0.5], [0.25, 0.25]]])
     predicted = target + torch.tensor([[[3 / 224, 4 / 224], [0.0, 0.0]]])
@@ -158,9 +177,12 @@ def test_dense_loss_is_exact():
     reference = F.cross_entropy(logits.flatten(0, 1).flatten(1), gaussian_target(target, (16, 16), 6 / 224).flatten(0, 1).flatten(1))
     assert torch.isclose(value["heatmap"], reference)
     assert torch.isclose(value["total"], value["coordinate"] + value["heatmap"])
+    half = DenseLoss(scale_px=5, heatmap_weight=0.5)(_Output(predicted, logits), target)
+    assert torch.isclose(half["total"], value["coordinate"] + 0.5 * value["heatmap"])
     assert DenseLoss(heatmap_weight=0)(target, target) == {"total": torch.tensor(0.0), "coordinate": torch.tensor(0.0)}
 
 
+# cell 59889c0d
 def test_the_heatmap_term_is_least_where_the_map_is_the_gaussian():
     target = 0.2 + 0.6 * torch.rand(2, 3, 2)
     logits = gaussian_target(target, (12, 10), 6 / 224).log().clamp_min(-80).requires_grad_()
@@ -170,10 +192,21 @@ def test_the_heatmap_term_is_least_where_the_map_is_the_gaussian():
         assert DenseLoss()(_Output(target, logits + 0.3 * torch.randn(logits.shape)), target)["heatmap"] > value["heatmap"]
 
 
+# cell 6f03a095
+def test_gaussian_target_has_the_spread_it_says_and_sits_on_its_point():
+    points = torch.tensor([[[0.43, 0.61]]])
+    profile = gaussian_target(points, (40, 50), 0.05)[0, 0]
+    x, y = (torch.arange(50) + 0.5) / 50, (torch.arange(40) + 0.5) / 40
+    assert torch.allclose((profile.sum(0) * x).sum(), torch.tensor(0.43)) and torch.allclose((profile.sum(1) * y).sum(), torch.tensor(0.61))
+    assert torch.allclose((profile.sum(0) * (x - 0.43) ** 2).sum().sqrt(), torch.tensor(0.05), rtol=1e-3)
+
+
+# cell 515caece
 def test_gaussian_target_survives_points_far_outside():
     assert torch.allclose(gaussian_target(torch.tensor([[[9.0, -9.0]]]), (7, 7), 0.01).sum(), torch.tensor(1.0))
 
 
+# cell ed01aad8
 def test_dense_loss_wants_maps():
     import pytest
 
@@ -186,6 +219,7 @@ def test_dense_loss_wants_maps():
         DenseLoss(scale_px=0)
 
 
+# cell 038d9dc0
 def test_a_far_point_pulls_less_than_a_near_one():
     target = torch.full((1, 2, 2), 0.5)
     predicted = (target + torch.tensor([[[2 / 224, 0.0], [60 / 224, 0.0]]])).requires_grad_()
@@ -197,6 +231,7 @@ def test_a_far_point_pulls_less_than_a_near_one():
 ALL_LOSSES = (WingLoss, lambda: WeightedWingLoss(torch.arange(1.0, 16)), AxisAlignmentLoss, SoftSymmetryLoss, CombinedLoss, DenseLoss)
 
 
+# cell eb0529dd
 def test_every_loss_takes_flat_points_points_and_outputs_alike():
     predicted, target = _batch()
     logits = torch.randn(4, 15, 7, 7)
@@ -207,6 +242,7 @@ def test_every_loss_takes_flat_points_points_and_outputs_alike():
     assert WingLoss()(predicted, target.flatten(1)) == WingLoss()(_Output(predicted), target)
 
 
+# cell da98ac71
 def test_points_that_do_not_count_change_neither_value_nor_gradient():
     predicted, target = _batch()
     logits = torch.randn(4, 15, 7, 7, requires_grad=True)
@@ -221,6 +257,7 @@ def test_points_that_do_not_count_change_neither_value_nor_gradient():
         assert (gradients[0][1] == 0).all() and (gradients[0][2, 4] == 0).all()
 
 
+# cell d8cc88ef
 def test_a_batch_in_which_nothing_counts_costs_nothing_and_moves_nothing():
     predicted, target = _batch()
     logits = torch.randn(4, 15, 7, 7, requires_grad=True)
@@ -230,6 +267,7 @@ def test_a_batch_in_which_nothing_counts_costs_nothing_and_moves_nothing():
         assert total == 0 and (gradient == 0).all()
 
 
+# cell 1d3ece06
 def test_every_loss_is_finite_from_a_far_off_or_collapsed_start():
     _, target = _batch()
     for start in (torch.full((4, 15, 2), 0.5), torch.full((4, 15, 2), 1e4), target.clone(), torch.zeros(4, 15, 2)):
@@ -239,6 +277,7 @@ def test_every_loss_is_finite_from_a_far_off_or_collapsed_start():
             assert total.isfinite() and torch.autograd.grad(total, predicted)[0].isfinite().all()
 
 
+# cell 99229ad8
 def test_every_loss_has_the_gradient_of_its_value():
     generator = torch.Generator().manual_seed(7)
     target = 0.2 + 0.6 * torch.rand(2, 15, 2, generator=generator, dtype=torch.float64)
@@ -250,6 +289,7 @@ def test_every_loss_has_the_gradient_of_its_value():
         assert torch.autograd.gradcheck(lambda p, z, loss=loss: loss_parts(loss(_Output(p, z), target))[0], (predicted, logits), fast_mode=True)
 
 
+# cell e6f47712
 def test_losses_compute_in_float32_under_autocast(device):
     predicted, target = (each.detach().to(device) for each in _batch())
     logits = torch.randn(4, 15, 7, 7, device=device)
@@ -261,6 +301,16 @@ def test_losses_compute_in_float32_under_autocast(device):
         assert mixed.dtype == torch.float32 and mixed == plain
 
 
+# cell 0833c94f
+def test_the_first_batch_in_pixels_is_refused_on_every_device(device):
+    import pytest
+
+    predicted, target = (each.detach().to(device) for each in _batch())
+    with pytest.raises(ValueError, match="look like pixels"):
+        WingLoss().to(device)(predicted, target * 224)
+
+
+# cell 55e8dc56
 def test_losses_refuse_pixels_and_shapes_that_do_not_fit():
     import pytest
 
