@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['Array', 'NUM_LANDMARKS', 'LANDMARK_NAMES', 'AXIS', 'CENTRAL', 'LEFT_CONTOUR', 'RIGHT_CONTOUR', 'LATERAL', 'LEVELS',
            'SYMMETRIC_PAIRS', 'FLIP_PERMUTATION', 'describe', 'pixels_to_fractions', 'fractions_to_pixels',
-           'from_shape', 'to_shape', 'project_to_shape', 'contours_to_points', 'masks_to_points']
+           'vectors_to_pixels', 'from_shape', 'to_shape', 'project_to_shape', 'contours_to_points', 'masks_to_points']
 
 # %% ../nbs/00_landmarks.ipynb #c66538cc
 from collections.abc import Sequence
@@ -31,7 +31,7 @@ def _levels() -> tuple[float, ...]:
     """Level of each landmark along the axis, from the three lines that run top to bottom."""
     levels = [0.0] * NUM_LANDMARKS
     for line in (LEFT_CONTOUR, RIGHT_CONTOUR, (AXIS[0], *CENTRAL, AXIS[1])):
-        for landmark, level in zip(line, (0.0, 0.25, 0.5, 0.75, 1.0)):
+        for landmark, level in zip(line, (0.0, 0.25, 0.5, 0.75, 1.0), strict=True):
             levels[landmark] = level
     return tuple(levels)
 
@@ -118,6 +118,12 @@ def fractions_to_pixels(points: Array, size: int | Sequence[int]) -> Array:
     """Fractions (..., 2) to pixel indices, the inverse of `pixels_to_fractions`: f * n - .5, not rounded."""
     points = _as_float(points)
     return points * _like(_width_height(size), points) - 0.5
+
+# %% ../nbs/00_landmarks.ipynb #dd7df374
+def vectors_to_pixels(vectors: Array, size: int | Sequence[int]) -> Array:
+    """Differences of fractions (..., 2) to pixels: v * n, without the half pixel that belongs to positions."""
+    vectors = _as_float(vectors)
+    return vectors * _like(_width_height(size), vectors)
 
 # %% ../nbs/00_landmarks.ipynb #93ac6018
 def from_shape(shape: Array) -> Array:
@@ -267,7 +273,8 @@ def _halving_points(lungs: list[np.ndarray], direction: np.ndarray) -> np.ndarra
     """Midpoints (3, 2) between the outer borders at 1/4, 1/2 and 3/4 of the height."""
     top, bottom = _ends(lungs, direction)
     levels = top + (bottom - top) * np.array([0.25, 0.5, 0.75])
-    middle = sum(_outer_border(lung, direction, levels, side) for lung, side in zip(lungs, (-1, 1))) / 2
+    borders = [_outer_border(lung, direction, levels, side) for lung, side in zip(lungs, (-1, 1), strict=True)]
+    middle = (borders[0] + borders[1]) / 2
     return levels[:, None] * direction + middle[:, None] * _quarter_turn(direction)
 
 
@@ -276,10 +283,9 @@ def _points_on(lungs: list[np.ndarray], direction: np.ndarray, through: np.ndarr
     normal = _quarter_turn(direction)
     top, bottom = _ends(lungs, direction)
     offset = through @ normal
-    points = np.zeros((NUM_LANDMARKS, 2))
     across = np.full(NUM_LANDMARKS, offset)
     along = top + (bottom - top) * np.array(LEVELS)
-    for lung, line, side in zip(lungs, (LEFT_CONTOUR, RIGHT_CONTOUR), (-1, 1)):
+    for lung, line, side in zip(lungs, (LEFT_CONTOUR, RIGHT_CONTOUR), (-1, 1), strict=True):
         across[list(line)] = _outer_border(lung, direction, along[list(line)], side)
     return along[:, None] * direction + across[:, None] * normal
 
@@ -298,11 +304,11 @@ def masks_to_points(left_mask: np.ndarray, right_mask: np.ndarray) -> np.ndarray
 
 
 def _outline(mask: np.ndarray, side: str) -> np.ndarray:
-    """Polygon in fractions: down the left edges of the rows, up their right edges, flat at top and bottom."""
+    """Polygon in fractions: down the left edges of the rows, up their right edges, closed in the middle of the end rows."""
     rows = np.flatnonzero(mask.any(1))
     if len(rows) == 0:
         raise ValueError(f"{side} lung: the mask is empty")
     first, last = mask[rows].argmax(1), mask.shape[1] - mask[rows, ::-1].argmax(1)
-    height = np.r_[rows[0], rows + 0.5, rows[-1] + 1]
-    edges = [np.c_[x[[0, *range(len(x)), -1]], height] for x in (first, last)]
-    return np.concatenate([edges[0], edges[1][::-1]]) / mask.shape[0]
+    middle, height = (first + last) / 2, rows + 0.5
+    top, bottom = (middle[0], rows[0]), (middle[-1], rows[-1] + 1)
+    return np.concatenate([[top], np.c_[first, height], [bottom], np.c_[last, height][::-1]]) / len(mask)

@@ -1,0 +1,213 @@
+"""Tests of nbs/00_landmarks.ipynb, written by nbs/_sync.py: edit the notebook, not this file."""
+
+
+from landmark_thesis import landmarks as chapter
+
+# The notebook's cells see every name of its module; so do its tests.
+globals().update({name: value for name, value in vars(chapter).items() if not name.startswith("__")})
+
+
+# cell 226bfe32
+def test_every_landmark_stands_on_one_line():
+    assert NUM_LANDMARKS == 15 and LANDMARK_NAMES[0] == "L1" and LANDMARK_NAMES[-1] == "L15"
+    assert sorted(AXIS + CENTRAL + LEFT_CONTOUR + RIGHT_CONTOUR) == list(range(15))
+    assert LATERAL == (2, 3, 4, 5, 6, 7, 11, 12, 13, 14)
+
+
+# cell 3b8f2e54
+def test_levels():
+    assert LEVELS == (0, 1, 0.25, 0.25, 0.5, 0.5, 0.75, 0.75, 0.25, 0.5, 0.75, 0, 0, 1, 1)
+
+
+# cell 9ae2b88a
+def test_flip_permutation_is_an_involution():
+    permutation = np.array(FLIP_PERMUTATION)
+    assert (permutation[permutation] == np.arange(15)).all()
+    assert sum(permutation != np.arange(15)) == 2 * len(SYMMETRIC_PAIRS)
+    assert [permutation[k] for k in LEFT_CONTOUR] == list(RIGHT_CONTOUR)
+    assert all(LEVELS[left] == LEVELS[right] for left, right in SYMMETRIC_PAIRS)
+
+
+# cell bab5f856
+def test_describe():
+    assert describe(0) == "superior end of the axis"
+    assert describe(13, "es") == "borde pulmonar izquierdo (de la imagen), en las bases"
+    for lang in ("en", "es"):
+        assert len({describe(k, lang) for k in range(NUM_LANDMARKS)}) == NUM_LANDMARKS
+    for bad, error in (((15,), IndexError), ((-1,), IndexError), ((0, "fr"), ValueError)):
+        try:
+            describe(*bad)
+        except error as problem:
+            assert "choose" in str(problem) or "0 to 14" in str(problem)
+        else:
+            raise AssertionError(f"describe{bad} should fail")
+
+
+# cell 8f1d288c
+def test_pixels_and_fractions(device):
+    assert pixels_to_fractions(np.array([0.0, 0.0]), (2, 4)).tolist() == [0.125, 0.25]  # (height, width), as image.shape
+    assert pixels_to_fractions([[-0.5, 298.5]], 299).tolist() == [[0, 1]]  # the edges
+    points = torch.tensor([[0, 3], [-7, 250]], device=device)
+    fractions = pixels_to_fractions(points, (300, 200))
+    assert fractions.dtype == torch.float32 and fractions.device == points.device
+    assert torch.allclose(fractions_to_pixels(fractions, (300, 200)), points.float(), atol=1e-5)
+    assert torch.isnan(pixels_to_fractions(torch.tensor([torch.nan, 1.0]), 9)).tolist() == [True, False]
+    assert pixels_to_fractions(torch.tensor([250.0, 3.0], dtype=torch.bfloat16), 299).dtype == torch.float32
+    try:
+        pixels_to_fractions(points, 0)
+    except ValueError as problem:
+        assert "positive" in str(problem)
+    else:
+        raise AssertionError("a size of 0 should fail")
+
+
+# cell 9b0273b9
+def random_shapes(n, seed=0):
+    """Shapes of any size, place and tilt, upside down too."""
+    rng = np.random.default_rng(seed)
+    top, angle = rng.uniform(0, 1, (n, 2)), rng.uniform(-np.pi, np.pi, n)
+    length = rng.uniform(0.2, 1, n)[:, None]
+    return np.c_[top, top + length * np.c_[np.cos(angle), np.sin(angle)], rng.normal(0, 0.3, (n, 10))]
+
+
+def test_shape_round_trip(device):
+    shapes = random_shapes(500)
+    assert np.allclose(to_shape(from_shape(shapes)), shapes, atol=1e-12)
+    single = torch.tensor(shapes, dtype=torch.float32, device=device)
+    assert torch.allclose(to_shape(from_shape(single)), single, atol=2e-5)
+    assert from_shape(shapes.reshape(10, 50, 14)).shape == (10, 50, 15, 2)
+
+
+# cell 469f152e
+def test_no_optimiser_finds_a_nearer_shape():
+    from scipy.optimize import least_squares
+
+    rng = np.random.default_rng(1)
+    for shape in random_shapes(10, seed=2):
+        measured = from_shape(shape) + rng.normal(0, 0.02, (15, 2))
+        ours = ((project_to_shape(measured) - measured) ** 2).sum()
+        for start in (shape, shape + rng.normal(0, 0.05, 14)):
+            theirs = 2 * least_squares(lambda s, m=measured: (from_shape(s) - m).ravel(), start, xtol=1e-14, ftol=1e-14).cost
+            assert ours <= theirs * (1 + 1e-9)
+
+
+# cell 017b79d2
+def test_projection_is_a_projection():
+    measured = from_shape(random_shapes(50)) + np.random.default_rng(0).normal(0, 0.02, (50, 15, 2))
+    once = project_to_shape(measured)
+    assert np.allclose(project_to_shape(once), once, atol=1e-12)
+    turn = np.array([[0.8, -0.6], [0.6, 0.8]])
+    assert np.allclose(project_to_shape(measured @ turn.T + 0.3), once @ turn.T + 0.3, atol=1e-12)  # turns with the picture
+
+
+def test_torch_agrees_and_differentiates(device):
+    measured = from_shape(random_shapes(20)) + np.random.default_rng(0).normal(0, 0.02, (20, 15, 2))
+    tensor = torch.tensor(measured, device=device, requires_grad=True)
+    assert np.allclose(project_to_shape(tensor).detach().cpu(), project_to_shape(measured), atol=1e-12)
+    assert torch.autograd.gradcheck(project_to_shape, (tensor[:3],))
+    with torch.autocast(device.type, dtype=torch.bfloat16):  # mixed precision must not touch the geometry
+        projected = project_to_shape(tensor.float())
+    assert projected.dtype == torch.float32 and torch.allclose(projected.double(), project_to_shape(tensor), atol=1e-5)
+    assert project_to_shape(tensor.bfloat16()).dtype == torch.float32
+
+
+def test_shape_refuses_what_it_cannot_fit():
+    hole = from_shape(random_shapes(2))
+    hole[0, 3] = np.nan
+    for bad, word in ((hole, "NaN"), (hole[:, :14], "form")):
+        try:
+            to_shape(bad)
+        except ValueError as problem:
+            assert word in str(problem)
+        else:
+            raise AssertionError("should fail")
+    assert torch.isnan(to_shape(torch.tensor(hole))).all(-1).tolist() == [True, False]
+
+
+# cell b2ec7957
+def test_mirror_twice_is_nothing_and_swaps_the_distances():
+    shapes = random_shapes(20)
+    points, order = from_shape(shapes), list(FLIP_PERMUTATION)
+
+    def mirror(points):
+        return (np.array([1, 0]) + np.array([-1, 1]) * points)[:, order]
+
+    assert np.allclose(mirror(mirror(points)), points, atol=1e-15)
+    distances = np.zeros((20, 15))
+    distances[:, LATERAL] = shapes[:, 4:]
+    assert np.allclose(to_shape(mirror(points))[:, 4:], -distances[:, order][:, LATERAL], atol=1e-12)
+
+
+# cell c35a9366
+def test_real_labels_are_shapes_on_a_64_grid(real_data):
+    import csv
+
+    (table,) = real_data.rglob("coordenadas_maestro.csv")
+    rows = list(csv.reader(table.open()))
+    pixels = np.array([row[1:31] for row in rows], dtype=float).reshape(-1, 15, 2)
+    assert len(pixels) == 957
+    assert set(pixels.ravel()) <= {round(k * 299 / 64) for k in range(64)}
+
+    points = pixels_to_fractions(pixels, 299)
+    residual = np.hypot(*np.moveaxis(project_to_shape(points) - points, -1, 0)) * 224
+    assert abs(residual.mean() - 0.921) < 0.001  # what rounding these very shapes to the grid leaves: 0.91
+    assert np.percentile(residual, 95) < 2.0 and residual.max() < 4.0
+    distances = to_shape(points)[:, 4:].mean(0)
+    assert (np.sign(distances) == [-1, 1] * 5).all()
+
+
+# cell a1924bec
+def ellipse_lungs(tilt=0.0, n=1200):
+    """Two lungs and the exact answer, turned by `tilt` radians about the centre of the picture."""
+    angle = np.arange(n) * 2 * np.pi / n
+    lungs = [np.c_[side * 0.22 + 0.15 * np.cos(angle), 0.3 * np.sin(angle)] for side in (-1, 1)]
+    quarter = 0.22 + 0.15 * np.sqrt(0.75)
+    widths = np.outer([quarter, 0.37, quarter, 0.22, 0.22], [-1, 1]).ravel()  # in the order of LATERAL
+    points = from_shape(np.r_[0, -0.3, 0, 0.3, widths])
+    turn = np.array([[np.cos(tilt), -np.sin(tilt)], [np.sin(tilt), np.cos(tilt)]])
+    left, right, points = (p @ turn.T + 0.5 for p in (*lungs, points))
+    return left, right, points
+
+
+def test_ellipses_give_the_exact_points():
+    for tilt in (0.0, 0.3, -0.4):
+        left, right, answer = ellipse_lungs(tilt)
+        assert np.allclose(contours_to_points(left, right), answer, atol=1e-9)
+        assert np.allclose(contours_to_points(np.roll(left[::-1], 7, 0), right), answer, atol=1e-9)  # any start, any sense
+
+
+# cell dae088e6
+def test_contours_follow_mirror_and_scheme():
+    left, right, _ = ellipse_lungs(0.2)
+    right = right * [1, 0.8] + [0.03, 0.05]  # a shorter lung: the levels differ from side to side
+    points = contours_to_points(left, right)
+    assert np.allclose(project_to_shape(points), points, atol=1e-12)
+    mirrored = contours_to_points([1, 0] + [-1, 1] * right, [1, 0] + [-1, 1] * left)
+    assert np.allclose(mirrored, ([1, 0] + [-1, 1] * points)[list(FLIP_PERMUTATION)], atol=1e-7)
+
+
+def test_contours_refuse_nonsense():
+    left, right, _ = ellipse_lungs()
+    for arguments, word in (((right, left), "swap"), ((left[:2], right), "vertices"), ((left * np.nan, right), "finite")):
+        try:
+            contours_to_points(*arguments)
+        except ValueError as problem:
+            assert word in str(problem)
+        else:
+            raise AssertionError(f"should fail and say {word!r}")
+
+
+# cell 3d6a11bb
+def test_masks_agree_with_contours():
+    side = 448
+    y, x = (np.mgrid[:side, :side] + 0.5) / side
+    masks = [((x - 0.5 - s * 0.22) / 0.15) ** 2 + ((y - 0.5) / 0.3) ** 2 <= 1 for s in (-1, 1)]
+    _, _, answer = ellipse_lungs()
+    assert np.abs(masks_to_points(*masks) - answer).max() < 1 / side  # within a pixel
+    for bad in ((masks[0], np.zeros((side, side))), (masks[0], masks[1][:-1])):
+        try:
+            masks_to_points(*bad)
+        except ValueError as problem:
+            assert "empty" in str(problem) or "squares" in str(problem)
+        else:
+            raise AssertionError("should fail")
