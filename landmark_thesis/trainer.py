@@ -7,8 +7,8 @@ __all__ = ['SCHEDULES', 'WARM_UP', 'WARM_START', 'OPTIMIZERS', 'FORMAT', 'PHASE2
            'Criterion', 'landmarks_of', 'loss_parts', 'NonFiniteLossError', 'image_names', 'FiniteGuard', 'Compute',
            'forward_loss', 'train_pass', 'validation_pass', 'schedule_factor', 'Phase', 'group_rates',
            'build_optimizer', 'averaged_copy', 'update_average', 'random_state', 'set_random_state', 'tell_epoch',
-           'load_weights', 'PhaseRun', 'start_phase', 'check_resume', 'TrainerState', 'ResumableState', 'run_epoch',
-           'run_phase', 'two_phases', 'LandmarkTrainer']
+           'load_weights', 'PhaseRun', 'start_phase', 'check_resume', 'TrainerState', 'ResumableState', 'ModelFiles',
+           'run_epoch', 'run_phase', 'run_phases', 'two_phases', 'LandmarkTrainer']
 
 # %% ../nbs/08_trainer.ipynb #627bdcd9
 import random
@@ -87,8 +87,8 @@ def _all_frozen(module: nn.Module) -> bool:
     return bool(parameters) and not any(parameter.requires_grad for parameter in parameters)
 
 
-def train_mode(model: nn.Module) -> None:
-    """`model.train()`, except for what is frozen.
+def train_mode(model: nn.Module) -> list[nn.Module]:
+    """`model.train()`, except for what is frozen; returns every module that it holds in eval mode.
 
     A part (module) that has parameters, all of them frozen, goes to eval mode as a whole: its batch norm keeps its statistics and its
     dropout is off. A module without parameters follows its parent. So do the modules of `model.keep_eval()`, if the model has that
@@ -100,6 +100,7 @@ def train_mode(model: nn.Module) -> None:
             module.eval()
     for module in getattr(model, "keep_eval", list)():
         module.eval()
+    return [module for module in model.modules() if not module.training]
 
 # %% ../nbs/08_trainer.ipynb #c9b846ae
 class Criterion(Protocol):
@@ -178,18 +179,17 @@ def _non_finite(step: int, names: Sequence[str], target: Tensor) -> NonFiniteLos
 
 # %% ../nbs/08_trainer.ipynb #183c43b6
 class FiniteGuard:
-    """Notices a loss that is not finite before the optimiser's step can spread it.
+    """Notices a loss that is not finite before the optimiser's step can spread it: `with FiniteGuard(...) as guard`.
 
-    At once, where looking costs nothing (CPU): the step raises `NonFiniteLossError`. Deferred, where looking would make the host wait for
-    the device at each step (CUDA with a fused optimiser): a flag on the device makes this step and all later ones a no-op, and
-    `finish`, once an epoch, raises the error. A fused optimiser of torch skips its step where its `found_inf` is 1.
+    At once, where looking costs nothing (CPU): `look` raises `NonFiniteLossError`. Deferred, where looking would make the host wait for
+    the device at each step (CUDA with a fused optimiser): a flag on the device makes this step and all later ones a no-op, and the error
+    is raised at the end of the block, once an epoch. (A fused optimiser of torch skips its step where its `found_inf` is 1.)
     """
 
     def __init__(self, optimizer: torch.optim.Optimizer, deferred: bool) -> None:
         self.optimizer, self.deferred = optimizer, deferred
         self._first: Tensor | None = None  # on the device: the first bad step, 0 while there is none
-        self._names: list[list[str]] = []
-        self._targets: list[Tensor] = []
+        self._batches: list[tuple[list[str], Tensor]] = []
 
     def look(self, loss: Tensor, step: int, names: list[str], target: Tensor) -> None:
         """Take the loss of batch `step` (from 1), before its backward pass."""
@@ -202,16 +202,18 @@ class FiniteGuard:
         bad_now = (self._first == 0) & ~torch.isfinite(loss.detach())
         self._first = torch.where(bad_now, float(step), self._first)
         self.optimizer.found_inf = (self._first > 0).float()
-        self._names.append(names)
-        self._targets.append(target)
+        self._batches.append((names, target))
 
-    def finish(self) -> None:
-        """The epoch is over: raise the error of its first bad step, if there was one."""
-        if self._first is not None:
-            del self.optimizer.found_inf
-            step = int(self._first)
-            if step:
-                raise _non_finite(step, self._names[step - 1], self._targets[step - 1])
+    def __enter__(self) -> "FiniteGuard":
+        return self
+
+    def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
+        if self._first is None:
+            return
+        del self.optimizer.found_inf  # whatever happened: left behind, it would silence every later step
+        step = int(self._first)
+        if step and error is None:
+            raise _non_finite(step, *self._batches[step - 1])
 
 
 def _is_fused(optimizer: torch.optim.Optimizer) -> bool:
@@ -320,31 +322,30 @@ def train_pass(
     torch.OutOfMemoryError
         With the batch's size and what to do.
     """
-    train_mode(model)
+    held = train_mode(model)
     means, batch_size = Mean(), 0
-    guard = FiniteGuard(optimizer, deferred=compute.device.type == "cuda" and _is_fused(optimizer))
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     try:
-        for step, batch in enumerate(loader, start=1):
-            images, target, meta = compute.batch(batch, loader_name)
-            batch_size = len(images)
-            loss, parts, points = forward_loss(model, images, target, criterion, compute)
-            guard.look(loss, step, image_names(meta), target)
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            if clip_norm is not None:
-                nn.utils.clip_grad_norm_(parameters, clip_norm)
-            optimizer.step()
-            _count(means, loss, parts, points, target, compute.image_size)
-            if after_step is not None:
-                after_step(step)
-                if not model.training:  # a callback validated, and left the model in eval mode
-                    train_mode(model)
+        with FiniteGuard(optimizer, deferred=compute.device.type == "cuda" and _is_fused(optimizer)) as guard:
+            for step, batch in enumerate(loader, start=1):
+                images, target, meta = compute.batch(batch, loader_name)
+                batch_size = len(images)
+                loss, parts, points = forward_loss(model, images, target, criterion, compute)
+                guard.look(loss, step, image_names(meta), target)
+                optimizer.zero_grad(set_to_none=True)
+                loss.backward()
+                if clip_norm is not None:
+                    nn.utils.clip_grad_norm_(parameters, clip_norm)
+                optimizer.step()
+                _count(means, loss, parts, points, target, compute.image_size)
+                if after_step is not None:
+                    after_step(step)
+                    if not model.training or any(part.training for part in held):  # a callback validated, or called train()
+                        train_mode(model)
     except torch.OutOfMemoryError as error:
         raise torch.OutOfMemoryError(f"out of memory on {compute.device} with batches of {batch_size}; try a smaller batch size") from error
     if not batch_size:
         raise ValueError(f"{loader_name} is empty: it gave no batch (a generator can be walked through only once)")
-    guard.finish()
     return means.read()
 
 # %% ../nbs/08_trainer.ipynb #3a5c67f3
@@ -889,6 +890,15 @@ class ResumableState(TrainerState):
         check_resume(saved, {phase.name: self.settings_of(phase, batches) for phase in phases}, path)
         return saved
 
+    def _mend_best_file(self) -> None:
+        """A process killed between best.pt and last.pt leaves a best.pt of an epoch that never counted; write ours over it."""
+        path = self.save_dir / "best.pt"
+        if self.best_state is None:
+            return
+        ours = self.model_file(self.best_state)
+        if not path.is_file() or read_checkpoint(path)["best"] != ours["best"]:
+            save_checkpoint(path, ours)
+
     def restore(self, saved: Mapping[str, Any], loaders: Iterable[Any]) -> None:
         """Put back what `save_state` wrote, the random streams last. ValueError if the callbacks or the model are not those of then."""
         callbacks = self._keyed_callbacks()
@@ -907,11 +917,51 @@ class ResumableState(TrainerState):
             setattr(self, f"best_{name}", value)
         self.history, self.stopped, self.settings = saved["history"], saved["stopped"], saved["settings"]
         self.phases_run, self.finished = list(saved["phases_run"]), list(saved["finished"])
+        self._mend_best_file()
         for key, state in saved["callbacks"].items():
             callbacks[key].load_state_dict(state)
         for generator, state in zip(generators, saved["loaders"], strict=True):
             generator.set_state(state)
         set_random_state(saved["random"])
+
+# %% ../nbs/08_trainer.ipynb #6ccaa928
+class ModelFiles(ResumableState):
+    """A state whose model can be saved by itself, for others, and loaded with its architecture checked."""
+
+    def save_model(self, path: str | Path, include_optimizer: bool = False) -> Path:
+        """Write weights, history and architecture to `path`, with `include_optimizer` the last optimiser's state too.
+
+        Returns the path. ValueError when an optimiser is asked for and none was used yet.
+        """
+        contents = self.model_file(self.model.state_dict())
+        if include_optimizer:
+            if self.optimizer is None:
+                raise ValueError("there is no optimiser to save yet: nothing was trained")
+            contents["optimizer_state_dict"] = self.optimizer.state_dict()
+        return save_checkpoint(path, contents)
+
+    def load_model(self, path: str | Path) -> None:
+        """Read weights and history from a file of `save_model`, or a best.pt; an optimiser's state in it goes to `optimizer_state`.
+
+        Raises
+        ------
+        FileNotFoundError
+            No such file.
+        ValueError
+            A file of another kind, or of another architecture; the model is then unchanged.
+        """
+        contents = read_checkpoint(path)
+        if "model_state_dict" not in contents:
+            raise ValueError(f"{path} holds no model_state_dict; it has {', '.join(sorted(contents))}")
+        theirs = contents.get("architecture", {}).get("config")
+        ours = self.model_file({})["architecture"]["config"]
+        if theirs and ours and (text := _differences(theirs, ours)):
+            raise ValueError(f"{path} holds another architecture: {text}")
+        load_weights(self.model, contents["model_state_dict"], str(path))
+        self.history = {phase: dict(columns) for phase, columns in contents.get("history", {}).items()}
+        self.optimizer_state = contents.get("optimizer_state_dict")
+        self.phases_run, self.finished, self.run = [], [], None
+        self._forget_best()
 
 # %% ../nbs/08_trainer.ipynb #973b0157
 def run_epoch(
@@ -985,6 +1035,79 @@ def run_phase(
     call_event(trainer.callbacks, "on_fit_end", trainer, phase)
     trainer.save_state([train_loader, val_loader])
 
+# %% ../nbs/08_trainer.ipynb #770e05ef
+def _headline(phase: Phase, done: int, trainer: TrainerState) -> str:
+    """What is about to happen, in one line."""
+    what = "the head, on the frozen backbone" if phase.trainable == "head" else "everything"
+    begun = f"from epoch {done + 1} of {phase.epochs}" if done else f"{phase.epochs} epochs at most"
+    return f"{phase.name}: {what}; {begun}; {trainer.precision} on {trainer.device}; train errors under dropout and augmentation"
+
+
+def run_phases(
+    trainer: ResumableState,
+    phases: Sequence[Phase],
+    train_loader: Iterable,
+    val_loader: Iterable | None,
+    criterion: Criterion,
+    resume: bool = False,
+) -> dict[str, dict[str, list[float]]]:
+    """Run `phases` one after the other; the model ends with the chosen weights.
+
+    Parameters
+    ----------
+    trainer
+        What is trained, and where its files go.
+    phases
+        With different names; one with 0 epochs or fewer is skipped.
+    train_loader, val_loader
+        Re-iterable, giving (images, landmarks, meta). `val_loader` may be None only if every phase has `select="last"`.
+    criterion
+        See `Criterion`.
+    resume
+        Go on from `save_dir/last.pt`: phases that are finished there are not run again, the one it stands in continues at its next
+        epoch, exactly as if it had never stopped. That holds for randomness from Python's, NumPy's and torch's global streams, from a
+        loader's `generator`, or from an epoch number it takes (`set_epoch`, `.epoch`); worker processes that outlive an epoch
+        (`persistent_workers`) keep streams of their own. Without that file the run begins anew, and says so.
+
+    Returns
+    -------
+    name -> columns of the history, {} for a phase never run.
+
+    Raises
+    ------
+    ValueError
+        Two phases of one name; no validation where one selects; a resume with other settings (the difference is shown), with
+        other callbacks, or without a `save_dir`; an empty loader.
+    TypeError
+        A model that lacks part of the protocol.
+    NonFiniteLossError
+        The loss became NaN or infinite.
+    RuntimeError
+        No epoch had a finite validation error.
+    """
+    names = [phase.name for phase in phases]
+    if len(set(names)) < len(names):
+        raise ValueError(f"phases need names of their own, not {', '.join(names)}")
+    wanted = [phase for phase in phases if phase.epochs > 0]
+    selecting = [phase.name for phase in wanted if phase.select == "best"]
+    if val_loader is None and selecting:
+        raise ValueError(f"{', '.join(selecting)} selects the best epoch by validation: give a val_loader, or Phase(select='last')")
+    for name, loader in (("train_loader", train_loader), ("val_loader", val_loader)):
+        if loader is not None and _length(loader) == 0:
+            raise ValueError(f"{name} is empty: it has no batch")
+    saved = trainer.read_state(wanted, _length(train_loader)) if resume else None
+    running = saved["running"] if saved else None
+    if saved and not running:
+        trainer.restore(saved, [train_loader, val_loader])
+    for phase in wanted:
+        if saved and phase.name in saved["finished"]:
+            trainer.say(f"{phase.name}: already finished")
+            continue
+        here = running is not None and running["name"] == phase.name
+        trainer.say(_headline(phase, running["epoch"] if here else 0, trainer))
+        run_phase(trainer, phase, train_loader, val_loader, criterion, saved if here else None)
+    return {name: trainer.history.get(name, {}) for name in names}
+
 # %% ../nbs/08_trainer.ipynb #f0f8bb0a
 PHASE2_FLOOR = 0.05  # the published cosine ends the backbone's 2e-5 at 1e-6; here every group falls by the same factor
 
@@ -1010,15 +1133,8 @@ def two_phases(
         Phase("phase2", phase2_epochs, phase2_rates, patience=phase2_patience, schedule="cosine", floor_ratio=PHASE2_FLOOR),
     )
 
-
-def _headline(phase: Phase, done: int, trainer: TrainerState) -> str:
-    """What is about to happen, in one line."""
-    what = "the head, on the frozen backbone" if phase.trainable == "head" else "everything"
-    begun = f"from epoch {done + 1} of {phase.epochs}" if done else f"{phase.epochs} epochs at most"
-    return f"{phase.name}: {what}; {begun}; {trainer.precision} on {trainer.device}; train errors under dropout and augmentation"
-
 # %% ../nbs/08_trainer.ipynb #7a742fd7
-class LandmarkTrainer(ResumableState):
+class LandmarkTrainer(ModelFiles):
     """Train a landmark model in two phases: head on a frozen backbone, then everything with a rate per part.
 
     A thin face on the functions above. It keeps the best weights over all phases, writes `best.pt` at each improvement and `last.pt` (all
@@ -1134,56 +1250,8 @@ class LandmarkTrainer(ResumableState):
         criterion: Criterion,
         resume: bool = False,
     ) -> dict[str, dict[str, list[float]]]:
-        """Run `phases` one after the other; the model ends with the chosen weights.
-
-        Parameters
-        ----------
-        phases
-            With different names; one with 0 epochs or fewer is skipped.
-        val_loader
-            May be None only if every phase has `select="last"`.
-        resume
-            Go on from `save_dir/last.pt`: phases that are finished there are not run again, the one it stands in continues at its next
-            epoch, exactly as if it had never stopped. Without that file the run begins anew, and says so.
-
-        Returns
-        -------
-        name -> columns of the history, {} for a phase never run.
-
-        Raises
-        ------
-        ValueError
-            Two phases of one name; no validation where one selects; a resume with other settings (the difference is shown), with
-            other callbacks, or without a `save_dir`; an empty loader.
-        TypeError
-            A model that lacks part of the protocol.
-        NonFiniteLossError
-            The loss became NaN or infinite.
-        RuntimeError
-            No epoch had a finite validation error.
-        """
-        names = [phase.name for phase in phases]
-        if len(set(names)) < len(names):
-            raise ValueError(f"phases need names of their own, not {', '.join(names)}")
-        wanted = [phase for phase in phases if phase.epochs > 0]
-        selecting = [phase.name for phase in wanted if phase.select == "best"]
-        if val_loader is None and selecting:
-            raise ValueError(f"{', '.join(selecting)} selects the best epoch by validation: give a val_loader, or Phase(select='last')")
-        for name, loader in (("train_loader", train_loader), ("val_loader", val_loader)):
-            if loader is not None and _length(loader) == 0:
-                raise ValueError(f"{name} is empty: it has no batch")
-        saved = self.read_state(wanted, _length(train_loader)) if resume else None
-        running = saved["running"] if saved else None
-        if saved and not running:
-            self.restore(saved, [train_loader, val_loader])
-        for phase in wanted:
-            if saved and phase.name in saved["finished"]:
-                self.say(f"{phase.name}: already finished")
-                continue
-            here = running is not None and running["name"] == phase.name
-            self.say(_headline(phase, running["epoch"] if here else 0, self))
-            run_phase(self, phase, train_loader, val_loader, criterion, saved if here else None)
-        return {name: self.history.get(name, {}) for name in names}
+        """Run any phases one after the other: `run_phases` on this trainer, with its arguments, return value and errors."""
+        return run_phases(self, phases, train_loader, val_loader, criterion, resume)
 
     def train_phase1(
         self,
@@ -1240,40 +1308,3 @@ class LandmarkTrainer(ResumableState):
             phase1_epochs, phase2_epochs, phase1_lr, phase2_backbone_lr, phase2_head_lr, phase1_patience, phase2_patience, rates
         )
         return self.fit(phases, train_loader, val_loader, criterion, resume)
-
-    # ---- files
-
-    def save_model(self, path: str | Path, include_optimizer: bool = False) -> Path:
-        """Write weights, history and architecture to `path`, with `include_optimizer` the last optimiser's state too.
-
-        Returns the path. ValueError when an optimiser is asked for and none was used yet.
-        """
-        contents = self.model_file(self.model.state_dict())
-        if include_optimizer:
-            if self.optimizer is None:
-                raise ValueError("there is no optimiser to save yet: nothing was trained")
-            contents["optimizer_state_dict"] = self.optimizer.state_dict()
-        return save_checkpoint(path, contents)
-
-    def load_model(self, path: str | Path) -> None:
-        """Read weights and history from a file of `save_model`, or a best.pt; an optimiser's state in it goes to `optimizer_state`.
-
-        Raises
-        ------
-        FileNotFoundError
-            No such file.
-        ValueError
-            A file of another kind, or of another architecture; the model is then unchanged.
-        """
-        contents = read_checkpoint(path)
-        if "model_state_dict" not in contents:
-            raise ValueError(f"{path} holds no model_state_dict; it has {', '.join(sorted(contents))}")
-        theirs = contents.get("architecture", {}).get("config")
-        ours = self.model_file({})["architecture"]["config"]
-        if theirs and ours and (text := _differences(theirs, ours)):
-            raise ValueError(f"{path} holds another architecture: {text}")
-        load_weights(self.model, contents["model_state_dict"], str(path))
-        self.history = {phase: dict(columns) for phase, columns in contents.get("history", {}).items()}
-        self.optimizer_state = contents.get("optimizer_state_dict")
-        self.phases_run, self.finished, self.run = [], [], None
-        self._forget_best()

@@ -123,8 +123,9 @@ def same(a, b):
 def test_frozen_parts_go_to_eval_as_a_whole():
     model = ToyModel()
     model.freeze_all_except_head()
-    train_mode(model)
+    held = train_mode(model)
     assert model.training and not any(module.training for module in model.backbone.modules())
+    assert held == list(model.backbone.modules())
     assert all(module.training for module in model.head.modules())  # its dropout has no parameters: it follows the head
     model.backbone[0].requires_grad_(True)  # now only the batch norm is frozen
     train_mode(model)
@@ -178,19 +179,27 @@ def test_the_error_names_step_pictures_and_what_is_missing():
 def test_a_deferred_flag_makes_the_bad_step_and_all_later_ones_a_no_op(device):
     net = nn.Linear(2, 1).to(device)
     optimizer = torch.optim.Adam(net.parameters(), lr=0.1, fused=True)
-    guard, seen = FiniteGuard(optimizer, deferred=True), []
-    for step, factor in enumerate([1.0, float("nan"), 1.0, float("inf")], start=1):
-        loss = (net(torch.ones(1, 2, device=device)) * factor).sum()
-        guard.look(loss, step, [f"picture-{step}"], torch.zeros(1, 2, device=device))
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        seen.append(net.weight.detach().clone())
-    assert torch.isfinite(seen[0]).all() and all(torch.equal(seen[0], later) for later in seen[1:])
+    start, seen = net.weight.detach().clone(), []
+
+    def steps(factors, interrupt=False):
+        with FiniteGuard(optimizer, deferred=True) as guard:
+            for step, factor in enumerate(factors, start=1):
+                loss = (net(torch.ones(1, 2, device=device)) * factor).sum()
+                guard.look(loss, step, [f"picture-{step}"], torch.zeros(1, 2, device=device))
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+                seen.append(net.weight.detach().clone())
+            if interrupt:
+                raise KeyboardInterrupt
+
     with pytest.raises(NonFiniteLossError, match="batch 2 .*picture-2"):
-        guard.finish()
-    assert not hasattr(optimizer, "found_inf")
-    FiniteGuard(optimizer, deferred=True).finish()  # nothing seen, nothing said
+        steps([1.0, float("nan"), 1.0, float("inf")])
+    assert not torch.equal(seen[0], start) and all(torch.equal(seen[0], later) for later in seen[1:])
+    with pytest.raises(KeyboardInterrupt):  # the flag must not outlive the block, or every later step would be nothing
+        steps([float("nan")], interrupt=True)
+    steps([1.0])
+    assert not torch.equal(seen[-1], seen[0]) and torch.isfinite(seen[-1]).all()
 
 
 # cell 0c7d6efd
@@ -792,6 +801,18 @@ def test_resume_refuses_another_run_and_shows_the_difference(tmp_path):
     assert len(resume()["phase2"]["val_loss"]) == 3
 
 
+def test_a_best_file_of_an_epoch_that_never_counted_is_put_right(tmp_path):
+    loaders = toy_loader(), toy_loader(20, 1), nn.MSELoss()
+    with pytest.raises(KeyboardInterrupt):
+        toy_trainer(tmp_path, callbacks=[Interrupt("phase1", 2, 1)]).train_phase1(*loaders, epochs=2)
+    first = read_checkpoint(tmp_path / "best.pt")
+    save_checkpoint(tmp_path / "best.pt", {**first, "best": {**first["best"], "epoch": 2}})  # killed after best.pt, before last.pt
+    trainer = toy_trainer(tmp_path, callbacks=[Interrupt("phase1", 2, 1)])
+    with pytest.raises(KeyboardInterrupt):
+        trainer.train_phase1(*loaders, epochs=2, resume=True)
+    assert same(read_checkpoint(tmp_path / "best.pt"), first)
+
+
 def test_resume_with_nothing_saved_begins_anew_and_says_so(tmp_path, capsys):
     trainer = toy_trainer(tmp_path, quiet=False)
     trainer.train_phase1(toy_loader(), toy_loader(20, 1), nn.MSELoss(), epochs=1, resume=True)
@@ -829,8 +850,13 @@ def test_ctrl_c_leaves_a_usable_trainer(tmp_path):
     assert trainer.history == peaceful.history and same(dict(trainer.model.state_dict()), dict(peaceful.model.state_dict()))
 
 
-def test_a_loss_that_turns_nan_keeps_the_best_so_far(device, tmp_path):
+@pytest.mark.parametrize("deferred", [False, True])
+def test_a_loss_that_turns_nan_keeps_the_best_so_far(device, tmp_path, monkeypatch, deferred):
+    import landmark_thesis.trainer as module
+
     calls = []
+    monkeypatch.setattr(module, "FiniteGuard", lambda optimizer, deferred: FiniteGuard(optimizer, wanted))
+    wanted = deferred  # on either device, both ways of noticing
 
     def criterion(output, target):
         calls.append(torch.is_grad_enabled())
@@ -878,6 +904,12 @@ def test_a_callback_that_breaks_is_named_and_one_that_validates_does_no_harm():
     assert "Broken, event on_batch_end" in caught.value.__notes__[0]
     plain = toy_trainer().train_phase1(*loaders, epochs=2)
     assert toy_trainer(callbacks=[Curious()]).train_phase1(*loaders, epochs=2) == plain
+
+    class Thaws(Callback):
+        def on_batch_end(self, trainer, phase, epoch, batch):
+            trainer.model.train()
+
+    assert toy_trainer(callbacks=[Thaws()]).train_phase1(*loaders, epochs=2) == plain  # frozen through every train()
     with pytest.raises(TypeError, match="SimpleNamespace: not a Callback"):
         toy_trainer(callbacks=[SimpleNamespace()])
 
