@@ -169,3 +169,25 @@ def test_precision_goes_by_what_the_device_can_do(monkeypatch):
         monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device, able=able: (8 if able else 7, 0))
         assert pick_precision(torch.device("cuda", 0)) is wanted
     assert pick_precision("mps") is None
+
+
+def test_attention_is_the_product_of_its_gates_and_new_parts_begin_as_documented():
+    attention, x = module.CoordinateAttention(64), torch.randn(2, 64, 5, 7)
+    attention.eval()
+    rows, columns = attention.gates(x)
+    assert rows.shape == (2, 64, 5, 1) and columns.shape == (2, 64, 1, 7)
+    assert torch.allclose(attention(x), x * rows * columns) and 0 < rows.min() < rows.max() < 1
+    turned_rows, turned_columns = attention.gates(x.flip(2))
+    assert torch.allclose(turned_rows, rows.flip(2), atol=1e-6) and torch.allclose(turned_columns, columns, atol=1e-6)
+    for side in (7, 6):
+        context, coarse = module._Context(8), torch.randn(1, 8, side, side)
+        assert torch.equal(context(coarse), coarse)  # begins as exactly nothing
+
+
+def test_building_a_backbone_moves_no_statistic_and_every_level_of_the_pyramid_is_heard():
+    backbone = build_backbone("tiny")
+    norms = [part for part in backbone.modules() if isinstance(part, nn.BatchNorm2d)]
+    assert norms and all(part.num_batches_tracked == 0 and not part.running_mean.any() for part in norms)
+    maps = [torch.randn(1, count, 16 // 2**level, 16 // 2**level, requires_grad=True) for level, count in enumerate((8, 16, 32))]
+    DenseHead((8, 16, 32), 3, DenseOptions())(maps).landmarks.sum().backward()
+    assert all(x.grad.abs().sum() > 0 for x in maps)
