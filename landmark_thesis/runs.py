@@ -17,6 +17,7 @@ import platform
 import random
 import sys
 import time
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cached_property
@@ -45,7 +46,7 @@ from landmark_thesis.data import (
 )
 from .landmarks import LANDMARK_NAMES
 from .losses import CombinedLoss, DenseLoss, WingLoss
-from .model import LandmarkRegressor, create_model, model_from_config
+from .model import LandmarkRegressor, RandomWeightsWarning, create_model, model_from_config
 from .trainer import LandmarkTrainer, Phase, load_weights
 
 # %% ../nbs/11_runs.ipynb #a2cb4b4b
@@ -576,7 +577,9 @@ def _fit(
 ) -> dict[str, Any]:
     """Build and train; returns how it ended. What the trainer writes meanwhile (best.pt, last.pt) is whole at any moment."""
     seed_everything(seed)
-    model = create_model(recipe.backbone, recipe.head, recipe.weights, **recipe.head_options)
+    with warnings.catch_warnings():  # random weights are said once, below, and kept in the log
+        warnings.simplefilter("ignore", RandomWeightsWarning)
+        model = create_model(recipe.backbone, recipe.head, recipe.weights, **recipe.head_options)
     extra = {"provenance": _provenance(recipe, split), "model": model.config, "weights_used": model.weights_used, "seed": seed,
              "recipe": recipe.to_dict(), "split_fingerprint": split.fingerprint}
     began = time.perf_counter()
