@@ -711,6 +711,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': '', 'git_url
                                       'landmark_thesis.runs._Tee.__init__': ('runs.html#_tee.__init__', 'landmark_thesis/runs.py'),
                                       'landmark_thesis.runs._Tee.isatty': ('runs.html#_tee.isatty', 'landmark_thesis/runs.py'),
                                       'landmark_thesis.runs._Tee.write': ('runs.html#_tee.write', 'landmark_thesis/runs.py'),
+                                      'landmark_thesis.runs._build': ('runs.html#_build', 'landmark_thesis/runs.py'),
                                       'landmark_thesis.runs._changes': ('runs.html#_changes', 'landmark_thesis/runs.py'),
                                       'landmark_thesis.runs._fit': ('runs.html#_fit', 'landmark_thesis/runs.py'),
                                       'landmark_thesis.runs._loaders': ('runs.html#_loaders', 'landmark_thesis/runs.py'),

@@ -46,7 +46,7 @@ from landmark_thesis.data import (
 )
 from .landmarks import LANDMARK_NAMES
 from .losses import CombinedLoss, DenseLoss, WingLoss
-from .model import LandmarkRegressor, RandomWeightsWarning, create_model, model_from_config
+from .model import LandmarkRegressor, RandomWeightsWarning, WeightsError, create_model, model_from_config
 from .trainer import LandmarkTrainer, Phase, load_weights
 
 # %% ../nbs/11_runs.ipynb #a2cb4b4b
@@ -532,6 +532,7 @@ def train(
     source = Source.of(data)
     say = (lambda *words: None) if quiet else (lambda *words: print(*words, flush=True))
     _occupied(out, resume)
+    model = _build(recipe, seed)
     loaded, duplicates, signatures = source.check(recipe.preprocessing)
     split = split or _split_of(loaded, duplicates, recipe, split_seed, fold, fold_of)
     settings = _settings(recipe, source, split, seed, split_seed, fold, fold_of, loaded)
@@ -547,7 +548,7 @@ def train(
             _write_json(out / "recipe.json", settings)
         notes = {**environment(device), "command": command}
         _write_json(out / "environment.json", notes)
-        notes |= _fit(recipe, loaded, split, out, seed, device, resume, quiet)
+        notes |= _fit(model, recipe, loaded, split, out, seed, device, resume, quiet)
         _write_json(out / "environment.json", notes)
     return Run(out)
 
@@ -572,14 +573,24 @@ def _settings(
     }
 
 
-def _fit(
-    recipe: Recipe, data: LandmarkData, split: Split, out: Path, seed: int, device: torch.device, resume: bool, quiet: bool
-) -> dict[str, Any]:
-    """Build and train; returns how it ended. What the trainer writes meanwhile (best.pt, last.pt) is whole at any moment."""
+def _build(recipe: Recipe, seed: int) -> LandmarkRegressor:
+    """The model, random numbers drawn from `seed`; RunError where the recipe names something that does not exist."""
     seed_everything(seed)
-    with warnings.catch_warnings():  # random weights are said once, below, and kept in the log
-        warnings.simplefilter("ignore", RandomWeightsWarning)
-        model = create_model(recipe.backbone, recipe.head, recipe.weights, **recipe.head_options)
+    try:
+        with warnings.catch_warnings():  # random weights are said once, by _fit, and kept in the log
+            warnings.simplefilter("ignore", RandomWeightsWarning)
+            return create_model(recipe.backbone, recipe.head, recipe.weights, **recipe.head_options)
+    except WeightsError:
+        raise
+    except (ValueError, TypeError, ImportError) as error:
+        raise RunError(f"recipe {recipe.name}: {error}") from error
+
+
+def _fit(
+    model: LandmarkRegressor, recipe: Recipe, data: LandmarkData, split: Split, out: Path, seed: int, device: torch.device, resume: bool,
+    quiet: bool,
+) -> dict[str, Any]:
+    """Train; returns how it ended. What the trainer writes meanwhile (best.pt, last.pt) is whole at any moment."""
     extra = {"provenance": _provenance(recipe, split), "model": model.config, "weights_used": model.weights_used, "seed": seed,
              "recipe": recipe.to_dict(), "split_fingerprint": split.fingerprint}
     began = time.perf_counter()

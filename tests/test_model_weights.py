@@ -58,7 +58,9 @@ def test_a_published_file_is_taken_by_hand_or_from_the_cache_only_if_its_hash_is
         with pytest.raises(WeightsError, match=f"{digest}, not f37072fd"):
             resolve_weights("resnet18", weights)
 
-    monkeypatch.setattr("landmark_thesis.model._published", lambda name: [("V1", "resnet18-f37072fd.pth", f"https://x/r-{digest}.pth")])
+    monkeypatch.setattr(
+        "landmark_thesis.model._published", lambda name: [("V1", "resnet18-f37072fd.pth", f"https://x/r-{digest}.pth")]
+    )
     monkeypatch.setattr("landmark_thesis.model.known_hashes", lambda name: {digest: "V1"})
     for weights, where in ((tmp_path / "by_hand.pth", "file"), ("auto", "cache"), ("imagenet", "cache")):
         model = create_model("resnet18", weights=weights)
@@ -92,13 +94,20 @@ def test_a_saved_backbone_comes_back_and_a_misfit_changes_nothing(tmp_path):
     save_backbone(donor, "tiny", tmp_path / "tiny.pt")
     assert (tmp_path / "tiny.pt").stat().st_size < 1_000_000
     model = create_model("tiny", weights=tmp_path / "tiny.pt")
-    assert all(torch.equal(a, b) for a, b in zip(donor.state_dict().values(), model.backbone.state_dict().values(), strict=True))
+    assert all(
+        torch.equal(a, b)
+        for a, b in zip(donor.state_dict().values(), model.backbone.state_dict().values(), strict=True)
+    )
 
     before = {key: value.clone() for key, value in other.network.state_dict().items()}
     good = dict(donor.network.state_dict())
     name = "features.0.0.weight"
-    for bad, what in (({**good, name: good[name][:1]}, "of another shape"), ({**good, name: good[name] * float("nan")}, "not finite"),
-                      ({key: value for key, value in good.items() if key != name}, "missing"), ({**good, "features.9": good[name]}, "unknown")):
+    for bad, what in (
+        ({**good, name: good[name][:1]}, "of another shape"),
+        ({**good, name: good[name] * float("nan")}, "not finite"),
+        ({key: value for key, value in good.items() if key != name}, "missing"),
+        ({**good, "features.9": good[name]}, "unknown"),
+    ):
         with pytest.raises(WeightsError, match=f"1 {what} .first: features"):
             load_backbone(other, bad)
         assert all(torch.equal(before[key], value) for key, value in other.network.state_dict().items())
