@@ -107,7 +107,7 @@ def test_curves_show_the_history_the_chosen_epoch_and_the_phase_change():
     lines = {line.get_label(): line for line in errors.lines}
     assert list(lines["validation (n = 9)"].get_ydata()) == [30, 20, 15, 16, 12, 10, 11]
     assert list(lines["training, under dropout and augmentation (n = 45)"].get_ydata()) == [32, 22, 17, 18, 14, 12, 13]
-    star = lines["chosen: phase 2, epoch 3, 10.00 px@224"]
+    star = lines["kept: phase 2, epoch 3, 10.00 px@224"]
     assert (list(star.get_xdata()), list(star.get_ydata())) == ([6], [10])
     assert [line.get_xdata()[0] for line in errors.lines if line.get_linestyle() == ":"] == [3.5]
     assert [text.get_text() for text in errors.texts] == ["phase 1", "phase 2"]
@@ -118,7 +118,7 @@ def test_curves_show_the_history_the_chosen_epoch_and_the_phase_change():
 def test_curves_of_a_run_without_validation_or_epochs():
     history = [{key: value for key, value in row.items() if key != "val_error_px"} for row in made_up_history()]
     labels = [line.get_label() for line in learning_curves(history, chosen=("phase2", 4)).axes[0].lines]
-    assert "chosen: phase 2, epoch 4" in labels and not any("validation" in label for label in labels)
+    assert "kept: phase 2, epoch 4" in labels and not any("validation" in label for label in labels)
     with pytest.raises(DataError, match="holds no epochs"):
         learning_curves([])
     with pytest.raises(DataError, match="no epoch 9 of phase2"):
@@ -346,7 +346,7 @@ def test_draw_all_draws_what_the_files_allow_and_says_what_not(tmp_path):
     names = {path.name for path in written}
     assert {"landmark_scheme.svg", "landmark_errors_test.svg", "landmark_map_test.svg", "prediction_examples_test.svg", "landmark_table_test.tex"} <= names
     assert len(written) == len(names) == 12 and all(path.stat().st_size > 100 for path in written)
-    assert remarks == ["record: no history.csv, so no learning curves", "test: no comparison, for there is one result only (a results.json in the run folder adds the mean shape)"]
+    assert remarks == ["record: no history.csv, so no learning curves", "test: no comparison, for no other result is stored of these pictures (a results.json in the run folder adds the mean shape)"]
 
 
 def test_a_missing_part_is_one_clear_error_and_nothing_is_written(tmp_path):
@@ -367,16 +367,33 @@ def test_folds_are_one_result_and_seeds_are_compared(tmp_path):
     seeds = [made_up_record(tmp_path / str(k) / "same", made_up_rows(4, seed=k)) for k in (1, 2)]
     sets = _sets(seeds, "test", print)
     assert [one.suffix for one in sets] == ["test_same-1", "test_same-2"]
-    figures = _comparison_figures(sets, [], {"lang": "en", "size": "page", "decimal_comma": False}, print)
+    figures = _comparison_figures(sets, {"lang": "en", "size": "page", "decimal_comma": False}, print)
     assert [bar.get_width() for bar in figures["comparison_test"].axes[0].patches] == [_picture_means(one.rows).mean() for one in sets]
+
+
+def test_results_on_different_pictures_are_never_in_one_chart(tmp_path):
+    runs = [made_up_record(tmp_path / f"run{n}", made_up_rows(n)) for n in (4, 5)]
+    remarks = []
+    assert _comparison_figures(_sets(runs, None, print), {"lang": "en", "size": "page", "decimal_comma": False}, remarks.append) == {}
+    assert [remark.split(":")[0] for remark in remarks] == ["test_run4", "test_run5"]
 
 
 def test_published_numbers_stand_only_beside_the_same_test_pictures(tmp_path):
     rows = [{**row, "image": f"COVID-{i}"} for i, row in enumerate(made_up_rows(4))]
     real = _sets([made_up_record(tmp_path / "real", rows)], None, print)
-    assert [bar.kind for bar in _results_of_part(real, [], "en")] == ["published", *["contaminated"] * 3, "ours"]
+    assert [bar.kind for bar in _bars(real, "en")] == ["published", *["contaminated"] * 3, "ours"]
     drawn = _sets([made_up_record(tmp_path / "drawn", made_up_rows(4))], None, print)
-    assert [bar.kind for bar in _results_of_part(drawn, [], "en")] == ["ours"]
+    assert [bar.kind for bar in _bars(drawn, "en")] == ["ours"]
+
+
+def test_rulers_and_the_results_table_come_from_results_json(tmp_path):
+    record = made_up_record(tmp_path / "record", made_up_rows(4))
+    metrics = {"mre_px": 6.5, "mre_px_ci95": [6.0, 7.1], "median_px": 5.5, "p95_px": 14.0, "sdr": dict.fromkeys(("3", "5", "10"), 0.5)}
+    results = {"part": "test", "n_test": 4, "models": [{"run": "record"}], "test": metrics, "baselines": {"mean_shape_px": 16.7, "label_rounding_px": None}}
+    (record.path / "results.json").write_text(json.dumps(results))
+    assert [(bar.kind, bar.value) for bar in _bars(_sets([record], None, print), "en")][0] == ("baseline", 16.7)
+    names = {path.name for path in draw_all(record, tmp_path / "out", say=lambda text: None)}
+    assert {"comparison_test.svg", "results_table.md", "results_table.csv", "results_table.tex"} <= names
 
 
 def test_a_damaged_results_json_is_named(tmp_path):
@@ -404,12 +421,11 @@ def every_figure(rows, history, pictures, **options):
 def drawn_texts(figure):
     """Every text that is seen, with its box in pixels of the finished drawing."""
     figure.draw_without_rendering()
+    axes = [axis for panel in figure.axes for axis in (panel.xaxis, panel.yaxis)]
+    labels = {label for axis in axes for label in axis.get_ticklabels(which="both")}
+    seen = {label for axis in axes if axis.axes.axison for label in _ticks_inside(axis)}
     texts = [text for text in figure.findobj(Text) if text.get_visible() and text.get_text().strip()]
-    hidden = [axes.xaxis for axes in figure.axes if not axes.axison] + [axes.yaxis for axes in figure.axes if not axes.axison]
-    ticks = {label for axes in figure.axes for axis in (axes.xaxis, axes.yaxis) for label in axis.get_ticklabels(which="both")}
-    shown = {label for axes in figure.axes if axes.axison for axis in (axes.xaxis, axes.yaxis) for label in _ticks_inside(axis)}
-    assert all(axis is not None for axis in hidden)
-    return [(text, text.get_window_extent()) for text in texts if text not in ticks or text in shown]
+    return [(text, text.get_window_extent()) for text in texts if text not in labels or text in seen]
 
 
 def _ticks_inside(axis):
