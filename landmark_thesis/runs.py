@@ -17,6 +17,7 @@ import platform
 import random
 import sys
 import time
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cached_property
@@ -45,7 +46,7 @@ from landmark_thesis.data import (
 )
 from .landmarks import LANDMARK_NAMES
 from .losses import CombinedLoss, DenseLoss, WingLoss
-from .model import LandmarkRegressor, create_model, model_from_config
+from .model import LandmarkRegressor, RandomWeightsWarning, WeightsError, create_model, model_from_config
 from .trainer import LandmarkTrainer, Phase, load_weights
 
 # %% ../nbs/11_runs.ipynb #a2cb4b4b
@@ -374,7 +375,7 @@ class Run:
     @property
     def finished(self) -> bool:
         path = self.path / "environment.json"
-        return path.exists() and "finished" in _read_json(path)
+        return path.exists() and "seconds" in _read_json(path)
 
     @cached_property
     def checkpoint(self) -> dict[str, Any]:
@@ -509,6 +510,7 @@ def train(
     device: str | torch.device = "auto",
     resume: bool = False,
     quiet: bool = False,
+    command: str = "",
 ) -> Run:
     """Train one model into a run folder.
 
@@ -517,7 +519,7 @@ def train(
         seed: of weights, order and augmentation. split: a split of your own; None draws the thesis' with `split_seed`.
         fold: (i, k), the i-th of k folds (counted from 1) over the development pictures or all, see `fold_of`.
         device: "auto", "cpu", "cuda". resume: go on where the run in `out` stopped; a finished one is returned as it is.
-        quiet: print nothing.
+        quiet: print nothing. command: kept in environment.json.
 
     Returns:
         The run, ready to be evaluated.
@@ -530,6 +532,7 @@ def train(
     source = Source.of(data)
     say = (lambda *words: None) if quiet else (lambda *words: print(*words, flush=True))
     _occupied(out, resume)
+    model = _build(recipe, seed)
     loaded, duplicates, signatures = source.check(recipe.preprocessing)
     split = split or _split_of(loaded, duplicates, recipe, split_seed, fold, fold_of)
     settings = _settings(recipe, source, split, seed, split_seed, fold, fold_of, loaded)
@@ -543,8 +546,10 @@ def train(
             split.save(out / "split.json")
             signatures.save(out / "signatures.npz")
             _write_json(out / "recipe.json", settings)
-        _write_json(out / "environment.json", environment(device))
-        _fit(recipe, loaded, split, out, seed, device, resume, quiet)
+        notes = {**environment(device), "command": command}
+        _write_json(out / "environment.json", notes)
+        notes |= _fit(model, recipe, loaded, split, out, seed, device, resume, quiet)
+        _write_json(out / "environment.json", notes)
     return Run(out)
 
 # %% ../nbs/11_runs.ipynb #8488c54b
@@ -568,12 +573,24 @@ def _settings(
     }
 
 
-def _fit(
-    recipe: Recipe, data: LandmarkData, split: Split, out: Path, seed: int, device: torch.device, resume: bool, quiet: bool
-) -> None:
-    """Build, train, and note the end. What the trainer writes meanwhile (best.pt, last.pt) is whole at any moment."""
+def _build(recipe: Recipe, seed: int) -> LandmarkRegressor:
+    """The model, random numbers drawn from `seed`; RunError where the recipe names something that does not exist."""
     seed_everything(seed)
-    model = create_model(recipe.backbone, recipe.head, recipe.weights, **recipe.head_options)
+    try:
+        with warnings.catch_warnings():  # random weights are said once, by _fit, and kept in the log
+            warnings.simplefilter("ignore", RandomWeightsWarning)
+            return create_model(recipe.backbone, recipe.head, recipe.weights, **recipe.head_options)
+    except WeightsError:
+        raise
+    except (ValueError, TypeError, ImportError) as error:
+        raise RunError(f"recipe {recipe.name}: {error}") from error
+
+
+def _fit(
+    model: LandmarkRegressor, recipe: Recipe, data: LandmarkData, split: Split, out: Path, seed: int, device: torch.device, resume: bool,
+    quiet: bool,
+) -> dict[str, Any]:
+    """Train; returns how it ended. What the trainer writes meanwhile (best.pt, last.pt) is whole at any moment."""
     extra = {"provenance": _provenance(recipe, split), "model": model.config, "weights_used": model.weights_used, "seed": seed,
              "recipe": recipe.to_dict(), "split_fingerprint": split.fingerprint}
     began = time.perf_counter()
@@ -587,9 +604,9 @@ def _fit(
         train_batches, val_batches = _loaders(recipe, data, split, seed, device)
         criterion = LOSSES[recipe.loss](**recipe.loss_options)
         trainer.fit(recipe.phases, train_batches, val_batches, criterion, resume=resume)
-        end = {"precision": trainer.precision, "stopped": trainer.stopped, "weights_used": model.weights_used,
-               "best": {"phase": trainer.best_phase, "epoch": trainer.best_epoch, "val_error_px": trainer.best_error_px}}
-    _write_json(out / "environment.json", {**environment(device), **end, "finished": round(time.perf_counter() - began, 1)})
+    best = {"phase": trainer.best_phase, "epoch": trainer.best_epoch, "val_error_px": trainer.best_error_px}
+    seconds = round(time.perf_counter() - began, 1)
+    return {"precision": trainer.precision, "weights_used": model.weights_used, "stopped": trainer.stopped, "best": best, "seconds": seconds}
 
 # %% ../nbs/11_runs.ipynb #3b42a8a6
 RECORD_FILES = ("recipe.json", "split.json", "environment.json", "history.csv", "train.log", "errors.csv", "test_ledger.jsonl", "results.json")

@@ -49,7 +49,16 @@ def refused(capsys, *arguments) -> str:
 
 def test_a_training_leaves_a_whole_run_folder(run):
     assert sorted(path.name for path in run.iterdir()) == [
-        "best.pt", "environment.json", "errors.csv", "history.csv", "last.pt", "recipe.json", "signatures.npz", "split.json", "train.log",
+        "best.pt",
+        "environment.json",
+        "errors.csv",
+        "history.csv",
+        "last.pt",
+        "recipe.json",
+        "results.json",
+        "signatures.npz",
+        "split.json",
+        "train.log",
     ]
     settings = json.loads((run / "recipe.json").read_text())
     assert settings["seed"] == 3 and settings["recipe"]["deviations"] == ["the network sees 64 pixels, not 224"]
@@ -75,7 +84,11 @@ def test_each_opening_of_the_test_part_is_logged_and_a_look_at_validation_is_not
         assert main(["evaluate", str(run), "--split", "test", "--json", str(tmp_path / "results.json")]) == 0
         assert main(["evaluate", str(run), "--split", "val"]) == 0
         lines = [json.loads(line) for line in (run / "test_ledger.jsonl").read_text().splitlines()]
-        assert len(lines) == before + number and lines[-1]["part"] == "test" and lines[-1]["weights"] == [runs.Run(run).weights_hash]
+        assert (
+            len(lines) == before + number
+            and lines[-1]["part"] == "test"
+            and lines[-1]["weights"] == [runs.Run(run).weights_hash]
+        )
         assert json.loads((tmp_path / "results.json").read_text())["test_ledger"]["opened"] == before + number
 
 
@@ -93,10 +106,25 @@ def test_pictures_that_were_trained_on_are_refused_and_the_override_stamps(run, 
 
 def test_predictions_come_in_pixels_of_each_file(run, folder, tmp_path, capsys):
     picture = cv2.imread(str(folder / "phantom-000000.png"), cv2.IMREAD_GRAYSCALE)
-    wide = cv2.copyMakeBorder(picture, 0, 0, 30, 30, cv2.BORDER_CONSTANT)  # the square that the model sees keeps its height
+    wide = cv2.copyMakeBorder(
+        picture, 0, 0, 30, 30, cv2.BORDER_CONSTANT
+    )  # the square that the model sees keeps its height
     cv2.imwrite(str(tmp_path / "twice.png"), cv2.resize(picture, (240, 240), interpolation=cv2.INTER_AREA))
     cv2.imwrite(str(tmp_path / "wide.png"), wide)
-    assert main(["predict", str(run), str(tmp_path), "--csv", str(tmp_path / "points.csv"), "--overlay", str(tmp_path / "drawn")]) == 0
+    assert (
+        main(
+            [
+                "predict",
+                str(run),
+                str(tmp_path),
+                "--csv",
+                str(tmp_path / "points.csv"),
+                "--overlay",
+                str(tmp_path / "drawn"),
+            ]
+        )
+        == 0
+    )
     assert sorted(path.name for path in (tmp_path / "drawn").iterdir()) == ["twice.png", "wide.png"]
     rows = list(csv.reader(open(tmp_path / "points.csv")))
     assert [row[0] for row in rows] == ["image", "twice.png", "wide.png"] and len(rows[1]) == 31
@@ -108,10 +136,12 @@ def test_predictions_come_in_pixels_of_each_file(run, folder, tmp_path, capsys):
 
 
 def test_resuming_a_finished_run_does_nothing(run, folder, capsys):
-    before = {path.name: path.read_bytes() for path in run.iterdir() if path.name != "errors.csv"}
+    before = {path.name: path.read_bytes() for path in run.iterdir() if path.name not in ("errors.csv", "results.json")}
     assert main([*SMALL, "--data", str(folder), "--out", str(run), "--seed", "3", "--resume"]) == 0
     assert "finished" in capsys.readouterr().out
-    assert {path.name: path.read_bytes() for path in run.iterdir() if path.name != "errors.csv"} == before
+    assert {
+        path.name: path.read_bytes() for path in run.iterdir() if path.name not in ("errors.csv", "results.json")
+    } == before
 
 
 def test_resuming_with_other_settings_shows_the_difference(run, folder, capsys):
@@ -130,7 +160,9 @@ def test_resuming_nothing_begins_anew_and_says_so(folder, tmp_path, capsys):
 def test_folds_are_scored_by_the_run_that_left_them_out(folder, tmp_path, capsys):
     places = [tmp_path / f"fold-{i}" for i in (1, 2)]
     for number, place in enumerate(places, 1):
-        assert main([*SMALL, "--data", str(folder), "--fold", f"{number}/2", "--fold-of", "all", "--out", str(place)]) == 0
+        assert (
+            main([*SMALL, "--data", str(folder), "--fold", f"{number}/2", "--fold-of", "all", "--out", str(place)]) == 0
+        )
     assert main(["evaluate", *map(str, places), "--split", "oof", "--json", str(tmp_path / "oof.json")]) == 0
     results = json.loads((tmp_path / "oof.json").read_text())
     assert results["n_oof"] == 60 and len(results["models"]) == 2
@@ -151,9 +183,18 @@ def test_comparison_is_paired_and_with_itself_is_nothing(run, tmp_path):
     [
         (["evaluate", "nowhere"], "no run folder"),
         (["train-landmarks", "--data", "nowhere", "--out", "new"], "nowhere"),
-        (["train-landmarks", "--data", "phantom", "--recipe", "best", "--out", "new"], "choose one of thesis, dense, smoke"),
-        (["train-landmarks", "--data", "phantom", "--recipe", "smoke", "--weights", "none.pt", "--out", "new"], "none.pt"),
-        (["train-landmarks", "--data", "phantom", "--recipe", "smoke", "--backbone", "resnet19", "--out", "new"], "resnet19"),
+        (
+            ["train-landmarks", "--data", "phantom", "--recipe", "best", "--out", "new"],
+            "choose one of thesis, dense, smoke",
+        ),
+        (
+            ["train-landmarks", "--data", "phantom", "--recipe", "smoke", "--weights", "none.pt", "--out", "new"],
+            "none.pt",
+        ),
+        (
+            ["train-landmarks", "--data", "phantom", "--recipe", "smoke", "--backbone", "resnet19", "--out", "new"],
+            "resnet19",
+        ),
         (["train-landmarks", "--data", "phantom", "--recipe", "smoke", "--device", "warp:9", "--out", "new"], "warp:9"),
         (["check-data", "nowhere"], "nowhere"),
     ],
@@ -172,11 +213,18 @@ def test_predicting_what_is_no_picture(run, tmp_path, capsys):
 
 
 def test_an_occupied_folder_is_left_alone(run, folder, capsys):
-    assert "holds files already" in refused(capsys, "train-landmarks", "--data", folder, "--recipe", "smoke", "--out", run)
+    assert "holds files already" in refused(
+        capsys, "train-landmarks", "--data", folder, "--recipe", "smoke", "--out", run
+    )
 
 
 def test_wrong_words_are_argparse_errors(capsys):
-    for arguments in (["train-landmarks"], ["evaluate", "x", "--split", "some"], ["train-landmarks", "--data", "x", "--out", "y", "--fold", "6/5"], []):
+    for arguments in (
+        ["train-landmarks"],
+        ["evaluate", "x", "--split", "some"],
+        ["train-landmarks", "--data", "x", "--out", "y", "--fold", "6/5"],
+        [],
+    ):
         with pytest.raises(SystemExit) as stop:
             main(arguments)
         assert stop.value.code == 2

@@ -79,7 +79,10 @@ def test_damaged_splits_and_signatures(tmp_path):
     names = [f"a-{k}" for k in range(40)]
     split = thesis_split(names, ["a"] * 40)
     stored = {"split.json": (split.to_json().encode(), Split.load)}
-    stored["signatures.npz"] = (Signatures.of(phantoms(2, size=64)[0]).save(tmp_path / "s.npz").read_bytes(), Signatures.load)
+    stored["signatures.npz"] = (
+        Signatures.of(phantoms(2, size=64)[0]).save(tmp_path / "s.npz").read_bytes(),
+        Signatures.load,
+    )
     rng = random.Random(2)
     for name, (content, load) in stored.items():
         for _ in range(150):
