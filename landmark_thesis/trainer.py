@@ -867,6 +867,7 @@ class ResumableState(TrainerState):
             "loaders": [generator.get_state() for generator in _generators(loaders)],
             "precision": self.precision,
             "random": random_state(),
+            "extra": self.extra,
         }
         save_checkpoint(self.save_dir / "last.pt", contents)
 

@@ -196,8 +196,9 @@ def test_a_deferred_flag_makes_the_bad_step_and_all_later_ones_a_no_op(device):
     with pytest.raises(NonFiniteLossError, match="batch 2 .*picture-2"):
         steps([1.0, float("nan"), 1.0, float("inf")])
     assert not torch.equal(seen[0], start) and all(torch.equal(seen[0], later) for later in seen[1:])
-    with pytest.raises(KeyboardInterrupt):  # the flag must not outlive the block, or every later step would be nothing
+    with pytest.raises(KeyboardInterrupt):
         steps([float("nan")], interrupt=True)
+    assert not hasattr(optimizer, "found_inf")  # left behind, it would make every later step nothing
     steps([1.0])
     assert not torch.equal(seen[-1], seen[0]) and torch.isfinite(seen[-1]).all()
 
@@ -268,6 +269,14 @@ def test_training_changes_the_weights_and_steps_the_scheduler_by_batch():
     trainer = toy_trainer(model=model)
     assert set(trainer.train_epoch(toy_loader(), optimizer, nn.MSELoss(), halving)) == {"loss", "error_px"}
     assert not torch.equal(model.head[1].weight, before) and halving.get_last_lr() == [1e-2 / 32]
+
+
+def test_gradients_are_clipped_to_one_norm_of_all_together():
+    model, batch = Constant(), (*toy_data(8, 0), {})
+    before = model.answer.detach().clone()
+    optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
+    train_pass(model, [batch], lambda o, t: 1000 * (o - t).square().mean(), optimizer, Compute(torch.device("cpu")), clip_norm=0.25)
+    assert (model.answer - before).norm().item() == pytest.approx(0.25, rel=1e-4)
 
 
 @pytest.mark.parametrize("name", ["train_loader", "val_loader"])
@@ -357,6 +366,8 @@ def test_rates_go_by_name_whatever_the_order_of_the_groups():
     phase = Phase("p", 1, {"head": 1e-3, "attention": 5e-4}, trainable="head")
     groups = build_optimizer(model, phase).param_groups
     assert [(group["name"], group["lr"]) for group in groups] == [("head", 1e-3), ("attention", 5e-4)]
+    decaying = build_optimizer(model, replace(phase, optimizer="adamw", weight_decay=0.1))
+    assert isinstance(decaying, torch.optim.AdamW) and {group["weight_decay"] for group in decaying.param_groups} == {0.1}
     inside = {id(p) for group in groups for p in group["params"]}
     assert inside == {id(p) for p in model.parameters() if p.requires_grad}
 
