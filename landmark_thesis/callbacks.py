@@ -204,7 +204,7 @@ def save_checkpoint(path: str | Path, contents: Mapping[str, Any]) -> Path:
     buffer = io.BytesIO()
     torch.save(dict(contents), buffer)
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(path, buffer.getvalue())
+    write_whole(path, buffer.getbuffer())
     return path
 
 

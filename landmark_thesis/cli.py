@@ -7,6 +7,7 @@ __all__ = ['parser', 'main']
 
 # %% ../nbs/18_cli.ipynb #6d6a84c6
 import argparse
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -39,6 +40,21 @@ def _fold(text: str) -> tuple[int, int]:
     return i, k
 
 # %% ../nbs/18_cli.ipynb #3ba5343e
+def _recipe(name: str):
+    """The recipe of that name; RunError lists what there is."""
+    from landmark_thesis import runs
+
+    if name not in runs.RECIPES:
+        raise runs.RunError(f"--recipe {name}: choose one of {', '.join(runs.RECIPES)}")
+    return runs.RECIPES[name]
+
+
+def _command(arguments: argparse.Namespace) -> str:
+    """The command as a reader repeats it: folders by their last name only, for where they lay is nobody's business."""
+    words = ["landmark-thesis", *arguments.words]
+    return shlex.join(Path(word).name if "/" in word or "\\" in word else word for word in words)
+
+# %% ../nbs/18_cli.ipynb #12520a2f
 def _add_train(commands) -> None:
     command = commands.add_parser("train-landmarks", help="train a model", description="Train one model by a recipe into a run folder.")
     command.add_argument("--data", required=True, metavar="DIR|phantom", help="folder of labelled pictures, or the word phantom")
@@ -55,7 +71,7 @@ def _add_train(commands) -> None:
     command.add_argument("--image-size", type=_positive, metavar="N", help="side of the network's input (default 224)")
     command.add_argument("--device", default="auto", help="auto (default), cpu, cuda or cuda:N")
     command.add_argument("--precision", choices=("auto", "fp32", "bf16"), help="default auto: bf16 where the machine has it")
-    command.add_argument("--label-size", type=_positive, metavar="N", help="side of the pictures on which the labels were made")
+    command.add_argument("--label-size", type=_not_negative, metavar="N", help="side of the pictures that were labelled; 0: each file as it is")
     command.add_argument("--resume", action="store_true", help="go on where an interrupted run stopped")
     command.set_defaults(run=_train)
 
@@ -63,24 +79,22 @@ def _add_train(commands) -> None:
 def _train(arguments: argparse.Namespace) -> int:
     from landmark_thesis import evaluate, runs
 
-    recipe = runs.RECIPES.get(arguments.recipe)
-    if recipe is None:
-        raise runs.RunError(f"--recipe {arguments.recipe}: choose one of {', '.join(runs.RECIPES)}")
     recipe = runs.changed(
-        recipe, backbone=arguments.backbone, weights=arguments.weights, phase1_epochs=arguments.phase1_epochs,
+        _recipe(arguments.recipe), backbone=arguments.backbone, weights=arguments.weights, phase1_epochs=arguments.phase1_epochs,
         phase2_epochs=arguments.phase2_epochs, precision=arguments.precision, image_size=arguments.image_size,
     )
     run = runs.train(
         recipe, runs.Source.of(arguments.data, arguments.label_size), arguments.out, seed=arguments.seed, split_seed=arguments.split_seed,
-        fold=arguments.fold, fold_of=arguments.fold_of, device=arguments.device, resume=arguments.resume,
+        fold=arguments.fold, fold_of=arguments.fold_of, device=arguments.device, resume=arguments.resume, command=_command(arguments),
     )
     part = "oof" if arguments.fold else "val"
-    results = evaluate.evaluate_runs([run], part=part, device=arguments.device)
+    results = evaluate.evaluate_runs(run, part=part, device=arguments.device, command=_command(arguments))
+    evaluate.write_results(results, run.path / "results.json")
     print(evaluate.report(results))
     print(f"the run lies in {run.path}; next: landmark-thesis evaluate {run.path} --split {part}")
     return 0
 
-# %% ../nbs/18_cli.ipynb #46196eaa
+# %% ../nbs/18_cli.ipynb #7fa1ec0d
 def _add_evaluate(commands) -> None:
     command = commands.add_parser(
         "evaluate", help="score runs on pictures they never saw", description="Score one run, or several as an ensemble, on unseen pictures."
@@ -93,7 +107,7 @@ def _add_evaluate(commands) -> None:
     command.add_argument("--against", type=Path, metavar="RUN", help="compare with this run on the same pictures")
     command.add_argument("--mm-per-px", type=float, metavar="X", help="millimetres per px@224, where the spacing is known")
     command.add_argument("--device", default="auto", help="auto (default), cpu, cuda or cuda:N")
-    command.add_argument("--label-size", type=_positive, metavar="N", help="side of the pictures on which the labels were made")
+    command.add_argument("--label-size", type=_not_negative, metavar="N", help="side of the pictures that were labelled; 0: each file as it is")
     command.add_argument("--json", type=Path, metavar="FILE", help="write the results there")
     command.add_argument("--allow-contaminated", action="store_true", help="score pictures that a model has seen, and say so everywhere")
     command.set_defaults(run=_evaluate)
@@ -106,7 +120,7 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     results = evaluate.evaluate_runs(
         [runs.Run(path) for path in arguments.runs], source=source, part=arguments.split, tta=arguments.tta, ensemble=arguments.ensemble,
         against=None if arguments.against is None else runs.Run(arguments.against), mm_per_px=arguments.mm_per_px,
-        allow_contaminated=arguments.allow_contaminated, device=arguments.device,
+        allow_contaminated=arguments.allow_contaminated, device=arguments.device, command=_command(arguments),
     )
     print(evaluate.report(results))
     if arguments.json is not None:
@@ -150,7 +164,7 @@ def _add_check_data(commands) -> None:
         "check-data", help="look for mistakes in a data set", description="Look for mistakes in a folder of labelled pictures; exit 2 on fatal ones."
     )
     command.add_argument("folder", type=Path, metavar="DIR", help="folder with the pictures and one landmark table")
-    command.add_argument("--label-size", type=_positive, metavar="N", help="side of the pictures on which the labels were made")
+    command.add_argument("--label-size", type=_not_negative, metavar="N", help="side of the pictures that were labelled; 0: each file as it is")
     command.set_defaults(run=_check_data)
 
 
@@ -160,6 +174,57 @@ def _check_data(arguments: argparse.Namespace) -> int:
     report = check_data(arguments.folder, label_size=arguments.label_size)
     print(report.text())
     return 0 if report.ok else 2
+
+# %% ../nbs/18_cli.ipynb #cc4d3f9f
+def _add_defend(commands) -> None:
+    command = commands.add_parser(
+        "defend", help="the whole job: train, score, draw, report", description="Train, score on unseen pictures, draw every figure, write a report."
+    )
+    command.add_argument("--data", default="phantom", metavar="DIR|phantom", help="labelled pictures (default: phantoms, drawn on the spot)")
+    command.add_argument("--out", type=Path, default=Path("defense"), metavar="DIR", help="folder to write (default: defense)")
+    command.add_argument("--recipe", help="default: phantom for phantoms, dense for real pictures")
+    command.add_argument("--seeds", type=_not_negative, nargs="+", default=[0], metavar="N", help="one run each (default 0)")
+    command.add_argument("--split", choices=("val", "test"), default="test", help="part to score; test (default) is logged in the ledger")
+    command.add_argument("--lang", choices=("en", "es"), default="en", help="of figures and report")
+    command.add_argument("--device", default="auto", help="auto (default), cpu, cuda or cuda:N")
+    command.add_argument("--label-size", type=_not_negative, metavar="N", help="side of the pictures that were labelled; 0: each file as it is")
+    command.set_defaults(run=_defend)
+
+
+def _defend(arguments: argparse.Namespace) -> int:
+    from landmark_thesis import defense, runs
+
+    source = runs.Source.of(arguments.data, arguments.label_size)
+    recipe = None if arguments.recipe is None else _recipe(arguments.recipe)
+    defense.defend(
+        source, arguments.out, recipe=recipe, seeds=arguments.seeds, part=arguments.split, lang=arguments.lang, device=arguments.device,
+        command=_command(arguments),
+    )
+    return 0
+
+# %% ../nbs/18_cli.ipynb #e7a4b598
+def _add_figures(commands) -> None:
+    command = commands.add_parser(
+        "figures", help="draw figures and tables from stored errors", description="Draw every figure and table that the stored files of runs allow."
+    )
+    command.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="run folders or records")
+    command.add_argument("--out", required=True, type=Path, metavar="DIR", help="folder to write into")
+    command.add_argument("--lang", choices=("en", "es"), default="en")
+    command.add_argument("--format", choices=("svg", "pdf", "png"), nargs="+", default=["svg"], help="one or more (default svg)")
+    command.add_argument("--for", dest="size", choices=("page", "slides"), default="page", help="size of figures and letters")
+    command.add_argument("--split", choices=("val", "test", "oof", "all"), help="draw one part only (default: all that were scored)")
+    command.add_argument("--decimal-comma", action="store_true", help="6,75 instead of 6.75")
+    command.set_defaults(run=_figures)
+
+
+def _figures(arguments: argparse.Namespace) -> int:
+    from landmark_thesis import figures
+
+    written = figures.draw_all(
+        arguments.runs, arguments.out, arguments.lang, arguments.format, arguments.size, arguments.split, decimal_comma=arguments.decimal_comma
+    )
+    print(f"{len(written)} files written to {arguments.out}")
+    return 0
 
 # %% ../nbs/18_cli.ipynb #c5fde24c
 def _add_notebooks(commands) -> None:
@@ -195,7 +260,7 @@ def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(prog="landmark-thesis", description="Fifteen lung-contour landmarks on chest X-rays: a thesis you can run.")
     top.add_argument("--version", action="version", version=f"landmark_thesis {__version__}")
     commands = top.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for add in (_add_train, _add_evaluate, _add_predict, _add_check_data, _add_notebooks):
+    for add in (_add_defend, _add_train, _add_evaluate, _add_predict, _add_check_data, _add_figures, _add_notebooks):
         add(commands)
     return top
 
@@ -212,7 +277,8 @@ def _mistakes() -> tuple[type[BaseException], ...]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code (see the table above)."""
-    parsed = parser().parse_args(arguments)
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    parsed = parser().parse_args(words, argparse.Namespace(words=words))
     try:
         return parsed.run(parsed)
     except KeyboardInterrupt:

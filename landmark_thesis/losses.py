@@ -62,7 +62,7 @@ def wing(difference: Tensor, width: float, epsilon: float) -> Tensor:
     offset = width - width * math.log1p(width / epsilon)
     return torch.where(size < width, width * torch.log1p(size / epsilon), size - offset)
 
-# %% ../nbs/05_losses.ipynb #32730a59
+# %% ../nbs/05_losses.ipynb #7a55b1a3
 LARGEST_FRACTION = 4.0  # a point this many picture widths away is a pixel index, not an augmented fraction
 
 
@@ -73,6 +73,12 @@ def _as_points(value: Tensor, name: str) -> Tensor:
     if value.ndim != 3 or value.shape[-1] != 2:
         raise ValueError(f"{name} must be fractions (B, 2K) or (B, K, 2), got shape {tuple(value.shape)}")
     return value.to(torch.promote_types(value.dtype, torch.float32))
+
+
+def _require_positive(**settings: float) -> None:
+    for name, value in settings.items():
+        if not value > 0:
+            raise ValueError(f"{name} must be positive, got {value}")
 
 
 def _masked_mean(values: Tensor, counted: Tensor, weights: Tensor | float = 1.0) -> Tensor:
@@ -117,7 +123,7 @@ class LandmarkLoss(nn.Module):
                 "convert with landmarks.pixels_to_fractions"
             )
 
-# %% ../nbs/05_losses.ipynb #e17d8bc4
+# %% ../nbs/05_losses.ipynb #e603dc7d
 class WingLoss(LandmarkLoss):
     """Mean wing of the coordinate differences, in fractions, over all points that count.
 
@@ -129,6 +135,7 @@ class WingLoss(LandmarkLoss):
 
     def __init__(self, width_px: float = 10.0, epsilon_px: float = 2.0, image_size: int = 224) -> None:
         super().__init__()
+        _require_positive(width_px=width_px, epsilon_px=epsilon_px, image_size=image_size)
         self.width, self.epsilon = width_px / image_size, epsilon_px / image_size
 
     def forward(self, output: Any, target: Tensor) -> Tensor:
@@ -209,7 +216,7 @@ def _with_axis(counted: Tensor, *indices: int) -> Tensor:
     """(B,): whether both ends of the axis and all `indices` count."""
     return torch.stack([counted[:, index] for index in (*AXIS, *indices)]).all(0)
 
-
+# %% ../nbs/05_losses.ipynb #6c1a3960
 class AxisAlignmentLoss(LandmarkLoss):
     """Mean distance of the predicted L9, L10, L11 from the line through the predicted L1 and L2, in fractions.
 
@@ -283,7 +290,7 @@ def gaussian_target(points: Tensor, size: tuple[int, int], sigma: float) -> Tens
 
     return profile(points[..., 1], size[0])[..., :, None] * profile(points[..., 0], size[1])[..., None, :]
 
-# %% ../nbs/05_losses.ipynb #7ff27e73
+# %% ../nbs/05_losses.ipynb #0dfa77bf
 class DenseLoss(LandmarkLoss):
     """Loss of a head that draws one map a landmark and reads the point off it by soft-argmax.
 
@@ -309,6 +316,7 @@ class DenseLoss(LandmarkLoss):
         self, image_size: int = 224, scale_px: float = 4.0, coefficient: float = 10.0, heatmap_weight: float = 1.0, sigma_px: float = 6.0
     ) -> None:
         super().__init__()
+        _require_positive(image_size=image_size, scale_px=scale_px, coefficient=coefficient, sigma_px=sigma_px)
         self.image_size, self.scale_px, self.coefficient = image_size, scale_px, coefficient
         self.heatmap_weight, self.sigma_px = heatmap_weight, sigma_px
 

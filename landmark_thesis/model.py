@@ -9,7 +9,7 @@ __all__ = ['MAP_STRIDES', 'IMAGENET_MEAN', 'IMAGENET_STD', 'normalise', 'Backbon
            'soft_argmax', 'LandmarkOutput', 'DenseOptions', 'DenseHead', 'LandmarkRegressor', 'create_model',
            'model_from_config', 'count_parameters', 'LandmarkModel', 'check_model', 'pick_precision']
 
-# %% ../nbs/06_model.ipynb #ab231f29
+# %% ../nbs/06_model.ipynb #fa60f5fb
 import difflib
 import functools
 import hashlib
@@ -30,7 +30,7 @@ from torch.nn import functional as F
 from .data import write_whole
 from .landmarks import NUM_LANDMARKS
 
-# %% ../nbs/06_model.ipynb #5fb7ce45
+# %% ../nbs/06_model.ipynb #db6e5c46
 MAP_STRIDES = (4, 8, 16, 32)  # pixels of the picture per cell of a map, finest first
 
 
@@ -48,7 +48,22 @@ def normalise(images: Tensor, mean: Sequence[float], std: Sequence[float]) -> Te
     channels = images.expand(-1, 3, -1, -1).unbind(1)  # plain numbers below: no buffer to store, nothing copied to a GPU
     return torch.stack([(channel - m) / s for channel, m, s in zip(channels, mean, std, strict=True)], 1)
 
-# %% ../nbs/06_model.ipynb #b918b6b8
+# %% ../nbs/06_model.ipynb #5f5f9865
+def _taps(network: nn.Module, steps: Sequence[str], side: int = 64) -> dict[int, tuple[int, int]]:
+    """stride -> (the last step that gives it, its channels), found with one empty picture."""
+    taps, training = {}, network.training
+    network.eval()  # the probe must not move a running statistic
+    with torch.no_grad():
+        x = torch.zeros(1, 3, side, side)
+        for number, step in enumerate(steps):
+            x = network.get_submodule(step)(x)
+            height, width = x.shape[-2:]
+            if height == width and side % height == 0 and side // height in MAP_STRIDES:
+                taps[side // height] = (number, x.shape[1])
+    network.train(training)
+    return taps
+
+# %% ../nbs/06_model.ipynb #8227aabe
 class Backbone(nn.Module):
     """The convolutional trunk of `network`: pictures in, a tuple of maps out, finest first.
 
@@ -68,26 +83,12 @@ class Backbone(nn.Module):
                 delattr(network, name)
         self.network, self.steps, self.stays_eval = network, tuple(steps), stays_eval
         self.mean, self.std = tuple(mean), tuple(std)
-        taps = self._probe()
+        taps = _taps(network, self.steps)
         if 32 not in taps:
             raise ValueError(f"{type(network).__name__} gives no map of stride 32, which both heads need")
         self.strides = tuple(taps)
         self.channels = tuple(channels for _, channels in taps.values())
         self._taps = {step for step, _ in taps.values()}
-
-    def _probe(self, side: int = 64) -> dict[int, tuple[int, int]]:
-        """stride -> (last step that gives it, its channels), found by one empty picture."""
-        taps, training = {}, self.network.training
-        self.network.eval()  # the probe must not move a running statistic
-        with torch.no_grad():
-            x = torch.zeros(1, 3, side, side)
-            for number, step in enumerate(self.steps):
-                x = self.network.get_submodule(step)(x)
-                height, width = x.shape[-2:]
-                if height == width and side // height in MAP_STRIDES and side % height == 0:
-                    taps[side // height] = (number, x.shape[1])
-        self.network.train(training)
-        return taps
 
     def train(self, mode: bool = True) -> "Backbone":
         """As every module; but the network stays in eval mode where `stays_eval` says so."""
@@ -105,7 +106,7 @@ class Backbone(nn.Module):
                 maps.append(x)
         return tuple(maps)
 
-# %% ../nbs/06_model.ipynb #23c472df
+# %% ../nbs/06_model.ipynb #10f09e31
 def _stage(before: int, after: int) -> nn.Sequential:
     """Halve the map, then look once more."""
     layers = []
@@ -122,7 +123,7 @@ class TinyNet(nn.Module):
         stem = nn.Sequential(nn.Conv2d(3, widths[0], 3, 2, 1, bias=False), nn.BatchNorm2d(widths[0]), nn.ReLU(inplace=True))
         self.features = nn.Sequential(stem, *(_stage(a, b) for a, b in zip(widths, widths[1:], strict=False)))
 
-# %% ../nbs/06_model.ipynb #bcb440fc
+# %% ../nbs/06_model.ipynb #d3dbb343
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 _LITE0_MEAN, _LITE0_STD = (127 / 255,) * 3, (128 / 255,) * 3  # (x - 127) / 128 on 0..255
 _GREY_MEAN, _GREY_STD = (0.5,) * 3, (0.25,) * 3
@@ -148,7 +149,7 @@ def _torchvision_trunk(name: str) -> tuple[nn.Module, list[str]]:
     raise ValueError(f"backbone '{name}' has no plain trunk of maps; ResNets and networks with `features` "
                      "(mobilenet_v2, convnext_tiny, efficientnet_b0, vgg16, densenet121) have")
 
-
+# %% ../nbs/06_model.ipynb #250ceb92
 def build_backbone(name: str, stays_eval: bool = False) -> Backbone:
     """The backbone `name` with random weights: "resnet18", "efficientnet_lite0", "tiny" or a torchvision name.
 
@@ -172,7 +173,7 @@ def build_backbone(name: str, stays_eval: bool = False) -> Backbone:
     except ValueError as error:
         raise ValueError(f"backbone '{name}': {error}") from error
 
-# %% ../nbs/06_model.ipynb #ebd7aa19
+# %% ../nbs/06_model.ipynb #1d69383c
 class WeightsError(ValueError):
     """Weights that cannot be had or must not be trusted: what, where, and how to mend it."""
 
@@ -205,7 +206,7 @@ def read_weights(path: str | Path) -> Any:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise WeightsError(f"weights file {path}: cannot be read safely as tensors ({reason[:120]})") from error
 
-# %% ../nbs/06_model.ipynb #44e3d6c0
+# %% ../nbs/06_model.ipynb #55ae604c
 _FORMAT = "landmark_thesis backbone 1"
 
 
@@ -219,7 +220,7 @@ def save_backbone(backbone: Backbone, name: str, path: str | Path) -> None:
     torch.save({"format": _FORMAT, "backbone": name, "state_dict": state}, buffer)
     write_whole(path, buffer.getvalue())
 
-
+# %% ../nbs/06_model.ipynb #ee43a73d
 def load_backbone(backbone: Backbone, state: Mapping[str, Tensor], source: str = "weights") -> None:
     """Put `state` into a backbone: every tensor of the trunk must be there, in its shape and finite.
 
@@ -238,7 +239,7 @@ def load_backbone(backbone: Backbone, state: Mapping[str, Tensor], source: str =
         raise WeightsError(f"{source}: does not fit the backbone: {', '.join(problems)}")
     backbone.network.load_state_dict({key: state.get(key, value) for key, value in wanted.items()})
 
-# %% ../nbs/06_model.ipynb #990e5c04
+# %% ../nbs/06_model.ipynb #f985a63b
 def _published(backbone: str) -> list[tuple[str, str, str]]:
     """(label, file name, address) of each published ImageNet file of a backbone, the default first.
 
@@ -257,7 +258,7 @@ def known_hashes(backbone: str) -> dict[str, str]:
     """sha256 prefix -> label of the published ImageNet files of a backbone; resnet18 has f37072fd."""
     return {Path(name).stem.rsplit("-", 1)[-1]: label for label, name, _ in _published(backbone)}
 
-
+# %% ../nbs/06_model.ipynb #a3cdc24e
 def _verified(path: Path, backbone: str, where: str) -> tuple[Mapping[str, Tensor], str]:
     """The tensors of a file and what to say of it; WeightsError unless its hash or its own words vouch for it."""
     if not path.is_file():
@@ -276,7 +277,7 @@ def _verified(path: Path, backbone: str, where: str) -> tuple[Mapping[str, Tenso
     expected = f"a published file (sha256 {' or '.join(known)}...)" if known else "a published file (there is none)"
     raise WeightsError(f"weights file {path}: neither {expected} nor one of save_backbone for {backbone}; its sha256 begins with {digest[:8]}")
 
-# %% ../nbs/06_model.ipynb #4bc92442
+# %% ../nbs/06_model.ipynb #d6883e94
 def _packaged(backbone: str) -> tuple[Path, str] | None:
     """The file that comes with this package (tiny) or with the `offline` extra (efficientnet_lite0)."""
     if backbone == "tiny":
@@ -298,7 +299,7 @@ def _cached(backbone: str) -> tuple[Path, str] | None:
     found = [folder / name for _, name, _ in _published(backbone) if (folder / name).is_file()]
     return (found[0], "cache") if found else None
 
-
+# %% ../nbs/06_model.ipynb #51165377
 def _download(backbone: str) -> tuple[Path, str]:
     """Fetch torchvision's default file into its cache; one WeightsError tells what to do without a network."""
     published = [entry for entry in _published(backbone) if entry[2]]
@@ -314,7 +315,7 @@ def _download(backbone: str) -> tuple[Path, str]:
                            "network and pass weights=FILE, or use efficientnet_lite0, whose weights come by pip") from error
     return path, "download"
 
-
+# %% ../nbs/06_model.ipynb #51881376
 def resolve_weights(backbone: str, weights: str | Path = "auto") -> tuple[Mapping[str, Tensor] | None, str]:
     """The tensors for the *named* backbone, or None for a random start, and one line that says which.
 
@@ -338,7 +339,7 @@ def resolve_weights(backbone: str, weights: str | Path = "auto") -> tuple[Mappin
     warnings.warn_explicit(said, RandomWeightsWarning, "landmark_thesis.model", 1)  # no path of this machine in the message
     return None, said
 
-# %% ../nbs/06_model.ipynb #085401ff
+# %% ../nbs/06_model.ipynb #6624ada8
 class CoordinateAttention(nn.Module):
     """Gates for rows and columns: which rows matter, and which columns, channel by channel (Hou et al., CVPR 2021).
 
@@ -363,12 +364,20 @@ class CoordinateAttention(nn.Module):
         rows, columns = self.gates(x)
         return x * rows * columns
 
-# %% ../nbs/06_model.ipynb #e82521d8
+# %% ../nbs/06_model.ipynb #3a4c535f
 def _require(condition: bool, message: str) -> None:
     if not condition:
         raise ValueError(message)
 
 
+_DEEP_WIDTH = 512
+_OUTPUTS = {
+    "sigmoid": torch.sigmoid,
+    "wide": lambda x: 1.2 * torch.sigmoid(x) - 0.1,
+    "linear": lambda x: 0.5 + x,
+}
+
+# %% ../nbs/06_model.ipynb #d890cd2a
 @dataclass(frozen=True)
 class RegressionOptions:
     """What may be chosen about the regression head; the defaults are the thesis' published model.
@@ -398,15 +407,7 @@ class RegressionOptions:
             _require(width % count == 0, f"{count} groups do not divide {width} units; choose groups or hidden so that they do")
         object.__setattr__(self, "groups", groups)  # recorded: a model file then says what it was built with
 
-
-_DEEP_WIDTH = 512
-_OUTPUTS = {
-    "sigmoid": torch.sigmoid,
-    "wide": lambda x: 1.2 * torch.sigmoid(x) - 0.1,
-    "linear": lambda x: 0.5 + x,
-}
-
-# %% ../nbs/06_model.ipynb #e5ca9808
+# %% ../nbs/06_model.ipynb #4c20693d
 class RegressionHead(nn.Module):
     """The thesis' head: attention, average pooling, then fully connected layers to 2K numbers.
 
@@ -435,7 +436,7 @@ class RegressionHead(nn.Module):
         with torch.autocast(x.device.type, enabled=False):
             return _OUTPUTS[self.output](self.layers(x.float().mean((2, 3))))
 
-# %% ../nbs/06_model.ipynb #402bbbd2
+# %% ../nbs/06_model.ipynb #b826146c
 def cell_centres(cells: int, margin: int = 0, device: torch.device | str = "cpu") -> Tensor:
     """Where the centres of `cells` cells lie, as fractions: `margin` of them stand outside the picture on each side. (cells,)"""
     return (torch.arange(cells, device=device, dtype=torch.float32) + 0.5 - margin) / (cells - 2 * margin)
@@ -452,7 +453,7 @@ def soft_argmax(logits: Tensor, margin: int = 0) -> Tensor:
         y, x = (cell_centres(cells, margin, logits.device) for cells in logits.shape[-2:])
         return torch.stack([(probability.sum(-2) * x).sum(-1), (probability.sum(-1) * y).sum(-1)], -1)
 
-# %% ../nbs/06_model.ipynb #bb7f364d
+# %% ../nbs/06_model.ipynb #24639661
 @dataclass
 class LandmarkOutput:
     """What the dense head answers: landmarks (B, 2K), fractions, and logits (B, K, h, w), whose cells tile the picture."""
@@ -460,7 +461,7 @@ class LandmarkOutput:
     landmarks: Tensor
     logits: Tensor
 
-# %% ../nbs/06_model.ipynb #6b5421ce
+# %% ../nbs/06_model.ipynb #1a17945e
 @dataclass(frozen=True)
 class DenseOptions:
     """What may be chosen about the dense head. Raises ValueError naming the option that is wrong.
@@ -487,7 +488,7 @@ class DenseOptions:
 def _look(channels: int, groups: int, padding: int) -> nn.Sequential:
     return nn.Sequential(nn.Conv2d(channels, channels, 3, padding=padding, bias=False), nn.GroupNorm(groups, channels), nn.ReLU(inplace=True))
 
-
+# %% ../nbs/06_model.ipynb #cabf28a8
 class _Context(nn.Module):
     """A small fully connected layer over the coarsest map, added to it; it starts as exactly nothing.
 
@@ -507,7 +508,7 @@ class _Context(nn.Module):
         grid = x if size == (self.grid, self.grid) else F.adaptive_avg_pool2d(x, self.grid)
         return x + F.interpolate(self.mix(grid).view(grid.shape), size=size, mode="nearest")
 
-# %% ../nbs/06_model.ipynb #03915f74
+# %% ../nbs/06_model.ipynb #c627e4af
 class DenseHead(nn.Module):
     """A light feature pyramid and a map of logits per landmark, read by soft-argmax.
 
@@ -542,7 +543,7 @@ class DenseHead(nn.Module):
         inside = slice(self.margin, -self.margin or None)
         return LandmarkOutput(landmarks, logits[..., inside, inside])
 
-# %% ../nbs/06_model.ipynb #5bf66097
+# %% ../nbs/06_model.ipynb #1eece7ca
 _HEADS = {"regression": (RegressionHead, RegressionOptions), "dense": (DenseHead, DenseOptions)}
 
 
@@ -551,7 +552,7 @@ def _frozen(part: nn.Module) -> bool:
     parameters = list(part.parameters())
     return bool(parameters) and not any(parameter.requires_grad for parameter in parameters)
 
-
+# %% ../nbs/06_model.ipynb #6ae852ea
 class LandmarkRegressor(nn.Module):
     """A backbone and a head: pictures (B, 1 or 3, S, S) in [0, 1] -> fractions (B, 2K), or a LandmarkOutput.
 
@@ -596,7 +597,7 @@ class LandmarkRegressor(nn.Module):
         """{"backbone": [...], "head": [...]}: every parameter once. Attention is new, so it is the head's (defect 8)."""
         return {"backbone": list(self.backbone.parameters()), "head": list(self.head.parameters())}
 
-# %% ../nbs/06_model.ipynb #742594ea
+# %% ../nbs/06_model.ipynb #849d80f9
 def create_model(backbone: str = "resnet18", head: str = "regression", weights: str | Path = "auto",
                  num_landmarks: int = NUM_LANDMARKS, stays_eval: bool | None = None, **options: Any) -> LandmarkRegressor:
     """A landmark model: `backbone` with `weights` (see resolve_weights) and a new `head`, "regression" or "dense".
@@ -624,7 +625,7 @@ def create_model(backbone: str = "resnet18", head: str = "regression", weights: 
     model = LandmarkRegressor(trunk, kind(trunk.channels, num_landmarks, chosen), config, said)
     return model.train()
 
-
+# %% ../nbs/06_model.ipynb #72f37973
 def model_from_config(config: Mapping[str, Any]) -> LandmarkRegressor:
     """The model that `config` (of a LandmarkRegressor) describes, with random weights: load a state dict into it next.
 
@@ -635,7 +636,7 @@ def model_from_config(config: Mapping[str, Any]) -> LandmarkRegressor:
         raise KeyError(f"a model's config must name {', '.join(lacking)}")
     return create_model(**{**config, "weights": "none"})
 
-# %% ../nbs/06_model.ipynb #b0f128f0
+# %% ../nbs/06_model.ipynb #3cac143e
 def count_parameters(model: nn.Module) -> dict[str, int]:
     """Numbers in a model: one entry per group of `parameter_groups()`, then "total", "trainable" and "buffers"."""
     def numbers(tensors) -> int:
@@ -645,7 +646,7 @@ def count_parameters(model: nn.Module) -> dict[str, int]:
     trainable = numbers(parameter for parameter in model.parameters() if parameter.requires_grad)
     return {**groups, "total": numbers(model.parameters()), "trainable": trainable, "buffers": numbers(model.buffers())}
 
-# %% ../nbs/06_model.ipynb #c917eada
+# %% ../nbs/06_model.ipynb #906bf12c
 @runtime_checkable
 class LandmarkModel(Protocol):
     """What the trainer asks of any model, ours or yours; `check_model` says what is missing.
@@ -679,7 +680,7 @@ def _group_problems(groups: Any) -> list[str]:
             owner[id(parameter)] = name
     return problems
 
-
+# %% ../nbs/06_model.ipynb #cd9bc714
 def check_model(model: Any) -> None:
     """Raise one TypeError that lists everything the trainer needs and `model` lacks; see LandmarkModel."""
     problems = [] if isinstance(model, nn.Module) else ["it must be a torch.nn.Module"]
@@ -692,7 +693,7 @@ def check_model(model: Any) -> None:
     if problems:
         raise TypeError(f"{type(model).__name__} is not a landmark model: {'; '.join(problems)}")
 
-# %% ../nbs/06_model.ipynb #372cdc7f
+# %% ../nbs/06_model.ipynb #9b7f7d6a
 @functools.cache
 def _cpu_has_bf16() -> bool:
     """Can this CPU multiply bfloat16 (AVX-512 BF16 or AMX)? Emulated, it would be slower than float32."""

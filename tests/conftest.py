@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-torch.set_num_threads(min(2, os.cpu_count() or 1))
+torch.set_num_threads(1)  # small models: a second thread costs more than it brings
 
 
 def pytest_collection_modifyitems(items):

@@ -34,6 +34,7 @@ def test_flip_moves_points_with_the_picture():
     assert torch.equal(left, right)
 
 
+# cell 00bada33
 def test_flip_twice_is_the_identity_bit_for_bit():
     images, points = torch.rand(2, 3, 5, 7), torch.randint(0, 2**24, (2, 15, 2)) / 2**24
     points[0, 4] = float("nan")
@@ -42,6 +43,7 @@ def test_flip_twice_is_the_identity_bit_for_bit():
     assert torch.equal(again_points.nan_to_num(-1), points.nan_to_num(-1))
 
 
+# cell 9892a9a5
 def test_flip_refuses_what_it_cannot_know():
     import pytest
 
@@ -62,6 +64,7 @@ def _turned(angle=0.0, scale=1.0, shift=(0.0, 0.0), aspect=1.0):
     return torch.cat([linear, (0.5 + torch.tensor(shift) - linear.sum(1) / 2)[:, None]], dim=1)[None]
 
 
+# cell b31a4d67
 def test_warp_moves_points_with_the_picture():
     shift, turn, shrink, grow = dict(shift=(0.1, -0.07)), dict(angle=10), dict(scale=0.8), dict(scale=1.2)
     for height, width in ((96, 96), (80, 160)):
@@ -73,12 +76,14 @@ def test_warp_moves_points_with_the_picture():
             assert (moved - points).abs().max() > 0.01  # it did move
 
 
+# cell 93451882
 def test_warp_keeps_a_turned_blob_round_in_an_oblong_picture():
     points = torch.tensor([[[0.5, 0.5]]])
     pictures, _ = warp(blobs(points, 60, 120), points, _turned(30, aspect=0.5))
     assert torch.allclose(pictures, blobs(points, 60, 120), atol=0.03)
 
 
+# cell 1a4fe9ba
 def test_warp_by_a_whole_pixel_shifts_the_array_and_fills_black():
     images, points = torch.rand(1, 1, 4, 8), torch.tensor([[[0.95, 0.5], [float("nan"), 0.5]]])
     moved, places = warp(images, points, torch.tensor([[[1.0, 0.0, 0.125], [0.0, 1.0, 0.0]]]))
@@ -87,6 +92,7 @@ def test_warp_by_a_whole_pixel_shifts_the_array_and_fills_black():
     assert places[0, 1].isnan().all()
 
 
+# cell 750885d9
 def test_warp_does_not_feel_autocast():
     points, matrix = 0.3 + 0.4 * torch.rand(1, 15, 2), _turned(10, 1.1)
     plain = warp(blobs(points), points, matrix)
@@ -96,6 +102,7 @@ def test_warp_does_not_feel_autocast():
     assert warp(blobs(points).bfloat16(), points, matrix)[0].dtype == torch.bfloat16
 
 
+# cell f13e68bf
 def test_warp_refuses():
     import pytest
 
@@ -108,6 +115,29 @@ def test_warp_refuses():
         warp(images, points, torch.eye(2, 3))
 
 
+# cell e0b3d5ee
+def test_greys_are_clamped_after_each_step_and_contrast_turns_about_each_mean():
+    images = torch.tensor([[0.2, 0.6], [0.2, 0.4]]).view(2, 1, 1, 2)
+    brightness, contrast = torch.tensor([2.0, 1.0]), torch.tensor([0.5, 2.0])
+    assert torch.allclose(change_greys(images, brightness, contrast).view(2, 2), torch.tensor([[0.55, 0.85], [0.1, 0.5]]))
+    gamma = torch.tensor([1.0, 2.0])
+    assert torch.allclose(change_greys(images, brightness, contrast, gamma).view(2, 2), torch.tensor([[0.55, 0.85], [0.01, 0.25]]))
+
+
+# cell 3cff6456
+def test_random_matrices_are_turns_in_pixels_about_the_centre():
+    height, width = 60, 120
+    maps = random_matrices(400, torch.Generator().manual_seed(1), rotation=30, scale=0.2, shift=0.1, size=(height, width))
+    pixels = torch.tensor([float(width), float(height)])
+    linear = maps[:, :, :2] * pixels[:, None] / pixels  # from pixels to pixels
+    magnification = torch.linalg.det(linear).sqrt()
+    turns = linear / magnification[:, None, None]
+    assert torch.allclose(turns @ turns.transpose(1, 2), torch.eye(2).expand(400, 2, 2), atol=1e-5)
+    assert 0.19 < magnification.log().abs().max() <= 0.2001 and 29 < torch.rad2deg(torch.asin(turns[:, 1, 0])).abs().max() <= 30.001
+    shifts = move_points(torch.full((400, 1, 2), 0.5), maps)[:, 0] - 0.5
+    assert 0.098 < shifts.abs().max() <= 0.1001 and shifts.mean(0).abs().max() < 0.01
+
+
 # cell 64e4dbb2
 def test_augmentation_moves_points_with_the_picture(device):
     points = (0.4 + 0.2 * torch.rand(1, 15, 2)).repeat(16, 1, 1)
@@ -118,6 +148,7 @@ def test_augmentation_moves_points_with_the_picture(device):
     assert len({picture.sum().item() for picture in moved}) == 16  # one picture, sixteen draws
 
 
+# cell 15861ffc
 def test_augmentation_renames_exactly_the_mirrored():
     points = 0.4 + 0.2 * torch.rand(64, 15, 2)
     pictures = blobs(points, 48, 48, sigma=1.5)
@@ -129,6 +160,7 @@ def test_augmentation_renames_exactly_the_mirrored():
     assert torch.equal(moved[~mirrored], points[~mirrored])
 
 
+# cell 81f55f2f
 def test_augmentation_repeats_by_seed_and_leaves_its_input():
     everything = Augmentation(scale=0.1, shift=0.1, gamma=0.3, noise=0.05)
     images, points = torch.rand(4, 1, 16, 16), torch.rand(4, 15, 2)
@@ -139,6 +171,17 @@ def test_augmentation_repeats_by_seed_and_leaves_its_input():
     assert first[0].min() >= 0 and first[0].max() <= 1
 
 
+# cell 554b20ea
+def test_noise_and_gamma_have_the_size_they_say():
+    grey, points, off = torch.full((50, 1, 32, 32), 0.5), torch.rand(50, 2, 2), dict(flip=0, rotation=0, brightness=0, contrast=0)
+    noisy, _ = Augmentation(**off, noise=0.05)(grey, points, torch.Generator().manual_seed(0))
+    assert abs(noisy.std() - 0.05) < 0.001 and abs(noisy.mean() - 0.5) < 0.001 and not torch.equal(noisy[0], noisy[1])
+    bent, _ = Augmentation(**off, gamma=0.3)(grey, points, torch.Generator().manual_seed(0))
+    exponents = (bent[:, 0, 0, 0].log() / math.log(0.5)).log()
+    assert 0.25 < exponents.abs().max() <= 0.3001 and len(set(exponents.tolist())) == 50
+
+
+# cell 1d7e36af
 def test_a_setting_switched_off_leaves_the_other_draws():
     images, points = torch.rand(4, 1, 16, 16), torch.rand(4, 15, 2)
     settings = dict(rotation=8, scale=0.1, shift=0.1)
@@ -147,6 +190,7 @@ def test_a_setting_switched_off_leaves_the_other_draws():
     assert torch.equal(grey[1], moved)
 
 
+# cell 32719cc1
 def test_nothing_switched_on_changes_nothing():
     images, points = torch.rand(3, 1, 8, 8), torch.rand(3, 4, 2)
     off = Augmentation(flip=0, rotation=0, brightness=0, contrast=0, permutation=None)
@@ -154,6 +198,7 @@ def test_nothing_switched_on_changes_nothing():
     assert torch.equal(views, images) and torch.equal(moved, points)
 
 
+# cell b67ce1af
 def test_points_outside_and_missing_survive():
     points = torch.tensor([[[-0.2, 0.5], [1.3, 1.1], [float("nan"), float("nan")]]]).repeat(32, 1, 1)
     settings = Augmentation(flip=1, rotation=0, shift=0.05, permutation=(0, 1, 2))
@@ -161,6 +206,7 @@ def test_points_outside_and_missing_survive():
     assert (moved[:, 0, 0] > 1.1).all() and (moved[:, 1, 0] < -0.2).all() and moved[:, 2].isnan().all() and moved.shape == points.shape
 
 
+# cell 2f488425
 def test_augmentation_refuses():
     import pytest
 

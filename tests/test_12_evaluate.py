@@ -33,7 +33,9 @@ def test_the_guard_knows_names_hashes_and_parts():
 
 # cell 17bbb6d6
 def test_error_rows_hold_exact_values_and_survive_the_file(tmp_path):
-    target = phantom_points(3)
+    from landmark_thesis.phantom import sample_shapes
+
+    target = sample_shapes(3).astype(np.float64)
     pred = target.copy()
     pred[:, 4] += np.array([3, 4]) / 224  # L5: 5 px off
     rows = error_rows(pred, target, ["a", "b", "c"], ["clear"] * 3, "val")
@@ -49,7 +51,68 @@ def test_error_rows_hold_exact_values_and_survive_the_file(tmp_path):
     assert [row["image"] for row in read_errors(tmp_path / "errors.csv", "val")] == ["a", "b"]
 
 
-def phantom_points(n):
+# cell bc7e83ff
+def test_mirror_averaging_swaps_the_pairs():
+    """A model that always answers the same shape: averaging must give the mean of it and its mirror image, pairs exchanged."""
     from landmark_thesis.phantom import sample_shapes
 
-    return sample_shapes(n).astype(np.float64)
+    class Fixed(nn.Module):
+        def forward(self, images):
+            return torch.from_numpy(sample_shapes(1)).flatten(1).expand(len(images), -1)
+
+    answer, images = sample_shapes(1)[0], torch.zeros(2, 8, 8, dtype=torch.uint8)
+    mirrored = answer[list(FLIP_PERMUTATION)] * [-1, 1] + [1, 0]
+    assert np.array_equal(predict_points(Fixed(), images, tta=False)[0], answer)
+    assert np.allclose(predict_points(Fixed(), images)[1], (answer + mirrored) / 2, atol=1e-6)
+
+
+# cell f3ab2793
+def test_nonsense_of_a_model_is_an_error_and_not_a_number():
+    class Broken(nn.Module):
+        def forward(self, images):
+            return torch.full((len(images), 30), float("nan"))
+
+    for images in (torch.zeros(1, 8, 8, dtype=torch.uint8), torch.zeros(0, 8, 8, dtype=torch.uint8)):
+        try:
+            predict_points(Broken(), images)
+        except DataError:
+            pass
+        else:
+            raise AssertionError("scored")
+
+
+# cell caebabb4
+def test_the_table_of_predictions_reads_back_to_a_hundredth(tmp_path):
+    from landmark_thesis.data import read_annotations
+
+    points = np.random.default_rng(0).uniform(0, 299, (2, 15, 2))
+    write_points([Path("somewhere/a.png"), Path("b.jpg")], points, tmp_path / "points.csv")
+    table = read_annotations(tmp_path / "points.csv")
+    assert np.allclose(table.points_px, points, atol=0.0051)
+    assert [Path(name).stem for name in table.names] == ["a", "b"]
+
+
+# cell e9d707a7
+def test_overlays_keep_pictures_of_one_name_apart(tmp_path):
+    paths = []
+    for folder in ("one", "two"):
+        (tmp_path / folder).mkdir()
+        paths.append(tmp_path / folder / "a.png")
+        cv2.imwrite(str(paths[-1]), np.zeros((30, 40), np.uint8))
+    written = write_overlays(paths, np.full((2, 15, 2), 10.0), tmp_path / "out")
+    assert [path.name for path in written] == ["a.png", "a-2.png"]
+    assert cv2.imread(str(written[0])).shape == (480, 640, 3)
+    assert cv2.imread(str(written[0])).max() > 0
+
+
+# cell 28cfc202
+def test_a_line_of_a_ledger_that_is_none_is_named(tmp_path):
+    log_opening([tmp_path], {"fingerprint": "f"})
+    with open(tmp_path / LEDGER, "a") as ledger:
+        ledger.write("{broken\n")
+    try:
+        ledger_entries(tmp_path)
+    except DataError as error:
+        assert "line 2" in str(error)
+    else:
+        raise AssertionError("a broken ledger was read")

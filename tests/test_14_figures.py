@@ -1,0 +1,469 @@
+"""Tests of nbs/14_figures.ipynb, written by nbs/_sync.py: edit the notebook, not this file."""
+
+
+from landmark_thesis import figures as chapter
+
+# The notebook's cells see every name of its module; so do its tests.
+globals().update({name: value for name, value in vars(chapter).items() if not name.startswith("__")})
+
+
+# cell c6627ed6
+import pytest
+from matplotlib.text import Text
+
+from landmark_thesis.evaluate import error_rows, write_errors
+from landmark_thesis.landmarks import to_shape
+from landmark_thesis.phantom import sample_shapes
+from landmark_thesis.pixel_error import summarise
+
+
+def made_up_predictions(points, categories, seed=0):
+    """Predictions (N, 15, 2) with the four faults."""
+    rng = np.random.default_rng(seed)
+    harder = np.array([1.5 if name == sorted(set(categories))[-1] else 1.0 for name in categories])
+    spread = rng.lognormal(0, 0.5, len(points)) * harder
+    errors = spread[:, None] * rng.normal(size=(len(points), 14)) * np.r_[1.5, 4, 1.5, 8, [3] * 10] / 224
+    pred = from_shape(to_shape(points) + errors)
+    pred[:, 3, 0] += 4 / 224
+    return pred
+
+
+# cell ad20e99f
+def test_every_word_has_both_languages_with_the_same_places_to_fill():
+    import string
+
+    for key, words in WORDS.items():
+        assert len(words) == len(LANGUAGES) and all(word.strip() for word in words), key
+        fields = [sorted(name for _, name, _, _ in string.Formatter().parse(word) if name) for word in words]
+        assert fields[0] == fields[1], key
+
+
+# cell 190028e3
+def test_neighbours_differ_in_more_than_colour_and_the_heat_map_in_lightness():
+    assert len({hatch for *_, hatch in _GROUPS}) == len(_GROUPS)
+    assert len({str(dashes) for _, dashes, _ in _LINES}) == len({marker for *_, marker in _LINES}) == len(_LINES)
+    red, green, blue = matplotlib.colormaps[_HEAT](np.linspace(0, 1, 64))[:, :3].T
+    lightness = 0.2126 * red + 0.7152 * green + 0.0722 * blue
+    assert (np.diff(lightness) > 0).all()
+
+
+# cell 4a4bb6e2
+def made_up_rows(n=12, part="test", seed=0):
+    """Rows as read from an errors.csv, of shapes without pictures."""
+    points = sample_shapes(n, seed=seed).astype(np.float64)
+    categories = [("clear", "patchy", "diffuse")[i % 3] for i in range(n)]
+    names = [f"phantom-{i:06d}" for i in range(n)]
+    return error_rows(made_up_predictions(points, categories, seed), points, names, categories, part)
+
+
+def test_means_run_over_pictures_and_leave_missing_landmarks_out():
+    rows = made_up_rows()
+    rows[0]["L3_radial"] = float("nan")
+    errors = np.array([[row[f"{name}_radial"] for name in LANDMARK_NAMES] for row in rows])
+    assert np.array_equal(_picture_means(rows), np.nanmean(errors, axis=1))
+    mean, low, high = _with_intervals(_values(rows))
+    assert np.allclose(mean, np.nanmean(errors, axis=0), rtol=1e-12) and (low < mean).all() and (mean < high).all()
+    assert (low[2], high[2]) == bootstrap_interval(errors[1:, 2])
+    assert _mean_and_interval(np.array([3.0]))[0] == 3 and np.isnan(_mean_and_interval(np.array([3.0]))[1])
+
+
+def test_rows_of_no_part_of_two_or_of_something_else_are_refused():
+    for rows, words in (([], "no rows of errors"), (made_up_rows(3) + made_up_rows(3, "val"), r"several parts \(test, val\)")):
+        with pytest.raises(DataError, match=words):
+            _values(rows)
+    with pytest.raises(DataError, match="no column 'L1_radial'"):
+        _values([{"part": "test", "image": "a"}])
+
+
+def test_an_unknown_language_or_size_names_what_there_is():
+    with pytest.raises(ValueError, match="'fr': choose one of en, es"):
+        landmark_scheme(lang="fr")
+    with pytest.raises(ValueError, match="'poster': choose one of page, slides"):
+        landmark_scheme(size="poster")
+
+
+# cell a797a998
+def test_the_scheme_names_all_points_where_they_are():
+    points = from_shape(SHAPE_MEAN)
+    places = {text.get_text(): text.get_position() for text in landmark_scheme().axes[0].texts}
+    assert set(LANDMARK_NAMES) < set(places)
+    for name, (x, y) in zip(LANDMARK_NAMES, points, strict=True):
+        assert np.hypot(places[name][0] - x, places[name][1] - y) < 0.035, name
+    assert places["L3"][0] < points[2, 0] < points[3, 0] < places["L4"][0]  # names stand outside the lungs
+
+
+# cell 55ba028b
+def made_up_history():
+    rates = [{"lr_head": 1e-3, "lr_backbone": float("nan")}] * 3 + [{"lr_head": 2e-4, "lr_backbone": 2e-5}] * 4
+    phases = [("phase1", k + 1.0) for k in range(3)] + [("phase2", k + 1.0) for k in range(4)]
+    errors = [30.0, 20, 15, 16, 12, 10, 11]
+    return [{"phase": phase, "epoch": epoch, "train_error_px": error + 2, "val_error_px": error, **rate}
+            for (phase, epoch), error, rate in zip(phases, errors, rates, strict=True)]
+
+
+def test_curves_show_the_history_the_chosen_epoch_and_the_phase_change():
+    history = made_up_history()
+    errors, rates = learning_curves(history, counts={"train": 45, "val": 9}, chosen=("phase2", 3)).axes
+    lines = {line.get_label(): line for line in errors.lines}
+    assert list(lines["validation (n = 9)"].get_ydata()) == [30, 20, 15, 16, 12, 10, 11]
+    assert list(lines["training, under dropout and augmentation (n = 45)"].get_ydata()) == [32, 22, 17, 18, 14, 12, 13]
+    star = lines["kept: phase 2, epoch 3, 10.00 px@224"]
+    assert (list(star.get_xdata()), list(star.get_ydata())) == ([6], [10])
+    assert [line.get_xdata()[0] for line in errors.lines if line.get_linestyle() == ":"] == [3.5]
+    assert [text.get_text() for text in errors.texts] == ["phase 1", "phase 2"]
+    drawn = {line.get_label(): list(line.get_ydata()) for line in rates.lines}
+    assert drawn["head"] == [1e-3] * 3 + [2e-4] * 4 and drawn["backbone"][3:] == [2e-5] * 4
+
+
+def test_curves_of_a_run_without_validation_or_epochs():
+    history = [{key: value for key, value in row.items() if key != "val_error_px"} for row in made_up_history()]
+    labels = [line.get_label() for line in learning_curves(history, chosen=("phase2", 4)).axes[0].lines]
+    assert "kept: phase 2, epoch 4" in labels and not any("validation" in label for label in labels)
+    with pytest.raises(DataError, match="holds no epochs"):
+        learning_curves([])
+    with pytest.raises(DataError, match="no epoch 9 of phase2"):
+        learning_curves(made_up_history(), chosen=("phase2", 9))
+
+
+# cell 864f61cd
+def test_bars_are_the_means_of_errors_csv_and_whiskers_those_of_results_json(tmp_path):
+    points = sample_shapes(20, seed=1).astype(np.float64)
+    pred, names = made_up_predictions(points, ["a"] * 20), [f"p{i}" for i in range(20)]
+    write_errors(error_rows(pred, points, names, ["a"] * 20, "val"), tmp_path / "errors.csv")
+    rows = read_errors(tmp_path / "errors.csv", "val")
+    axes = landmark_errors(rows).axes[0]
+    bars = sorted((bar for group in axes.containers[:3] for bar in group), key=lambda bar: bar.get_x())
+    heights = [bar.get_height() for bar in bars]
+    assert heights == [np.mean([row[f"{name}_radial"] for row in rows]) for name in LANDMARK_NAMES]
+    stated = summarise(pred, points, ["a"] * 20)
+    whiskers = axes.containers[3].lines[2][0].get_segments()
+    for name, whisker in zip(LANDMARK_NAMES, whiskers, strict=True):
+        assert np.allclose(whisker[:, 1], stated["per_landmark_ci95"][name], atol=0.01)
+    assert "n = 20 pictures, validation" in landmark_errors(rows)._supxlabel.get_text()
+
+
+# cell 07bd3bd9
+def test_discs_and_rings_have_the_size_of_the_errors():
+    rows, shape = made_up_rows(), from_shape(SHAPE_MEAN)
+    circles = landmark_map(rows, shape).axes[0].patches
+    errors = _values(rows)
+    assert np.allclose([circle.radius for circle in circles[::2]], errors.mean(0))
+    assert np.allclose([circle.radius for circle in circles[1::2]], np.percentile(errors, 95, axis=0))
+    assert np.allclose([circle.center for circle in circles[::2]], 224 * shape)
+
+
+# cell a86c32d1
+def test_the_histogram_counts_every_point_once():
+    rows = made_up_rows()
+    rows[0]["L1_radial"] = float("nan")
+    axes = error_histogram(rows).axes[0]
+    counts = [bar.get_height() for bar in axes.patches]
+    assert sum(counts) == 12 * 15 - 1
+    text = {text.get_text() for text in axes.get_legend().get_texts()}
+    errors = _values(rows)
+    assert f"median: {np.nanmedian(errors):.2f}" in text and f"maximum: {np.nanmax(errors):.2f}" in text
+
+
+# cell 1837dfa9
+def test_the_curves_pass_through_the_detection_rates():
+    rows = made_up_rows()
+    axes = error_distribution(rows).axes[0]
+    errors = _values(rows)
+    entries = [text.get_text() for text in axes.get_legend().get_texts()]
+    rates = [100 * np.mean(errors <= radius) for radius in (3, 5, 10)]
+    assert entries[0] == "all (n = 12): " + " / ".join(f"{rate:.0f}" for rate in rates)
+    assert [entry.split(" ")[0] for entry in entries[1:]] == ["clear", "diffuse", "patchy"]
+    for line, members in zip(axes.lines, [rows, *([r for r in rows if r["category"] == c] for c in ("clear", "diffuse", "patchy"))], strict=False):
+        x, y = line.get_data()
+        assert np.isclose(y[np.searchsorted(x, 5, side="right") - 1], 100 * np.mean(_values(members) <= 5))
+
+
+# cell a8c24313
+def test_every_picture_is_a_dot_beside_its_class_mean():
+    rows = made_up_rows()
+    axes = class_errors(rows).axes[0]
+    dots = [line.get_ydata() for line in axes.lines if len(line.get_ydata()) == 4]
+    for name, drawn in zip(("clear", "diffuse", "patchy"), dots, strict=True):
+        assert np.array_equal(drawn, _picture_means([row for row in rows if row["category"] == name]))
+    means = [container.lines[0].get_ydata()[0] for container in axes.containers]
+    assert np.allclose(means, [values.mean() for values in dots])
+
+
+# cell d6a87cb2
+def test_the_heat_map_holds_the_mean_of_each_class_and_landmark():
+    rows = made_up_rows()
+    figure = class_landmark_map(rows)
+    shown = np.asarray(figure.axes[0].images[0].get_array())
+    wanted = [[np.mean([r[f"{k}_radial"] for r in rows if r["category"] == c]) for k in LANDMARK_NAMES] for c in ("clear", "diffuse", "patchy")]
+    assert shown.shape == (3, 15) and np.allclose(shown, wanted)
+    assert [text.get_text() for text in figure.axes[0].texts][0] == f"{wanted[0][0]:.1f}"
+
+
+# cell ed099250
+def test_bars_are_mean_sizes_and_diamonds_signed_means():
+    rows = made_up_rows()
+    axes = axis_errors(rows).axes[0]
+    along, across = ([bar.get_height() for bar in axes.containers[i]] for i in (0, 2))
+    assert np.allclose(along, np.abs(_values(rows, "along")).mean(0)) and np.allclose(across, np.abs(_values(rows, "across")).mean(0))
+    diamonds = [line.get_ydata() for line in axes.lines if line.get_marker() == "D"]
+    assert np.allclose(diamonds, [_values(rows, what).mean(0) for what in ("along", "across")])
+
+
+# cell 868560c4
+def test_a_result_takes_its_number_interval_and_kind_from_the_file():
+    rows = made_up_rows()
+    ours = result_of_errors(rows, "ours")
+    assert ours.value == _picture_means(rows).mean() and ours.interval == bootstrap_interval(_picture_means(rows))
+    stored = {"part": "test", "models": [{"run": "a"}, {"run": "b"}], "test": {"mre_px": 6.5, "mre_px_ci95": [6.0, 7.1]}, "contaminated": False, "unverified": []}
+    assert result_of_scores(stored) == ("a + b", 6.5, (6.0, 7.1), "ours")
+    assert result_of_scores({**stored, "selected_on_part": True}).kind == "selected"
+    assert result_of_scores({**stored, "selected_on_part": True, "contaminated": True}, "x") == ("x", 6.5, (6.0, 7.1), "contaminated")
+    assert result_of_scores({**stored, "unverified": ["a"]}).kind == "unverified"
+    with pytest.raises(DataError, match="not the content of a results.json"):
+        result_of_scores({"part": "test"})
+
+
+def test_only_one_published_number_is_clean():
+    kinds = [result.kind for result in published_results("es")]
+    assert kinds.count("published") == 1 and kinds.count("contaminated") == 3
+    assert all(result.interval is None for result in published_results())
+
+
+# cell a3d17580
+def test_bars_stand_from_zero_in_the_given_order_and_the_spoilt_are_hatched_and_named():
+    results = [("a", 7.0, (6.0, 8.5), "ours"), ("b", 3.6, None, "contaminated")]
+    figure = comparison(results, floor=1.34)
+    axes = figure.axes[0]
+    bars = axes.patches
+    assert [(bar.get_x(), bar.get_width()) for bar in bars] == [(0, 7.0), (0, 3.6)] and axes.yaxis_inverted()
+    assert bars[0].get_hatch() in (None, "") and bars[1].get_hatch() == "xx"
+    assert [text.get_text() for text in axes.texts] == ["7.00 [6.00, 8.50]", "3.60 CONTAMINATED"]
+    assert "no whiskers: no interval is known" in figure._supxlabel.get_text().replace("\n", " ")
+    with pytest.raises(DataError, match="nothing to compare"):
+        comparison([])
+    with pytest.raises(ValueError, match="unknown kind good: choose one of ours, baseline"):
+        comparison([("a", 1.0, None, "good")])
+
+
+# cell 734da305
+def test_examples_are_chosen_by_rank_and_drawn_where_the_rows_say():
+    rows = made_up_rows(5)
+    order = [row["image"] for row in sorted(rows, key=lambda row: _picture_means([row])[0])]
+    assert [row["image"] for row in example_rows(rows).values()] == [order[0], order[2], order[4]]
+    pictures = phantom_data(5, size=32)
+    figure = prediction_examples(rows, pictures)
+    labels, crosses = (next(line for line in figure.axes[2].lines if line.get_marker() == marker).get_xydata() for marker in "ox")
+    worst = example_rows(rows)["worst"]
+    assert np.allclose(labels, pictures.subset([worst["image"]]).points[0])
+    assert np.allclose(np.hypot(*(224 * (crosses - labels)).T), [worst[f"{name}_radial"] for name in LANDMARK_NAMES], atol=1e-3)
+    with pytest.raises(DataError, match="not in this data set: phantom-"):
+        prediction_examples(rows, phantom_data(2, start=20, size=32))
+
+
+# cell d442a4ec
+def test_cells_cannot_break_a_table():
+    assert write_table(["a", "b"], [["x|y", "1"]]) == "| a | b |\n| --- | ---: |\n| x\\|y | 1 |\n"
+    assert list(csv.reader(io.StringIO(write_table(["a", "b"], [['x;"', "1,5"]], "csv", delimiter=";")), delimiter=";")) == [["a", "b"], ['x;"', "1,5"]]
+    latex = write_table(["run_1", "50 %"], [["[1, 2]", "a&b"]], "latex")
+    assert r"run\_1 & 50 \% \\" in latex and r"{[1, 2]} & a\&b \\" in latex
+    assert latex.startswith("\\begin{tabular}{lr}\n\\toprule\n") and latex.endswith("\\bottomrule\n\\end{tabular}\n")
+    with pytest.raises(ValueError, match="'html': choose one of markdown, csv, latex"):
+        write_table(["a"], [], "html")
+
+
+# cell 45bd8f74
+def test_the_table_states_the_stored_errors():
+    rows = made_up_rows()
+    table = list(csv.DictReader(io.StringIO(landmark_table(rows, "csv"))))
+    errors = _values(rows)
+    assert [line["landmark"] for line in table] == [*LANDMARK_NAMES, "all points"]
+    assert [line["mean radial error (px@224)"] for line in table[:15]] == [f"{value:.2f}" for value in errors.mean(0)]
+    assert table[1]["along"] == f"{np.abs(_values(rows, 'along'))[:, 1].mean():.2f}" and table[15]["n"] == "12"
+    low, high = bootstrap_interval(errors[:, 0])
+    assert (table[0]["95 % low"], table[0]["95 % high"]) == (f"{low:.2f}", f"{high:.2f}")
+    spanish = landmark_table(rows, "csv", stamp="contaminated", lang="es", decimal_comma=True).splitlines()
+    assert len(spanish) == 17 and all(line.endswith(";CONTAMINADO") for line in spanish[1:]) and "." not in spanish[1]
+
+
+# cell 941914f8
+def test_a_results_table_says_what_spoils_a_line():
+    metrics = {"mre_px": 6.5, "mre_px_ci95": [6.0, 7.1], "median_px": 5.5, "p95_px": 14.0, "sdr": {"3": 0.2, "5": 0.456, "8": 0.7, "10": 0.8, "15": 0.95}}
+    clean = {"part": "test", "n_test": 96, "models": [{"run": "a"}], "test": metrics, "contaminated": False, "unverified": [], "selected_on_part": False}
+    lines = results_table([clean, {**clean, "contaminated": True}], labels=["a", "b"]).splitlines()
+    assert lines[2] == "| a | test | 96 | 6.50 [6.00, 7.10] | 5.50 | 14.00 | 20 | 46 | 80 |  |"
+    assert lines[3] == "| b | test | 96 | 6.50 [6.00, 7.10] | 5.50 | 14.00 | 20 | 46 | 80 | CONTAMINATED |"
+    assert "6,50 [6,00; 7,10]" in results_table([clean], lang="es", decimal_comma=True)
+
+
+# cell 38ad27ee
+def test_the_same_errors_give_the_same_bytes(tmp_path):
+    rows = made_up_rows(6)
+    written = [save_figure(landmark_errors(rows), tmp_path / name, FORMATS) for name in "ab"]
+    assert [path.name for path in written[0]] == ["a.svg", "a.pdf", "a.png"]
+    for first, second in zip(*written, strict=True):
+        assert first.read_bytes() == second.read_bytes(), first.suffix
+    figure = landmark_errors(rows)
+    again = [save_figure(figure, tmp_path / "c")[0].read_bytes() for _ in range(2)]
+    assert again[0] == again[1] == written[0][0].read_bytes()
+    with pytest.raises(ValueError, match="give a list of svg, pdf, png"):
+        save_figure(figure, tmp_path / "d", ("jpg",))
+    with pytest.raises(ValueError, match="give a list"):
+        save_figure(figure, tmp_path / "d", "svg")
+
+
+# cell 8e7dd922
+def made_up_record(folder, rows, train=("other-1",), val=(), select="best", **more):
+    """A record: a run folder without weights, with an errors.csv, as `train` and `evaluate` leave it."""
+    from landmark_thesis.data import Split
+    from landmark_thesis.runs import SMOKE
+
+    phases = tuple(replace(phase, select=select) for phase in SMOKE.phases)
+    settings = {"recipe": replace(SMOKE, phases=phases).to_dict(), "seed": 0, "split_seed": 42, "source": {"folder": None},
+                "mean_shape": from_shape(SHAPE_MEAN).tolist(), **more}
+    write_whole(folder / "recipe.json", json.dumps(settings).encode())
+    parts = {"train": tuple(train), "val": tuple(val), "test": tuple(row["image"] for row in rows if row["image"] not in {*train, *val})}
+    Split(parts).save(folder / "split.json")
+    write_errors(rows, folder / "errors.csv")
+    return Run(folder)
+
+
+def test_the_stamp_follows_from_the_split(tmp_path):
+    rows = made_up_rows(4)
+    names = [row["image"] for row in rows]
+    assert stored_stamp(made_up_record(tmp_path / "clean", rows), rows) is None
+    assert stored_stamp(made_up_record(tmp_path / "trained", rows, train=names[:1]), rows) == "contaminated"
+    assert stored_stamp(made_up_record(tmp_path / "selected", rows, val=names), rows) == "selected"
+    assert stored_stamp(made_up_record(tmp_path / "last", rows, val=names, select="last"), rows) is None
+    (tmp_path / "clean" / "split.json").unlink()
+    assert stored_stamp(Run(tmp_path / "clean"), rows) == "unverified"
+
+
+# cell 2eb64dc4
+def test_draw_all_draws_what_the_files_allow_and_says_what_not(tmp_path):
+    rows, remarks = made_up_rows(6), []
+    record = made_up_record(tmp_path / "record", rows)
+    written = draw_all(record.path, tmp_path / "out", say=remarks.append)
+    names = {path.name for path in written}
+    assert {"landmark_scheme.svg", "landmark_errors_test.svg", "landmark_map_test.svg", "prediction_examples_test.svg", "landmark_table_test.tex"} <= names
+    assert len(written) == len(names) == 12 and all(path.stat().st_size > 100 for path in written)
+    assert remarks == ["record: no history.csv, so no learning curves", "test: no comparison, for no other result is stored of these pictures (a results.json in the run folder adds the mean shape)"]
+
+
+def test_a_missing_part_is_one_clear_error_and_nothing_is_written(tmp_path):
+    record = made_up_record(tmp_path / "record", made_up_rows(4, "val"))
+    with pytest.raises(DataError, match=r"errors.csv: no errors of part 'test' are stored; there are: val \(4\). landmark-thesis evaluate .* --split test"):
+        draw_all(record, tmp_path / "out", part="test")
+    from landmark_thesis.runs import RunError
+
+    with pytest.raises(RunError, match="no run folder"):
+        draw_all(tmp_path, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_folds_are_one_result_and_seeds_are_compared(tmp_path):
+    folds = [made_up_record(tmp_path / f"fold{k}", made_up_rows(4, "oof", seed=k)) for k in (1, 2)]
+    sets = _sets(folds, None, print)
+    assert [(one.suffix, len(one.rows)) for one in sets] == [("oof", 8)]
+    seeds = [made_up_record(tmp_path / str(k) / "same", made_up_rows(4, seed=k)) for k in (1, 2)]
+    sets = _sets(seeds, "test", print)
+    assert [one.suffix for one in sets] == ["test_same-1", "test_same-2"]
+    figures = _comparison_figures(sets, {"lang": "en", "size": "page", "decimal_comma": False}, print)
+    assert [bar.get_width() for bar in figures["comparison_test"].axes[0].patches] == [_picture_means(one.rows).mean() for one in sets]
+
+
+def test_results_on_different_pictures_are_never_in_one_chart(tmp_path):
+    runs = [made_up_record(tmp_path / f"run{n}", made_up_rows(n)) for n in (4, 5)]
+    remarks = []
+    assert _comparison_figures(_sets(runs, None, print), {"lang": "en", "size": "page", "decimal_comma": False}, remarks.append) == {}
+    assert [remark.split(":")[0] for remark in remarks] == ["test_run4", "test_run5"]
+
+
+def test_published_numbers_stand_only_beside_the_same_test_pictures(tmp_path):
+    rows = [{**row, "image": f"COVID-{i}"} for i, row in enumerate(made_up_rows(4))]
+    real = _sets([made_up_record(tmp_path / "real", rows)], None, print)
+    assert [bar.kind for bar in _bars(real, "en")] == ["published", *["contaminated"] * 3, "ours"]
+    drawn = _sets([made_up_record(tmp_path / "drawn", made_up_rows(4))], None, print)
+    assert [bar.kind for bar in _bars(drawn, "en")] == ["ours"]
+
+
+def test_rulers_and_the_results_table_come_from_results_json(tmp_path):
+    record = made_up_record(tmp_path / "record", made_up_rows(4))
+    metrics = {"mre_px": 6.5, "mre_px_ci95": [6.0, 7.1], "median_px": 5.5, "p95_px": 14.0, "sdr": dict.fromkeys(("3", "5", "10"), 0.5)}
+    results = {"part": "test", "n_test": 4, "models": [{"run": "record"}], "test": metrics, "baselines": {"mean_shape_px": 16.7, "label_rounding_px": None}}
+    (record.path / "results.json").write_text(json.dumps(results))
+    assert [(bar.kind, bar.value) for bar in _bars(_sets([record], None, print), "en")][0] == ("baseline", 16.7)
+    names = {path.name for path in draw_all(record, tmp_path / "out", say=lambda text: None)}
+    assert {"comparison_test.svg", "results_table.md", "results_table.csv", "results_table.tex"} <= names
+
+
+def test_a_damaged_results_json_is_named(tmp_path):
+    record = made_up_record(tmp_path / "record", made_up_rows(4))
+    (record.path / "results.json").write_text("{}")
+    with pytest.raises(DataError, match="results.json: cannot be read"):
+        draw_all(record, tmp_path / "out", say=lambda text: None)
+
+
+# cell 604b96ba
+def every_figure(rows, history, pictures, **options):
+    """Each kind of figure once; those of errors stamped."""
+    stamped = {**options, "stamp": "selected"}
+    results = [Result("a", 16.0, None, "baseline"), *published_results(options["lang"]), Result("b", 6.5, (6.0, 7.3)), Result("c", 6.4, (6.0, 7.1), "selected")]
+    yield landmark_scheme(**options)
+    yield landmark_scheme(pictures.points[0].numpy(), pictures.images[0].numpy(), **options)
+    yield learning_curves(history, counts={"train": 717, "val": 144}, chosen=("phase2", 3), **stamped)
+    for draw in _OF_ERRORS:
+        yield draw(rows, **stamped)
+    yield landmark_map(rows, from_shape(SHAPE_MEAN), **stamped)
+    yield comparison(results, floor=1.34, **stamped)
+    yield prediction_examples(rows, pictures, **stamped)
+
+
+def drawn_texts(figure):
+    """Every text that is seen, with its box in pixels of the finished drawing."""
+    figure.draw_without_rendering()
+    axes = [axis for panel in figure.axes for axis in (panel.xaxis, panel.yaxis)]
+    labels = {label for axis in axes for label in axis.get_ticklabels(which="both")}
+    seen = {label for axis in axes if axis.axes.axison for label in _ticks_inside(axis)}
+    texts = [text for text in figure.findobj(Text) if text.get_visible() and text.get_text().strip()]
+    return [(text, text.get_window_extent()) for text in texts if text not in labels or text in seen]
+
+
+def _ticks_inside(axis):
+    low, high = sorted(axis.get_view_interval())
+    return [tick.label1 for tick in axis.get_major_ticks() if low <= tick.get_loc() <= high and tick.label1.get_visible()]
+
+
+def check_figure(figure, style, stamp, english):
+    texts = drawn_texts(figure)
+    box = figure.bbox
+    for text, place in texts:
+        words = text.get_text()
+        assert text.get_fontsize() >= style.font_pt, words
+        assert place.x0 >= box.x0 - 1 and place.x1 <= box.x1 + 1 and place.y0 >= box.y0 - 1 and place.y1 <= box.y1 + 1, f"cut off: {words}"
+        assert not english & set(words.lower().replace("(", " ").replace(":", " ").replace(",", " ").split()), words
+    flat = [(text, place.padded(-2)) for text, place in texts if text.get_rotation() in (0, 90) and text.get_alpha() is None]
+    for k, (text, place) in enumerate(flat):
+        for other, elsewhere in flat[k + 1 :]:
+            assert not place.overlaps(elsewhere), f"'{text.get_text()}' lies on '{other.get_text()}'"
+    assert sum(text.get_text() == stamp for text, _ in texts) == (stamp is not None)
+
+
+def english_words():
+    """Words that occur in the English column of the table and nowhere in the Spanish one."""
+    columns = [{word.strip("(),.;:'").lower() for entry in WORDS.values() for word in entry[k].split()} for k in range(2)]
+    return {word for word in columns[0] - columns[1] if word.isalpha() and len(word) > 1}
+
+
+@pytest.mark.parametrize("size", STYLES)
+@pytest.mark.parametrize("lang", LANGUAGES)
+def test_every_figure_is_legible_whole_and_in_its_language(lang, size):
+    english = english_words() if lang == "es" else set()
+    assert lang == "en" or {"picture", "pictures", "learning", "label", "worst"} <= english
+    pictures = phantom_data(9, size=64)
+    for number, figure in enumerate(every_figure(made_up_rows(9), made_up_history(), pictures, lang=lang, size=size, decimal_comma=lang == "es")):
+        check_figure(figure, STYLES[size], WORDS["selected"][LANGUAGES.index(lang)] if number > 1 else None, english)
+
+
+def test_an_unknown_stamp_is_refused():
+    with pytest.raises(ValueError, match="stamp 'dubious': choose one of contaminated, unverified, selected"):
+        landmark_errors(made_up_rows(3), stamp="dubious")

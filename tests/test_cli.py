@@ -1,0 +1,258 @@
+"""The program as somebody at a terminal meets it: exit codes, one line for each mistake, nothing written on refusal."""
+
+import csv
+import json
+import subprocess
+import sys
+
+import cv2
+import numpy as np
+import pytest
+
+from landmark_thesis import runs
+from landmark_thesis.cli import main
+from landmark_thesis.data import phantom_data
+from landmark_thesis.evaluate import read_errors
+
+SMALL = ["train-landmarks", "--recipe", "smoke", "--image-size", "64", "--label-size", "0"]  # a training of seconds
+
+
+@pytest.fixture(scope="session")
+def folder(tmp_path_factory):
+    """Sixty phantoms as a data set on disk: PNG files of 120x96 and a table with a header."""
+    place = tmp_path_factory.mktemp("pictures")
+    data = phantom_data(60, seed=5, size=120)
+    with open(place / "labels.csv", "w", newline="") as file:
+        table = csv.writer(file)
+        table.writerow(["image", *(f"{axis}{k}" for k in range(1, 16) for axis in "xy")])
+        for name, image, points in zip(data.names, data.images, data.points, strict=True):
+            cv2.imwrite(str(place / f"{name}.png"), image.numpy())
+            table.writerow([name, *(f"{value:.3f}" for value in (points * 120 - 0.5).flatten().tolist())])
+    return place
+
+
+@pytest.fixture(scope="session")
+def run(folder, tmp_path_factory):
+    """A finished training of seconds on those files, by the command line."""
+    out = tmp_path_factory.mktemp("runs") / "first"
+    assert main([*SMALL, "--data", str(folder), "--out", str(out), "--seed", "3"]) == 0
+    return out
+
+
+def refused(capsys, *arguments) -> str:
+    """The one line that a mistake gets."""
+    assert main([str(argument) for argument in arguments]) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1 and error.startswith("landmark-thesis: ") and "Traceback" not in error, error
+    return error
+
+
+def test_a_training_leaves_a_whole_run_folder(run):
+    assert sorted(path.name for path in run.iterdir()) == [
+        "best.pt",
+        "environment.json",
+        "errors.csv",
+        "history.csv",
+        "last.pt",
+        "recipe.json",
+        "results.json",
+        "signatures.npz",
+        "split.json",
+        "train.log",
+    ]
+    settings = json.loads((run / "recipe.json").read_text())
+    assert settings["seed"] == 3 and settings["recipe"]["deviations"] == ["the network sees 64 pixels, not 224"]
+    assert {row["part"] for row in read_errors(run / "errors.csv")} == {"val"}
+    assert len(runs.Run(run).history) == sum(phase.epochs for phase in runs.SMOKE.phases)
+
+
+def test_evaluate_writes_the_results_of_the_contract(run, tmp_path, capsys):
+    assert main(["evaluate", str(run), "--json", str(tmp_path / "results.json")]) == 0
+    results = json.loads((tmp_path / "results.json").read_text())
+    assert results["unit"] == "px@224" and results["part"] == "val" and results["n_val"] == 9
+    assert results["contaminated"] is False and results["selected_on_part"] is True and results["tta"] is True
+    assert set(results["val"]["sdr"]) == {"3", "5", "8", "10", "15"} and len(results["val"]["per_landmark"]) == 15
+    low, high = results["val"]["mre_px_ci95"]
+    assert low < results["val"]["mre_px"] < high
+    assert results["models"][0]["val_mre_px"] == pytest.approx(results["val"]["mre_px"], abs=1e-3)
+    assert f"{results['val']['mre_px']:.2f} [{low:.2f}, {high:.2f}]" in capsys.readouterr().out
+
+
+def test_each_opening_of_the_test_part_is_logged_and_a_look_at_validation_is_not(run, tmp_path):
+    before = len((run / "test_ledger.jsonl").read_text().splitlines()) if (run / "test_ledger.jsonl").exists() else 0
+    for number in (1, 2):
+        assert main(["evaluate", str(run), "--split", "test", "--json", str(tmp_path / "results.json")]) == 0
+        assert main(["evaluate", str(run), "--split", "val"]) == 0
+        lines = [json.loads(line) for line in (run / "test_ledger.jsonl").read_text().splitlines()]
+        assert (
+            len(lines) == before + number
+            and lines[-1]["part"] == "test"
+            and lines[-1]["weights"] == [runs.Run(run).weights_hash]
+        )
+        assert json.loads((tmp_path / "results.json").read_text())["test_ledger"]["opened"] == before + number
+
+
+def test_pictures_that_were_trained_on_are_refused_and_the_override_stamps(run, folder, tmp_path, capsys):
+    out = tmp_path / "results.json"
+    arguments = ["evaluate", run, "--data", folder, "--split", "all", "--label-size", "0", "--json", out]
+    assert "has seen 54 of 60 pictures" in refused(capsys, *arguments)
+    assert not out.exists()
+    errors = (run / "errors.csv").read_bytes()
+    assert main([*map(str, arguments), "--allow-contaminated"]) == 0
+    assert "CONTAMINATED" in capsys.readouterr().out
+    assert json.loads(out.read_text())["contaminated"] is True
+    assert (run / "errors.csv").read_bytes() == errors, "contaminated errors must not reach the figures"
+
+
+def test_predictions_come_in_pixels_of_each_file(run, folder, tmp_path, capsys):
+    picture = cv2.imread(str(folder / "phantom-000000.png"), cv2.IMREAD_GRAYSCALE)
+    wide = cv2.copyMakeBorder(
+        picture, 0, 0, 30, 30, cv2.BORDER_CONSTANT
+    )  # the square that the model sees keeps its height
+    cv2.imwrite(str(tmp_path / "twice.png"), cv2.resize(picture, (240, 240), interpolation=cv2.INTER_AREA))
+    cv2.imwrite(str(tmp_path / "wide.png"), wide)
+    assert (
+        main(
+            [
+                "predict",
+                str(run),
+                str(tmp_path),
+                "--csv",
+                str(tmp_path / "points.csv"),
+                "--overlay",
+                str(tmp_path / "drawn"),
+            ]
+        )
+        == 0
+    )
+    assert sorted(path.name for path in (tmp_path / "drawn").iterdir()) == ["twice.png", "wide.png"]
+    rows = list(csv.reader(open(tmp_path / "points.csv")))
+    assert [row[0] for row in rows] == ["image", "twice.png", "wide.png"] and len(rows[1]) == 31
+    capsys.readouterr()
+    assert main(["predict", str(run), str(folder / "phantom-000000.png")]) == 0
+    small = np.array(capsys.readouterr().out.splitlines()[1].split(",")[1:], float).reshape(15, 2)
+    large = np.array(rows[1][1:], float).reshape(15, 2)
+    assert np.abs((large + 0.5) / 2 - (small + 0.5)).max() < 6  # one picture at two sizes; the model is a poor one
+
+
+def test_resuming_a_finished_run_does_nothing(run, folder, capsys):
+    before = {path.name: path.read_bytes() for path in run.iterdir() if path.name not in ("errors.csv", "results.json")}
+    assert main([*SMALL, "--data", str(folder), "--out", str(run), "--seed", "3", "--resume"]) == 0
+    assert "finished" in capsys.readouterr().out
+    assert {
+        path.name: path.read_bytes() for path in run.iterdir() if path.name not in ("errors.csv", "results.json")
+    } == before
+
+
+def test_resuming_with_other_settings_shows_the_difference(run, folder, capsys):
+    common = [*SMALL, "--data", folder, "--out", run, "--resume"]
+    assert "seed: 3 then, 4 now" in refused(capsys, *common, "--seed", "4")
+    assert "split_seed: 42 then, 1 now" in refused(capsys, *common, "--seed", "3", "--split-seed", "1")
+
+
+def test_resuming_nothing_begins_anew_and_says_so(folder, tmp_path, capsys):
+    arguments = [*SMALL, "--data", str(folder), "--out", str(tmp_path / "new"), "--resume"]
+    assert main(arguments) == 0
+    assert "nothing" in capsys.readouterr().out.lower()
+    assert runs.Run(tmp_path / "new").finished
+
+
+def test_folds_are_scored_by_the_run_that_left_them_out(folder, tmp_path, capsys):
+    places = [tmp_path / f"fold-{i}" for i in (1, 2)]
+    for number, place in enumerate(places, 1):
+        assert (
+            main([*SMALL, "--data", str(folder), "--fold", f"{number}/2", "--fold-of", "all", "--out", str(place)]) == 0
+        )
+    assert main(["evaluate", *map(str, places), "--split", "oof", "--json", str(tmp_path / "oof.json")]) == 0
+    results = json.loads((tmp_path / "oof.json").read_text())
+    assert results["n_oof"] == 60 and len(results["models"]) == 2
+    scored = [row["image"] for place in places for row in read_errors(place / "errors.csv", "oof")]
+    assert sorted(scored) == sorted(phantom_data(60, seed=5, size=32).names)
+    capsys.readouterr()
+    assert "has seen" in refused(capsys, "evaluate", *places, "--split", "all", "--data", folder, "--label-size", "0")
+
+
+def test_comparison_is_paired_and_with_itself_is_nothing(run, tmp_path):
+    assert main(["evaluate", str(run), "--against", str(run), "--json", str(tmp_path / "r.json")]) == 0
+    against = json.loads((tmp_path / "r.json").read_text())["against"]
+    assert against["difference_px"] == 0 and against["wilcoxon_p"] == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["evaluate", "nowhere"], "no run folder"),
+        (["train-landmarks", "--data", "nowhere", "--out", "new"], "nowhere"),
+        (
+            ["train-landmarks", "--data", "phantom", "--recipe", "best", "--out", "new"],
+            "choose one of thesis, dense, smoke",
+        ),
+        (
+            ["train-landmarks", "--data", "phantom", "--recipe", "smoke", "--weights", "none.pt", "--out", "new"],
+            "none.pt",
+        ),
+        (
+            ["train-landmarks", "--data", "phantom", "--recipe", "smoke", "--backbone", "resnet19", "--out", "new"],
+            "resnet19",
+        ),
+        (["train-landmarks", "--data", "phantom", "--recipe", "smoke", "--device", "warp:9", "--out", "new"], "warp:9"),
+        (["check-data", "nowhere"], "nowhere"),
+    ],
+)
+def test_a_mistake_gets_one_line_and_writes_nothing(arguments, words, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert words in refused(capsys, *arguments)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_predicting_what_is_no_picture(run, tmp_path, capsys):
+    (tmp_path / "letter.png").write_text("dear")
+    assert "letter.png" in refused(capsys, "predict", run, tmp_path / "letter.png", "--csv", tmp_path / "points.csv")
+    assert "no such picture" in refused(capsys, "predict", run, tmp_path / "gone.png")
+    assert not (tmp_path / "points.csv").exists()
+
+
+def test_an_occupied_folder_is_left_alone(run, folder, capsys):
+    assert "holds files already" in refused(
+        capsys, "train-landmarks", "--data", folder, "--recipe", "smoke", "--out", run
+    )
+
+
+def test_wrong_words_are_argparse_errors(capsys):
+    for arguments in (
+        ["train-landmarks"],
+        ["evaluate", "x", "--split", "some"],
+        ["train-landmarks", "--data", "x", "--out", "y", "--fold", "6/5"],
+        [],
+    ):
+        with pytest.raises(SystemExit) as stop:
+            main(arguments)
+        assert stop.value.code == 2
+
+
+def test_help_needs_no_torch():
+    code = "import sys\nfrom landmark_thesis.cli import main\ntry:\n    main(['--help'])\nexcept SystemExit:\n    print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout.endswith("False\n") and "train-landmarks" in done.stdout
+
+
+def test_the_module_runs_as_a_program():
+    done = subprocess.run([sys.executable, "-m", "landmark_thesis", "--version"], capture_output=True, text=True)
+    assert done.returncode == 0 and done.stdout.startswith("landmark_thesis ")
+
+
+def test_interruption_saves_the_best_and_exits_130(folder, tmp_path, monkeypatch, capsys):
+    from landmark_thesis.callbacks import Progress
+
+    def interrupted(self, trainer, phase, epoch, metrics):
+        if phase.name == "phase2":
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Progress, "on_epoch_end", interrupted)
+    out = tmp_path / "run"
+    assert main([*SMALL, "--data", str(folder), "--out", str(out)]) == 130
+    assert capsys.readouterr().err.strip().count("\n") == 0
+    assert runs.Run(out).provenance["trained_on"] and not runs.Run(out).finished
+    monkeypatch.undo()
+    assert main([*SMALL, "--data", str(folder), "--out", str(out), "--resume"]) == 0
+    assert runs.Run(out).finished
