@@ -43,7 +43,7 @@ def test_none_stays_random_and_imagenet_an_error():
 
 @pytest.mark.parametrize("size", [96, 224])
 def test_its_frozen_features_know_where_the_lungs_are(size):
-    """A linear fit from the mean of the last map, on 60 chapter phantoms, beats the mean shape on 60 others; a random backbone's doesn't."""
+    """A linear fit from the mean of the last map, on 60 chapter phantoms, halves the mean shape's error on 60 others; a random one's doesn't."""
     seen, unseen = phantom_data(60, size=size), phantom_data(60, start=60, size=size)
 
     def error(backbone) -> float:
@@ -58,7 +58,6 @@ def test_its_frozen_features_know_where_the_lungs_are(size):
     mean_shape = 224 * (seen.points.mean(0) - unseen.points).norm(dim=-1).mean().item()
     pretrained = build_backbone("tiny")
     pretrained.network.load_state_dict(read_weights(FILE)["state_dict"])
-    print(size, mean_shape, error(pretrained), error(build_backbone("tiny")))
     assert error(pretrained) < 0.5 * mean_shape < error(build_backbone("tiny"))
 
 
