@@ -170,7 +170,7 @@ PHANTOM = Recipe(
     loss="dense",
     phases=(
         Phase("phase1", epochs=4, rates={"head": 3e-3}, trainable="head", patience=3),
-        Phase("phase2", epochs=8, rates={"backbone": 1e-3, "head": 3e-3}, schedule="cosine", floor_ratio=0.05, patience=4),
+        Phase("phase2", epochs=8, rates={"backbone": 1e-3, "head": 2e-3}, schedule="cosine", floor_ratio=0.05, patience=4),
     ),
     project=True,
 )
