@@ -19,7 +19,7 @@ from pathlib import Path
 import nbformat
 
 ROOT = Path(__file__).resolve().parent.parent
-HAND_WRITTEN = {"__main__.py", "py.typed"}  # files of the package that no notebook writes (and the folder weights/)
+HAND_WRITTEN = {"__main__.py", "py.typed"}  # files of the package that no notebook writes (folders like weights/ aside)
 KNOWN_DIRECTIVES = {"default_exp", "export", "exporti", "exports", "hide", "eval", "notest", "cuda", "slow", "test"}
 DIRECTIVE = re.compile(r"^\s*#\s*\|\s*(\w+)")
 GENERATED = "written by nbs/_sync.py"
@@ -234,6 +234,15 @@ def run(root: Path, names: list[str]) -> None:
 # ---------------------------------------------------------------- the check
 
 
+def _hand_written(package: Path) -> list[Path]:
+    """What stands in the package without a notebook: HAND_WRITTEN and folders with code of their own."""
+    return [
+        path
+        for path in sorted(package.iterdir())
+        if path.name in HAND_WRITTEN or (path.is_dir() and (path / "__init__.py").exists())
+    ]
+
+
 def _tree(folder: Path, pattern: str) -> dict[str, str]:
     return {path.name: path.read_text(encoding="utf-8") for path in sorted(folder.glob(pattern))}
 
@@ -260,6 +269,8 @@ def check(root: Path) -> list[str]:
         shutil.copy(root / "settings.ini", fresh)
         shutil.copytree(root / "nbs", fresh / "nbs", ignore=shutil.ignore_patterns(".ipynb_checkpoints", "__pycache__"))
         (fresh / "landmark_thesis").mkdir()
+        for path in _hand_written(root / "landmark_thesis"):  # nbdev lists their names in _modidx.py
+            (shutil.copytree if path.is_dir() else shutil.copy)(path, fresh / "landmark_thesis" / path.name)
         export(fresh)
         made = _tree(fresh / "landmark_thesis", "*.py")
         committed = {
