@@ -25,7 +25,7 @@ MARKERS = re.compile(r"(<!-- results:begin -->\n).*?(<!-- results:end -->)", re.
 # order and names of the table; a record that is not named here is drawn, but not listed
 TITLES = {
     "thesis-lite0": "`thesis` recipe, EfficientNet-Lite0, ImageNet weights",
-    "thesis-resnet18-random": "`thesis` recipe, ResNet-18 from random weights (short control)",
+    "thesis-resnet18-random": "`thesis` recipe, ResNet-18 from random weights",
     "dense": "`dense` recipe, ResNet-18 from random weights",
 }
 
@@ -40,7 +40,11 @@ def results(run: Run) -> dict:
 
 def listed() -> list[tuple[str, Run]]:
     by_name = {run.name: run for run in records()}
-    return [(title, by_name[name]) for name, title in TITLES.items() if name in by_name]
+    return [(f"{title}, {_epochs(by_name[name])}", by_name[name]) for name, title in TITLES.items() if name in by_name]
+
+
+def _epochs(run: Run) -> str:
+    return " + ".join(str(phase.epochs) for phase in run.recipe.phases if phase.epochs > 0) + " epochs"
 
 
 def draw(out: Path) -> None:

@@ -272,10 +272,10 @@ def check(root: Path) -> list[str]:
         for path in _hand_written(root / "landmark_thesis"):  # nbdev lists their names in _modidx.py
             (shutil.copytree if path.is_dir() else shutil.copy)(path, fresh / "landmark_thesis" / path.name)
         export(fresh)
-        made = _tree(fresh / "landmark_thesis", "*.py")
-        committed = {
-            name: text for name, text in _tree(root / "landmark_thesis", "*.py").items() if name not in HAND_WRITTEN
-        }
+        committed, made = (
+            {name: text for name, text in _tree(place / "landmark_thesis", "*.py").items() if name not in HAND_WRITTEN}
+            for place in (root, fresh)
+        )
         problems += _differences(committed, made, "landmark_thesis")
         generated = {name: text for name, text in _tree(root / "tests", "test_*.py").items() if GENERATED in text[:300]}
         problems += _differences(generated, _tree(fresh / "tests", "test_*.py"), "tests")
