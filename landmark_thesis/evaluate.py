@@ -10,12 +10,11 @@ __all__ = ['LEDGER', 'Model', 'PICTURE_ENDINGS', 'predict_points', 'combine', 'L
 
 # %% ../nbs/12_evaluate.ipynb #982c3b66
 import csv
-import hashlib
 import io
 import json
-import sys
+import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -168,8 +167,7 @@ def ledger_entries(folder: str | Path) -> list[dict[str, Any]]:
 
 def log_opening(folders: Sequence[str | Path], entry: Mapping[str, Any]) -> str:
     """Append one line, with one id, to the ledger of each run that took part in a scoring; returns the id."""
-    moment = datetime.now(UTC).isoformat(timespec="seconds")
-    line = {"id": hashlib.sha256(f"{moment}{json.dumps(entry, sort_keys=True)}".encode()).hexdigest()[:16], "when": moment, **entry}
+    line = {"id": uuid.uuid4().hex[:16], "when": datetime.now(UTC).isoformat(timespec="seconds"), **entry}
     for folder in folders:
         with open(Path(folder) / LEDGER, "a", encoding="utf-8") as ledger:
             ledger.write(json.dumps(line) + "\n")
