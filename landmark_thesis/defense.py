@@ -102,7 +102,7 @@ def defend(
     for number, seed in enumerate(seeds, 1):
         print(f"[{number}/{len(seeds)}] recipe {recipe.name}, seed {seed}, pictures: {source.name}", flush=True)
         place = out / "runs" / f"seed-{seed}"
-        runs.append(train(recipe, source, place, seed=seed, device=device, resume=place.exists()))
+        runs.append(train(recipe, source, place, seed=seed, device=device, resume=place.exists(), command=command))
     results = _score_all(runs, source, part, device, command)
     print(report(results))
     write_results(results, out / "results.json")

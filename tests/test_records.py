@@ -1,0 +1,58 @@
+"""The recorded results: every published number follows from the stored errors, and nothing in a record names a machine or a picture's place."""
+
+import importlib.util
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from landmark_thesis.evaluate import read_errors
+from landmark_thesis.landmarks import LANDMARK_NAMES
+from landmark_thesis.runs import RECORD_FILES, Run
+
+ROOT = Path(__file__).resolve().parent.parent
+RECORDS = sorted(path for path in (ROOT / "figures" / "records").iterdir() if path.is_dir())
+specification = importlib.util.spec_from_file_location("make", ROOT / "figures" / "make.py")
+make = importlib.util.module_from_spec(specification)
+specification.loader.exec_module(make)
+
+
+@pytest.mark.parametrize("record", RECORDS, ids=lambda path: path.name)
+def test_the_results_follow_from_the_stored_errors(record):
+    results = json.loads((record / "results.json").read_text(encoding="utf-8"))
+    part = results["part"]
+    rows = read_errors(record / "errors.csv", part)
+    radial = np.array([[row[f"{name}_radial"] for name in LANDMARK_NAMES] for row in rows])
+    assert len(rows) == results[f"n_{part}"]
+    assert results[part]["mre_px"] == pytest.approx(radial.mean(1).mean(), abs=1e-4)
+    assert results[part]["median_px"] == pytest.approx(np.median(radial), abs=1e-3)
+    assert results[part]["sdr"]["5"] == pytest.approx((radial <= 5).mean(), abs=1e-3)
+    for k, name in enumerate(LANDMARK_NAMES):
+        assert results[part]["per_landmark"][name] == pytest.approx(radial[:, k].mean(), abs=1e-4)
+
+
+@pytest.mark.parametrize("record", RECORDS, ids=lambda path: path.name)
+def test_a_record_is_whole_and_honest(record):
+    run, results = Run(record), json.loads((record / "results.json").read_text(encoding="utf-8"))
+    assert {path.name for path in record.iterdir()} <= set(RECORD_FILES)
+    assert run.finished and run.split.fingerprint == results["split_fingerprint"] == run.settings["split_fingerprint"]
+    scored = {row["image"] for row in read_errors(record / "errors.csv", results["part"])}
+    assert scored == set(run.part(results["part"])) and not scored & set(run.part("train"))
+    assert results["contaminated"] is False and results["unverified"] == []
+    assert json.loads((record / "environment.json").read_text(encoding="utf-8"))["command"].startswith(
+        "landmark-thesis "
+    )
+    assert not any(re.search(r"(^|[\s\"'])/[a-z]+/", path.read_text(encoding="utf-8")) for path in record.iterdir())
+
+
+def test_the_test_part_of_the_real_pictures_is_still_closed():
+    for record in RECORDS:
+        if Run(record).source.folder is not None:
+            assert not (record / "test_ledger.jsonl").exists() and not read_errors(record / "errors.csv", "test")
+
+
+def test_the_readme_states_what_the_records_say():
+    text = make.README.read_text(encoding="utf-8")
+    assert make.with_block(text) == text
