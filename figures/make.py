@@ -89,7 +89,7 @@ def readme_block() -> str:
     lines += [
         f"| rounding of the labels alone | {first['baselines']['label_rounding_px']:.2f} | | | | |",
         "",
-        r"\* the best epoch was selected on these pictures, so the number is a little too small.",
+        r"\* the best epoch was selected on these pictures, so the number is a little too small. Times: wall clock, while the two cores did other work too.",
         "",
         "For comparison, what the original thesis states (not ours; its honest model scored 7.22 on this validation part): "
         + "; ".join(

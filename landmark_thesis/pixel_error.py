@@ -312,50 +312,6 @@ def _scheme_metrics(pred: np.ndarray, target: np.ndarray, image_size: int) -> di
         ("nme_axis",): _masked_mean(radial, known, 1) / axis_length(target, image_size),
     }
 
-# %% ../nbs/01_pixel_error.ipynb #86878ddc
-def _columns(pred: np.ndarray, target: np.ndarray, categories: np.ndarray, image_size: int) -> dict[tuple[str, ...], tuple]:
-    """Every mean-type metric as (sums, weights), each (N,): its value for any set of pictures is sums / weights added up."""
-    known = _labelled(target)
-    radial = np.where(known, radial_errors(pred, target, image_size), 0)
-    points, labelled = known.sum(1), known.any(1)
-
-    def over_pictures(values: np.ndarray) -> tuple:
-        counts = np.isfinite(values) & labelled
-        return np.where(counts, values, 0), counts
-
-    error = _masked_mean(radial, known, 1)
-    columns = {
-        ("mre_px",): over_pictures(error),
-        ("nme_diagonal",): over_pictures(error / (math.sqrt(2) * image_size)),
-        ("failure_rate_10px",): over_pictures(np.where(labelled, error > FAILURE, np.nan)),
-        ("auc_ced_15px",): ((np.clip(1 - radial / CED_LIMIT, 0, None) * known).sum(1), points),
-        ("mre_px_299",): over_pictures(error * 299 / image_size),
-    }
-    for radius in SDR_RADII:
-        columns["sdr", str(radius)] = ((radial <= radius) & known).sum(1), points
-    for k in range(radial.shape[1]):
-        columns["per_landmark", f"L{k + 1}"] = radial[:, k], known[:, k]
-    for name in sorted(set(categories)):
-        values, counts = over_pictures(np.where(categories == name, error, np.nan))
-        columns["per_category", name] = values, counts
-    if radial.shape[1] == NUM_LANDMARKS:
-        columns |= {name: over_pictures(values) for name, values in _scheme_metrics(pred, target, image_size).items()}
-    return columns
-
-
-def _scheme_metrics(pred: np.ndarray, target: np.ndarray, image_size: int) -> dict[tuple[str, ...], np.ndarray]:
-    """Metrics (N,) per picture that need the scheme of 15: its axis, its free points, its outlines."""
-    known, radial = _labelled(target), radial_errors(pred, target, image_size)
-    free = [k for k in range(NUM_LANDMARKS) if k not in CENTRAL]
-    parts = np.abs(along_across(pred, target, image_size))
-    return {
-        ("mre_px_12",): _masked_mean(radial[:, free], known[:, free], 1),
-        ("along_px",): _masked_mean(parts[..., 0], np.isfinite(parts[..., 0]), 1),
-        ("across_px",): _masked_mean(parts[..., 1], np.isfinite(parts[..., 1]), 1),
-        ("contour_px",): contour_error(pred, target, image_size),
-        ("nme_axis",): _masked_mean(radial, known, 1) / axis_length(target, image_size),
-    }
-
 # %% ../nbs/01_pixel_error.ipynb #18b80897
 def _checked(pred: Array, target: Array, categories: Sequence[str]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Predictions, targets (N, K, 2, float64) and categories (N,), or one clear error."""

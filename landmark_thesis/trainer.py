@@ -4,18 +4,18 @@
 
 # %% auto #0
 __all__ = ['SCHEDULES', 'WARM_UP', 'WARM_START', 'OPTIMIZERS', 'FORMAT', 'PHASE2_FLOOR', 'Mean', 'picture_errors', 'train_mode',
-           'Criterion', 'landmarks_of', 'loss_parts', 'NonFiniteLossError', 'image_names', 'FiniteGuard', 'Compute',
-           'forward_loss', 'train_pass', 'validation_pass', 'schedule_factor', 'Phase', 'group_rates',
-           'build_optimizer', 'averaged_copy', 'update_average', 'random_state', 'set_random_state', 'tell_epoch',
-           'load_weights', 'PhaseRun', 'start_phase', 'check_resume', 'TrainerState', 'ResumableState', 'ModelFiles',
-           'run_epoch', 'run_phase', 'run_phases', 'two_phases', 'LandmarkTrainer']
+           'landmarks_of', 'batch_loss', 'NonFiniteLossError', 'image_names', 'FiniteGuard', 'Compute', 'forward_loss',
+           'train_pass', 'validation_pass', 'schedule_factor', 'Phase', 'group_rates', 'build_optimizer',
+           'averaged_copy', 'update_average', 'random_state', 'set_random_state', 'tell_epoch', 'load_weights',
+           'PhaseRun', 'start_phase', 'check_resume', 'TrainerState', 'ResumableState', 'ModelFiles', 'run_epoch',
+           'run_phase', 'run_phases', 'two_phases', 'LandmarkTrainer']
 
 # %% ../nbs/08_trainer.ipynb #627bdcd9
 import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, is_dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -33,6 +33,7 @@ from landmark_thesis.callbacks import (
     save_checkpoint,
     warn_if_not_finite,
 )
+from .losses import Criterion, loss_parts
 from .model import check_model, pick_precision
 from .pixel_error import mean_radial_error, radial_errors
 
@@ -103,15 +104,6 @@ def train_mode(model: nn.Module) -> list[nn.Module]:
     return [module for module in model.modules() if not module.training]
 
 # %% ../nbs/08_trainer.ipynb #c9b846ae
-class Criterion(Protocol):
-    """A loss: takes what the model gave (a tensor, or an object with `.landmarks`) and the target (B, 2K) or (B, K, 2).
-
-    Returns a scalar tensor, or a mapping of scalars with the one to minimise under "total".
-    """
-
-    def __call__(self, output: Any, target: Tensor) -> Tensor | Mapping[str, Tensor]: ...
-
-
 def landmarks_of(output: Any) -> Tensor:
     """The landmark tensor of a model's output: the output itself, or its `.landmarks`; TypeError for anything else."""
     points = output if isinstance(output, Tensor) else getattr(output, "landmarks", None)
@@ -120,7 +112,7 @@ def landmarks_of(output: Any) -> Tensor:
     return points
 
 # %% ../nbs/08_trainer.ipynb #8302cc2f
-def loss_parts(criterion: Criterion, output: Any, target: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+def batch_loss(criterion: Criterion, output: Any, target: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
     """The loss to minimise, and its named components (empty for a criterion that returns one tensor).
 
     A target of the same size but another shape, (B, 2K) for (B, K, 2), is reshaped to the output's. Torch's own losses know no output
@@ -139,18 +131,7 @@ def loss_parts(criterion: Criterion, output: Any, target: Tensor) -> tuple[Tenso
     if target.numel() != points.numel():
         raise ValueError(f"the model gives {tuple(points.shape)} but the loader's landmarks are {tuple(target.shape)}")
     known = isinstance(criterion, nn.Module) and type(criterion).__module__ == "torch.nn.modules.loss"
-    result = criterion(points if known else output, target.reshape(points.shape))
-    parts = {}
-    if isinstance(result, Mapping):
-        if "total" not in result:
-            raise KeyError(f"a criterion that returns a mapping must have 'total'; there are: {', '.join(sorted(result)) or 'none'}")
-        parts = {name: value.detach() for name, value in result.items() if name != "total"}
-        result = result["total"]
-    if not isinstance(result, Tensor):
-        raise TypeError(f"a criterion returns a tensor or a mapping with 'total', not a {type(result).__name__}")
-    if result.numel() != 1:
-        raise ValueError(f"the loss has shape {tuple(result.shape)}; it must be one number (reduction='mean')")
-    return result.reshape(()), parts
+    return loss_parts(criterion(points if known else output, target.reshape(points.shape)))
 
 # %% ../nbs/08_trainer.ipynb #3b8b47f9
 class NonFiniteLossError(FloatingPointError):
@@ -268,7 +249,7 @@ def forward_loss(
     with torch.autocast(compute.device.type, dtype=compute.dtype, enabled=compute.dtype is not None):
         output = forward(inputs)
     output = _in_float32(output)
-    loss, parts = loss_parts(criterion, output, target)
+    loss, parts = batch_loss(criterion, output, target)
     return loss, parts, landmarks_of(output)
 
 
