@@ -3,6 +3,7 @@
 python tests/check_wheel.py dist/landmark_thesis-*.whl
 """
 
+import os
 import subprocess
 import sys
 import tempfile
@@ -42,7 +43,7 @@ def main(wheel: str) -> int:
         )
         done = subprocess.run(
             [sys.executable, "-c", PROBE, str(Path(folder).resolve())],
-            env={"PYTHONPATH": folder, "PATH": ""},
+            env={**os.environ, "PYTHONPATH": folder},
             cwd=folder,
         )
     return done.returncode
