@@ -6,7 +6,6 @@
 __all__ = ['WORDS', 'write_report', 'defend']
 
 # %% ../nbs/15_defense.ipynb #3347a548
-import json
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path

@@ -26,7 +26,7 @@ from torch import nn
 
 from .augment import flip
 from .data import DataError, Frame, LandmarkData, PreprocessSettings, label_grid, preprocess, read_image, write_whole
-from .landmarks import FLIP_PERMUTATION, LANDMARK_NAMES, NUM_LANDMARKS, project_to_shape
+from .landmarks import AXIS, CENTRAL, FLIP_PERMUTATION, LANDMARK_NAMES, LEFT_CONTOUR, NUM_LANDMARKS, RIGHT_CONTOUR, project_to_shape
 from .model import pick_precision
 from landmark_thesis.pixel_error import (
     along_across,
@@ -38,7 +38,6 @@ from landmark_thesis.pixel_error import (
     lung_widths,
     mean_radial_error,
     radial_errors,
-    rounding_floor,
     summarise,
 )
 from .runs import Run, Source, environment, pick_device
@@ -323,7 +322,7 @@ def overlay(picture: np.ndarray, points: np.ndarray, side: int = 640) -> np.ndar
     canvas = cv2.cvtColor(cv2.resize(picture, None, fx=scale, fy=scale, interpolation=cv2.INTER_LINEAR), cv2.COLOR_GRAY2BGR)
     places = [tuple(int(round(value)) for value in (point + 0.5) * scale - 0.5) for point in points]
     blue, yellow, red = (230, 160, 0), (0, 220, 255), (60, 60, 255)
-    for line, colour in (((11, 2, 4, 6, 13), blue), ((12, 3, 5, 7, 14), blue), ((0, 8, 9, 10, 1), yellow)):
+    for line, colour in ((LEFT_CONTOUR, blue), (RIGHT_CONTOUR, blue), ((AXIS[0], *CENTRAL, AXIS[1]), yellow)):
         cv2.polylines(canvas, [np.array([places[k] for k in line])], False, colour, 2, cv2.LINE_AA)
     for name, (x, y) in zip(LANDMARK_NAMES, places, strict=True):
         cv2.circle(canvas, (x, y), 5, red, -1, cv2.LINE_AA)
@@ -449,11 +448,11 @@ def evaluate_runs(
     """
     runs = _runs(models)
     where = pick_device(device)
-    loaded = _load(runs if against is None else [*runs, *_runs(against)], source)
-    data = next(iter(loaded.values()))
-    names = _names_to_score(runs, data, part)
     rivals = [] if against is None else _runs(against)
     everybody = [*runs, *rivals]
+    loaded = _load(everybody, source)
+    data = next(iter(loaded.values()))
+    names = _names_to_score(runs, data, part)
     contaminated, unverified = _seen(everybody, data.pixel_hash, [*names, *names[:1] * len(rivals)], part, allow_contaminated)
     scored = _score(runs, loaded, names, tta, ensemble, where)
     results = _results(runs, scored, part, tta, ensemble, mm_per_px, where)

@@ -312,8 +312,11 @@ def locked(folder: Path) -> Iterator[None]:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             raise RunError(f"{folder}: another training writes there now; choose another folder or wait for it") from error
-        yield
-    (folder / "lock").unlink(missing_ok=True)
+        try:
+            yield
+        finally:  # an interrupted run leaves no lock file either
+            if os.name != "nt":  # Windows keeps an open file; there the empty file stays, unlocked
+                (folder / "lock").unlink(missing_ok=True)
 
 # %% ../nbs/11_runs.ipynb #073b0c38
 def _read_json(path: Path) -> dict[str, Any]:
