@@ -5,11 +5,14 @@
 # %% auto #0
 __all__ = ['Size', 'displacements', 'radial_errors', 'mean_radial_error', 'detection_rate', 'cumulative_errors', 'auc_ced',
            'axis_length', 'axis_tilt', 'lung_widths', 'along_across', 'contour_error', 'rounding_floor',
-           'bootstrap_interval', 'summarise', 'compare', 'holm']
+           'bootstrap_interval', 'summarise', 'summarise_errors', 'compare', 'holm']
 
 # %% ../nbs/01_pixel_error.ipynb #a6cba84d
 import math
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,6 +22,8 @@ from scipy.special import ndtr, ndtri
 from landmark_thesis.landmarks import (
     AXIS,
     CENTRAL,
+    LANDMARK_NAMES,
+    LATERAL,
     LEFT_CONTOUR,
     NUM_LANDMARKS,
     RIGHT_CONTOUR,
@@ -243,76 +248,116 @@ def _weighted_means(counts: np.ndarray, totals: np.ndarray, weights: np.ndarray)
     with np.errstate(invalid="ignore", divide="ignore"):  # a resample may miss every picture that has a certain landmark
         return (counts @ totals) / (counts @ weights)
 
+# %% ../nbs/01_pixel_error.ipynb #ab703d26
+def _pooled_quantile(counts: np.ndarray, errors: np.ndarray, owner: np.ndarray, level: float) -> np.ndarray:
+    """A quantile of the pooled `errors` (P,) of resampled pictures: counts (R, N), owner (P,) -> (R,), as np.quantile.
 
-def _pooled_quantiles(counts: np.ndarray, errors: np.ndarray, owner: np.ndarray, levels: Sequence[float]) -> np.ndarray:
-    """Quantiles of the pooled `errors` (P,) of resampled pictures: counts (R, N), owner (P,) -> (R, len(levels)).
-
-    All errors are sorted once; resampling only repeats them, so a running count finds any rank (linear interpolation, as np.quantile).
+    All errors are sorted once; resampling only repeats them, so a running count finds any rank. It is kept only around
+    the sample's own quantile, eight standard deviations of the rank to either side; a resample beyond looks everywhere.
     """
     order = np.argsort(errors)
     errors, owner = errors[order], owner[order]
-    found = []
-    for block in np.array_split(counts, max(1, counts.shape[0] * len(errors) // 4_000_000)):
-        running = np.cumsum(block[:, owner])  # over all rows in one go: still sorted, so one search serves every row
-        end = running[len(errors) - 1 :: len(errors)]
-        start = np.concatenate([[0], end[:-1]])
-        place = (end - start - 1)[:, None] * np.asarray(levels)
-        rank = np.floor(place)
-        row = np.arange(len(block))[:, None] * len(errors)
-        low, high = (errors[np.searchsorted(running, start[:, None] + r, side="right") - row] for r in (rank, np.ceil(place)))
-        found.append(low + (place - rank) * (high - low))
-    return np.concatenate(found)
+    place = level * (len(errors) - 1)
+    below = np.bincount(owner[: round(place)], minlength=counts.shape[1]) - level * np.bincount(owner, minlength=counts.shape[1])
+    reach = 8 * math.sqrt((below**2).sum()) + 3
+    window = slice(max(0, int(place - reach)), int(place + reach))
+    found = np.concatenate([_ranked(block, errors, owner, level, window) for block in np.array_split(counts, len(counts) // 500 + 1)])
+    lost = ~np.isfinite(found)
+    found[lost] = _ranked(counts[lost], errors, owner, level, slice(0, len(errors)))
+    return found
 
-# %% ../nbs/01_pixel_error.ipynb #ab703d26
+
+def _ranked(counts: np.ndarray, errors: np.ndarray, owner: np.ndarray, level: float, window: slice) -> np.ndarray:
+    """Quantiles of the resamples of sorted `errors`; NaN where the rank lies outside `window`."""
+    points = np.bincount(owner, minlength=counts.shape[1])
+    before = counts @ np.bincount(owner[: window.start], minlength=counts.shape[1])
+    running = before[:, None] + np.cumsum(counts[:, owner[window]], axis=1)
+    place = (counts @ points - 1) * level
+    inside, value = errors[window], []
+    for rank in (np.floor(place), np.ceil(place)):
+        column = (running <= rank[:, None]).sum(1)
+        lost = (rank < before) | (column == len(inside))
+        value.append(np.where(lost, np.nan, inside[np.minimum(column, len(inside) - 1)]))
+    return value[0] + (place - np.floor(place)) * (value[1] - value[0])
+
+# %% ../nbs/01_pixel_error.ipynb #71c2647a
 SDR_RADII = (3, 5, 8, 10, 15)
 CED_LIMIT = 15.0
 FAILURE = 10.0
+FEWEST = 5  # a class or landmark with fewer pictures gets no interval: the bootstrap of so few is far too narrow
 
-# %% ../nbs/01_pixel_error.ipynb #71c2647a
-def _columns(pred: np.ndarray, target: np.ndarray, categories: np.ndarray, image_size: int) -> dict[tuple[str, ...], tuple]:
-    """Every mean-type metric as (sums, weights), each (N,): its value for any set of pictures is sums / weights added up."""
+# %% ../nbs/01_pixel_error.ipynb #18b80897
+@dataclass(frozen=True)
+class _Measured:
+    """All that a summary needs of N pictures and K points, in px@`unit`; NaN where a label is missing."""
+
+    radial: np.ndarray  # (N, K)
+    moved: np.ndarray  # (N, K, 2): dx, dy
+    categories: np.ndarray  # (N,)
+    unit: float = 224
+    axial: np.ndarray | None = None  # (N, K, 2): along, across; None, as the next two, where the points are not our fifteen
+    contour: np.ndarray | None = None  # (N,)
+    axis: np.ndarray | None = None  # (N,): length of the labelled axis
+
+
+def _measure(pred: np.ndarray, target: np.ndarray, categories: np.ndarray, image_size: int) -> _Measured:
     known = _labelled(target)
-    radial = np.where(known, radial_errors(pred, target, image_size), 0)
-    points, labelled = known.sum(1), known.any(1)
+    moved = np.where(known[..., None], displacements(pred, target, image_size), np.nan)
+    ours = () if target.shape[1] != NUM_LANDMARKS else (
+        along_across(pred, target, image_size), contour_error(pred, target, image_size), axis_length(target, image_size)
+    )
+    return _Measured((moved**2).sum(-1) ** 0.5, moved, categories, image_size, *ours)
 
-    def over_pictures(values: np.ndarray) -> tuple:
-        counts = np.isfinite(values) & labelled
-        return np.where(counts, values, 0), counts
-
-    error = _masked_mean(radial, known, 1)
+# %% ../nbs/01_pixel_error.ipynb #396a18f8
+def _columns(measured: _Measured) -> dict[tuple[str, ...], tuple[np.ndarray, np.ndarray]]:
+    """Every mean-type metric as (sums, weights), each (N,): its value for any set of pictures is sums / weights added up."""
+    radial, known = measured.radial, np.isfinite(measured.radial)
+    error, points = _masked_mean(radial, known, 1), known.sum(1)
     columns = {
-        ("mre_px",): over_pictures(error),
-        ("nme_diagonal",): over_pictures(error / (math.sqrt(2) * image_size)),
-        ("failure_rate_10px",): over_pictures(np.where(labelled, error > FAILURE, np.nan)),
-        ("auc_ced_15px",): ((np.clip(1 - radial / CED_LIMIT, 0, None) * known).sum(1), points),
-        ("mre_px_299",): over_pictures(error * 299 / image_size),
+        ("mre_px",): _summed(error),
+        ("nme_diagonal",): _summed(error / (math.sqrt(2) * measured.unit)),
+        ("failure_rate_10px",): _summed(np.where(np.isfinite(error), error > FAILURE, np.nan)),
+        ("auc_ced_15px",): (_summed(np.clip(1 - radial / CED_LIMIT, 0, None))[0].sum(1), points),
+        ("mre_px_299",): _summed(error * 299 / measured.unit),
     }
-    for radius in SDR_RADII:
-        columns["sdr", str(radius)] = ((radial <= radius) & known).sum(1), points
-    for k in range(radial.shape[1]):
-        columns["per_landmark", f"L{k + 1}"] = radial[:, k], known[:, k]
-    for name in sorted(set(categories)):
-        values, counts = over_pictures(np.where(categories == name, error, np.nan))
-        columns["per_category", name] = values, counts
-    if radial.shape[1] == NUM_LANDMARKS:
-        columns |= {name: over_pictures(values) for name, values in _scheme_metrics(pred, target, image_size).items()}
+    columns |= {("sdr", str(radius)): ((radial <= radius).sum(1), points) for radius in SDR_RADII}
+    if measured.axial is not None:
+        columns |= {name: _summed(values) for name, values in _scheme_metrics(measured, error).items()}
+    names = [f"L{k + 1}" for k in range(radial.shape[1])]
+    groups = {"per_landmark": radial, "per_landmark_dx_px": measured.moved[..., 0], "per_landmark_dy_px": measured.moved[..., 1]}
+    columns |= {(group, name): _summed(values[:, k]) for group, values in groups.items() for k, name in enumerate(names)}
+    for category in sorted(set(measured.categories.tolist())):
+        own = np.where((measured.categories == category)[:, None], radial, np.nan)
+        columns["per_category", category] = _summed(_masked_mean(own, np.isfinite(own), 1))
+        columns |= {("per_category_landmark", category, name): _summed(own[:, k]) for k, name in enumerate(names)}
     return columns
 
 
-def _scheme_metrics(pred: np.ndarray, target: np.ndarray, image_size: int) -> dict[tuple[str, ...], np.ndarray]:
+def _summed(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    counts = np.isfinite(values)
+    return np.where(counts, values, 0), counts
+
+
+def _scheme_metrics(measured: _Measured, error: np.ndarray) -> dict[tuple[str, ...], np.ndarray]:
     """Metrics (N,) per picture that need the scheme of 15: its axis, its free points, its outlines."""
-    known, radial = _labelled(target), radial_errors(pred, target, image_size)
     free = [k for k in range(NUM_LANDMARKS) if k not in CENTRAL]
-    parts = np.abs(along_across(pred, target, image_size))
+
+    def mean(values: np.ndarray) -> np.ndarray:
+        return _masked_mean(values, np.isfinite(values), 1)
+
+    along, across = measured.axial[..., 0], measured.axial[..., 1]
     return {
-        ("mre_px_12",): _masked_mean(radial[:, free], known[:, free], 1),
-        ("along_px",): _masked_mean(parts[..., 0], np.isfinite(parts[..., 0]), 1),
-        ("across_px",): _masked_mean(parts[..., 1], np.isfinite(parts[..., 1]), 1),
-        ("contour_px",): contour_error(pred, target, image_size),
-        ("nme_axis",): _masked_mean(radial, known, 1) / axis_length(target, image_size),
+        ("mre_px_12",): mean(measured.radial[:, free]),
+        ("along_px",): mean(np.abs(along)),
+        ("across_px",): mean(np.abs(across)),
+        ("across_lateral_px",): mean(np.abs(across[:, list(LATERAL)])),
+        ("along_signed_px",): mean(along),
+        ("across_signed_px",): mean(across),
+        ("contour_px",): measured.contour,
+        ("nme_axis",): error / measured.axis,
     }
 
-# %% ../nbs/01_pixel_error.ipynb #18b80897
+# %% ../nbs/01_pixel_error.ipynb #cff1f337
 def _checked(pred: Array, target: Array, categories: Sequence[str]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Predictions, targets (N, K, 2, float64) and categories (N,), or one clear error."""
     pred, target = (_numpy(points) for points in (pred, target))
@@ -348,14 +393,14 @@ def _with_intervals(counts: np.ndarray, columns: dict, errors: np.ndarray, owner
 
     def metrics(counts: np.ndarray) -> np.ndarray:
         means = _weighted_means(counts.astype(np.float64), sums, weights)
-        return np.concatenate([means, _pooled_quantiles(counts, errors, owner, (0.5, 0.95))], 1)
+        return np.column_stack([means, *(_pooled_quantile(counts, errors, owner, level) for level in (0.5, 0.95))])
 
     everyone = np.ones((1, counts.shape[1]), dtype=np.int64)
     estimate = metrics(everyone)[0]
     low, high = _bca(metrics(counts), estimate, metrics(everyone - np.eye(counts.shape[1], dtype=np.int64)), 0.95)
     return estimate, low, high
 
-# %% ../nbs/01_pixel_error.ipynb #396a18f8
+# %% ../nbs/01_pixel_error.ipynb #51ee08f6
 def summarise(
     pred: Array,
     target: Array,
@@ -374,22 +419,56 @@ def summarise(
     that need the scheme are left out. Raises ValueError for fewer than two pictures and for predictions that are not finite.
     """
     pred, target, categories = _checked(pred, target, categories)
-    columns = _columns(pred, target, categories, image_size)
+    return _summary(_measure(pred, target, categories, image_size), n_resamples, seed, mm_per_px)
+
+
+def _summary(measured: _Measured, n_resamples: int, seed: int, mm_per_px: float | None) -> dict:
+    columns = _columns(measured)
     if mm_per_px is not None:
         sums, weights = columns["mre_px",]
         columns["mre_mm",] = sums * mm_per_px, weights
-    radial, known = radial_errors(pred, target, image_size), _labelled(target)
-    counts = _counts(_resamples(len(pred), n_resamples, seed))
-    estimates, low, high = _with_intervals(counts, columns, radial[known], np.nonzero(known)[0])
-    summary: dict = {}
-    for name, *numbers in zip([*columns, ("median_px",), ("p95_px",)], estimates, low, high, strict=True):
-        value, bottom, top = (None if math.isnan(x) else float(x) for x in numbers)
-        for place, entry in (("", value), ("_ci95", None if value is None else [bottom, top])):
-            if len(name) == 1:
-                summary[name[0] + place] = entry
-            else:
-                summary.setdefault(name[0] + place, {})[name[1]] = entry
-    return {"mre_mm": None, "mre_mm_ci95": None, **summary, "max_px": float(radial[known].max())}
+    known = np.isfinite(measured.radial)
+    counts = _counts(_resamples(len(known), n_resamples, seed))
+    numbers = _with_intervals(counts, columns, measured.radial[known], np.nonzero(known)[0])
+    summary: dict = {"mre_mm": None, "mre_mm_ci95": None}
+    for name, value, *interval in zip([*columns, ("median_px",), ("p95_px",)], *numbers, strict=True):
+        few = len(name) > 1 and np.count_nonzero(columns[name][1]) < FEWEST
+        _put(summary, name, None if math.isnan(value) else float(value))
+        _put(summary, (name[0] + "_ci95", *name[1:]), None if few or np.isnan(interval).any() else [float(x) for x in interval])
+    return {**summary, "max_px": float(measured.radial[known].max())}
+
+
+def _put(summary: dict, name: tuple[str, ...], entry: float | list[float] | None) -> None:
+    for step in name[:-1]:
+        summary = summary.setdefault(step, {})
+    summary[name[-1]] = entry
+
+# %% ../nbs/01_pixel_error.ipynb #7178082d
+def summarise_errors(
+    rows: Sequence[Mapping[str, Any]], n_resamples: int = 10_000, seed: int = 0, mm_per_px: float | None = None
+) -> dict:
+    """What `summarise` gave, from the stored rows of one part of an `errors.csv`: no picture and no label is needed.
+
+    `rows`: one a picture, in px@224, with `category`, `contour_px`, `axis_px_true` and `L1_radial`, `L1_dx`, `L1_dy`, `L1_along`,
+    `L1_across` to L15; NaN is a missing landmark. Stored errors are rounded, to four decimals; so is the summary.
+    Raises ValueError for fewer than two rows, rows of several parts, and a column that is missing.
+    """
+    parts = {row.get("part") for row in rows}
+    if len(rows) < 2 or len(parts) > 1:
+        raise ValueError(f"{len(rows)} rows of the parts {sorted(map(str, parts))}: two or more rows of one part are needed")
+    try:
+        points = np.array([[[row[f"{name}_{what}"] for what in _STORED] for name in LANDMARK_NAMES] for row in rows], dtype=np.float64)
+        contour, axis = np.array([[row["contour_px"], row["axis_px_true"]] for row in rows], dtype=np.float64).T
+        categories = np.array([row["category"] for row in rows], dtype=str)
+    except KeyError as error:
+        raise ValueError(f"the rows hold no column {error}: are they from an errors.csv?") from error
+    if not np.isfinite(points[..., 0]).any():
+        raise ValueError("no landmark has a label")
+    measured = _Measured(points[..., 0], points[..., 1:3], categories, 224, points[..., 3:], contour, axis)
+    return _summary(measured, n_resamples, seed, mm_per_px)
+
+
+_STORED = ("radial", "dx", "dy", "along", "across")
 
 # %% ../nbs/01_pixel_error.ipynb #ee73d132
 def compare(

@@ -191,9 +191,11 @@ def test_pooled_quantiles_are_those_of_the_resampled_points():
     errors, owner = rng.exponential(5, 61), rng.integers(8, size=61)  # pictures with unequal numbers of points
     counts = _counts(_resamples(8, 40, 0))
     assert (counts.sum(1) == 8).all()
-    found = _pooled_quantiles(counts, errors, owner, (0.5, 0.95))
-    for row, quantiles in zip(counts, found, strict=True):
-        assert np.allclose(np.quantile(np.repeat(errors, row[owner]), [0.5, 0.95]), quantiles)
+    for level in (0, 0.05, 0.5, 0.95, 1):
+        found = _pooled_quantile(counts, errors, owner, level)
+        assert np.allclose(found, [np.quantile(np.repeat(errors, row[owner]), level) for row in counts], rtol=1e-12)
+    narrow = _ranked(counts, np.sort(errors), owner[np.argsort(errors)], 0.5, slice(30, 31))
+    assert np.isnan(narrow).any()  # a rank outside the window is reported, and looked for again by the caller
 
 
 # cell f38c7670
