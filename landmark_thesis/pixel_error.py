@@ -5,7 +5,8 @@
 # %% auto #0
 __all__ = ['Size', 'displacements', 'radial_errors', 'mean_radial_error', 'detection_rate', 'cumulative_errors', 'auc_ced',
            'axis_length', 'axis_tilt', 'lung_widths', 'along_across', 'contour_error', 'rounding_floor',
-           'bootstrap_interval', 'summarise', 'summarise_errors', 'compare', 'holm']
+           'bootstrap_interval', 'summarise', 'summarise_errors', 'compare_errors', 'compare', 'holm', 'compare_all',
+           'seed_spread', 'conformal_radii', 'coverage', 'bland_altman', 'agreement']
 
 # %% ../nbs/01_pixel_error.ipynb #a6cba84d
 import math
@@ -221,7 +222,11 @@ def _resamples(number: int, n_resamples: int, seed: int) -> np.ndarray:
 
 # %% ../nbs/01_pixel_error.ipynb #9d2065a9
 def _bca(resampled: np.ndarray, estimate: np.ndarray, jackknife: np.ndarray, level: float) -> tuple[np.ndarray, np.ndarray]:
-    """BCa limits of M statistics: resampled (R, M), estimate (M,), jackknife (N, M) -> low (M,), high (M,)."""
+    """BCa limits of M statistics: resampled (R, M), estimate (M,), jackknife (N, M) -> low (M,), high (M,).
+
+    scipy.stats.bootstrap gives the same limits (tested) for one statistic of one list; a summary asks for a hundred at once, on the
+    same resamples, as matrix products, and a list of equal values has an interval here, not NaN.
+    """
     number = len(resampled)
     tolerance = 1e-12 * np.abs(estimate)  # a sum in another order is still a tie
     below = (resampled < estimate - tolerance).sum(0) + (resampled <= estimate + tolerance).sum(0)
@@ -471,20 +476,20 @@ def summarise_errors(
 _STORED = ("radial", "dx", "dy", "along", "across")
 
 # %% ../nbs/01_pixel_error.ipynb #ee73d132
-def compare(
-    pred_a: Array, pred_b: Array, target: Array, image_size: int = 224, n_resamples: int = 10_000, seed: int = 0
-) -> dict:
-    """Paired comparison of two predictions of the same pictures; positive means that A errs more.
+def compare_errors(errors_a: np.ndarray, errors_b: np.ndarray, n_resamples: int = 10_000, seed: int = 0) -> dict:
+    """Paired comparison of two models' errors on the same pictures in the same order; positive means that A errs more.
 
-    `difference_px`: mean over pictures of A's error minus B's, px@`image_size`, with `difference_px_ci95` (BCa over pictures);
+    `errors_a`, `errors_b`: one a picture (N,) or one a point (N, K), in px; NaN is a missing label, the same in both.
+    `difference_px`: mean over pictures of A's error minus B's, with `difference_px_ci95` (BCa over pictures);
     `wilcoxon_p`: two-sided signed-rank test on those differences (1 when all are zero); `effect_size`: its matched-pairs
-    rank-biserial correlation, from -1 (A better everywhere) to 1 (B better everywhere).
+    rank-biserial correlation (Kerby 2014), from -1 (A better everywhere) to 1 (B better everywhere).
+    Raises ValueError for errors that cannot be of the same pictures and labels.
     """
-    target = _numpy(target)
-    known = _labelled(target)
-    names = [""] * len(target)
-    errors = [_masked_mean(radial_errors(_checked(p, target, names)[0], target, image_size), known, 1) for p in (pred_a, pred_b)]
-    difference = (errors[0] - errors[1])[known.any(1)]
+    a, b = (np.asarray(errors, dtype=np.float64) for errors in (errors_a, errors_b))
+    if a.shape != b.shape or a.ndim not in (1, 2) or (np.isfinite(a) != np.isfinite(b)).any():
+        raise ValueError(f"errors {a.shape} and {b.shape} are not of the same pictures and labels: give both (N,) or (N, K), NaN at the same places")
+    difference = a - b if a.ndim == 1 else _masked_mean(a - b, np.isfinite(a), 1)
+    difference = difference[np.isfinite(difference)]
     moved = difference[difference != 0]
     ranks = stats.rankdata(np.abs(moved))
     return {
@@ -494,12 +499,167 @@ def compare(
         "effect_size": float((np.sign(moved) * ranks).sum() / ranks.sum()) if len(moved) else 0.0,
     }
 
+# %% ../nbs/01_pixel_error.ipynb #1ba35b85
+def compare(
+    pred_a: Array, pred_b: Array, target: Array, image_size: int = 224, n_resamples: int = 10_000, seed: int = 0
+) -> dict:
+    """`compare_errors` of two predictions (N, K, 2) of the same pictures, fractions, in px@`image_size`."""
+    errors = (_known_errors(pred, target, image_size) for pred in (pred_a, pred_b))
+    return compare_errors(*errors, n_resamples, seed)
+
+
+def _known_errors(pred: Array, target: Array, image_size: int) -> np.ndarray:
+    """Radial errors (N, K), NaN where nothing is labelled; ValueError where a prediction is not finite."""
+    pred, target, _ = _checked(pred, target, [""] * len(target))
+    return radial_errors(pred, target, image_size)
+
 # %% ../nbs/01_pixel_error.ipynb #58fcf5b8
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Holm's step-down adjustment of several p-values, in their order: the smallest times m, the next times m - 1, ..."""
-    p = np.asarray(p_values, dtype=np.float64)
+    """Holm's step-down adjustment of several p-values, in their order: the smallest times m, the next times m - 1, ... (Holm 1979)."""
+    p = np.asarray(p_values, dtype=np.float64)  # scipy has Benjamini-Hochberg (false_discovery_control), not Holm
     order = np.argsort(p)
     stepped = np.minimum(1, np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1)))
     adjusted = np.empty_like(stepped)
     adjusted[order] = stepped
     return adjusted.tolist()
+
+# %% ../nbs/01_pixel_error.ipynb #f068f625
+def compare_all(
+    models: Mapping[str, Array],
+    reference: str,
+    target: Array | None = None,
+    image_size: int = 224,
+    n_resamples: int = 10_000,
+    seed: int = 0,
+) -> list[dict]:
+    """Each model against the one named `reference`, on the same pictures: one row each, p-values also adjusted by Holm.
+
+    `models`: name -> predictions (N, K, 2) of `target`; without a target, name -> errors (N,) or (N, K) in px.
+    A row holds `name`, `against`, all of `compare_errors` (positive: worse than the reference) and `wilcoxon_p_holm`.
+    Raises ValueError for an unknown reference.
+    """
+    if reference not in models:
+        raise ValueError(f"no model is called {reference!r}: choose one of {', '.join(models)}")
+    errors = models if target is None else {name: _known_errors(pred, target, image_size) for name, pred in models.items()}
+    rows = [
+        {"name": name, "against": reference, **compare_errors(errors[name], errors[reference], n_resamples, seed)}
+        for name in models
+        if name != reference
+    ]
+    adjusted = holm([row["wilcoxon_p"] for row in rows])
+    return [row | {"wilcoxon_p_holm": p} for row, p in zip(rows, adjusted, strict=True)]
+
+# %% ../nbs/01_pixel_error.ipynb #42ef8700
+def seed_spread(errors: np.ndarray, n_resamples: int = 10_000, seed: int = 0) -> dict:
+    """Spread over seeds, apart from spread over pictures: errors (S, N) in px of S trainings on the same N pictures.
+
+    `mean_px` with `mean_px_ci95`: BCa over pictures, each averaged over these seeds. `seed_sd_px`: standard deviation (S - 1) of the
+    seeds' means, with `seed_sd_px_ci95` by chi-square (normal means). `variance_seed`, `variance_picture`, `variance_rest`:
+    components in px^2 of the crossed model error = mean + seed + picture + rest (ANOVA estimators, Searle et al. 1992; a
+    negative one is 0). `se_px`: standard error of the mean when seeds and pictures are both drawn anew. `n_seeds`, `n_pictures`.
+    Raises ValueError for fewer than two seeds or pictures, or NaN.
+    """
+    errors = np.asarray(errors, dtype=np.float64)
+    if errors.ndim != 2 or min(errors.shape) < 2 or not np.isfinite(errors).all():
+        raise ValueError(f"errors (S, N), finite, of two or more seeds and pictures are needed; got {errors.shape}")
+    s, n = errors.shape
+    by_seed, by_picture, mean = errors.mean(1), errors.mean(0), errors.mean()
+    rest = ((errors - by_seed[:, None] - by_picture + mean) ** 2).sum() / ((s - 1) * (n - 1))
+    of_seed, of_picture = (max(0.0, v - rest / m) for v, m in ((by_seed.var(ddof=1), n), (by_picture.var(ddof=1), s)))
+    sd = by_seed.std(ddof=1)
+    limits = [sd * math.sqrt((s - 1) / stats.chi2.ppf(tail, s - 1)) for tail in (0.975, 0.025)]
+    return {
+        "mean_px": float(mean), "mean_px_ci95": list(bootstrap_interval(by_picture, np.mean, n_resamples, seed)),
+        "seed_sd_px": float(sd), "seed_sd_px_ci95": [float(x) for x in limits],
+        "variance_seed": float(of_seed), "variance_picture": float(of_picture), "variance_rest": float(rest),
+        "se_px": math.sqrt(of_seed / s + of_picture / n + rest / (s * n)), "n_seeds": s, "n_pictures": n,
+    }
+
+# %% ../nbs/01_pixel_error.ipynb #9ee0c473
+def conformal_radii(errors: np.ndarray, level: float = 0.9) -> np.ndarray:
+    """Radius (K,) around each predicted landmark that holds a new label with probability `level`, from held-out errors (N, K).
+
+    The ceil((n + 1) level)-th smallest of a landmark's n errors: split-conformal (Vovk et al. 2005; Angelopoulos & Bates 2021).
+    Holds on average over calibration sets, for pictures exchangeable with these. NaN is a missing label. With fewer than level / (1 - level) errors
+    no finite radius keeps the promise: inf, and a UserWarning. Raises ValueError for another form or level.
+    """
+    errors = np.asarray(errors, dtype=np.float64)
+    if errors.ndim != 2 or not 0 < level < 1:
+        raise ValueError(f"errors (N, K) and a level between 0 and 1 are needed; got {errors.shape} and {level}")
+    radii = np.full(errors.shape[1], math.inf)
+    for k, column in enumerate(errors.T):
+        column = np.sort(column[np.isfinite(column)])
+        rank = math.ceil(round((len(column) + 1) * level, 9))  # rounded: 30 * 0.9 must not become 27.000000000000004
+        if rank <= len(column):
+            radii[k] = column[rank - 1]
+    if np.isinf(radii).any():
+        fewest = math.ceil(round(level / (1 - level), 9))
+        missing = ", ".join(f"L{k + 1}" for k in np.flatnonzero(np.isinf(radii)))
+        warnings.warn(f"a radius at level {level} needs {fewest} or more labelled pictures; infinite for {missing}", stacklevel=2)
+    return radii
+
+# %% ../nbs/01_pixel_error.ipynb #5d5a7118
+def coverage(errors: np.ndarray, radii: np.ndarray, n_resamples: int = 10_000, seed: int = 0) -> dict:
+    """Share of labels within the conformal radii: errors (N, K) of pictures that did not set `radii`, (K,) or one set a picture (N, K).
+
+    `coverage`: mean over pictures of their share of points inside, with BCa over pictures (points of a picture are not independent).
+    `per_landmark`, `whole_picture` (all labelled points inside): shares of pictures, with Clopper-Pearson intervals. NaN is a missing label.
+    """
+    errors = np.asarray(errors, dtype=np.float64)
+    inside, known = errors <= radii, np.isfinite(errors)
+    labelled = known.any(1)
+    shares = _masked_mean(inside.astype(np.float64), known, 1)[labelled]
+    every = (inside | ~known).all(1)[labelled]
+    found = {
+        "coverage": float(shares.mean()), "coverage_ci95": list(bootstrap_interval(shares, np.mean, n_resamples, seed)),
+        "whole_picture": float(every.mean()), "whole_picture_ci95": _share_interval(every),
+        "per_landmark": {}, "per_landmark_ci95": {}, "n": int(labelled.sum()),
+    }
+    for k in range(errors.shape[1]):
+        own = inside[known[:, k], k]
+        found["per_landmark"][f"L{k + 1}"] = float(own.mean()) if len(own) else None
+        found["per_landmark_ci95"][f"L{k + 1}"] = _share_interval(own) if len(own) else None
+    return found
+
+
+def _share_interval(inside: np.ndarray) -> list[float]:
+    """Clopper-Pearson interval of a share of independent pictures."""
+    return [float(x) for x in stats.binomtest(int(inside.sum()), len(inside)).proportion_ci(0.95, "exact")]
+
+# %% ../nbs/01_pixel_error.ipynb #591cacf4
+def bland_altman(predicted: np.ndarray, true: np.ndarray) -> dict:
+    """Agreement of two measurements (N,) of the same pictures, in their unit; difference = predicted - true (Bland & Altman 1999).
+
+    `bias`, `sd` of the differences; `low`, `high`: 95 % limits of agreement, bias -+ 1.96 sd; each with `_ci95` by Student's t, the limits with
+    standard error sd sqrt(1/n + 1.96^2 / (2 (n - 1))). `slope`: of the difference on the mean of both (least squares), None where all means are equal. `n`.
+    Pairs with NaN are left out. Raises ValueError for fewer than three pairs.
+    """
+    predicted, true = (np.asarray(values, dtype=np.float64) for values in (predicted, true))
+    if predicted.shape != true.shape or predicted.ndim != 1 or (n := int(np.isfinite(predicted + true).sum())) < 3:
+        raise ValueError(f"measurements {predicted.shape} and {true.shape}: three or more finite pairs (N,), (N,) are needed")
+    known = np.isfinite(predicted + true)
+    difference, mean = (predicted - true)[known], ((predicted + true) / 2)[known]
+    bias, sd, z = difference.mean(), difference.std(ddof=1), ndtri(0.975)
+    errors = {"bias": sd / math.sqrt(n), "low": sd * math.sqrt(1 / n + z**2 / (2 * (n - 1)))}
+    line = stats.linregress(mean, difference) if np.ptp(mean) > 0 else None
+    rows = [("bias", bias, errors["bias"], n - 1), ("low", bias - z * sd, errors["low"], n - 1), ("high", bias + z * sd, errors["low"], n - 1)]
+    rows += [("slope", line.slope, line.stderr, n - 2)] if line else []
+    found: dict = {"sd": float(sd), "n": n, "slope": None, "slope_ci95": None}
+    for name, value, error, freedom in rows:
+        reach = stats.t.ppf(0.975, freedom) * error
+        found |= {name: float(value), f"{name}_ci95": [float(value - reach), float(value + reach)]}
+    return found
+
+# %% ../nbs/01_pixel_error.ipynb #2e2d4be8
+def agreement(rows: Sequence[Mapping[str, Any]]) -> dict[str, dict | None]:
+    """`bland_altman` of the axis' length and tilt and of the five lung widths, from the rows of one part of an `errors.csv`.
+
+    Names are those of the columns: `axis_px`, `tilt_deg`, `width1_px` to `width5_px`; None where fewer than three pictures have it.
+    Raises ValueError for rows without those columns.
+    """
+    names = ("axis_px", "tilt_deg", *(f"width{level}_px" for level in range(1, 6)))
+    try:
+        pairs = {name: np.array([[row[f"{name}_pred"], row[f"{name}_true"]] for row in rows], dtype=np.float64).T for name in names}
+    except KeyError as error:
+        raise ValueError(f"the rows hold no column {error}: are they from an errors.csv?") from error
+    return {name: bland_altman(*pair) if np.isfinite(pair.sum(0)).sum() > 2 else None for name, pair in pairs.items()}
