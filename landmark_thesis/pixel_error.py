@@ -258,13 +258,13 @@ def _pooled_quantile(counts: np.ndarray, errors: np.ndarray, owner: np.ndarray, 
     """A quantile of the pooled `errors` (P,) of resampled pictures: counts (R, N), owner (P,) -> (R,), as np.quantile.
 
     All errors are sorted once; resampling only repeats them, so a running count finds any rank. It is kept only around
-    the sample's own quantile, eight standard deviations of the rank to either side; a resample beyond looks everywhere.
+    the sample's own quantile, five standard deviations of the rank to either side; a resample beyond looks everywhere.
     """
     order = np.argsort(errors)
     errors, owner = errors[order], owner[order]
     place = level * (len(errors) - 1)
     below = np.bincount(owner[: round(place)], minlength=counts.shape[1]) - level * np.bincount(owner, minlength=counts.shape[1])
-    reach = 8 * math.sqrt((below**2).sum()) + 3
+    reach = 5 * math.sqrt((below**2).sum()) + 3
     window = slice(max(0, int(place - reach)), int(place + reach))
     found = np.concatenate([_ranked(block, errors, owner, level, window) for block in np.array_split(counts, len(counts) // 500 + 1)])
     lost = ~np.isfinite(found)
@@ -275,8 +275,8 @@ def _pooled_quantile(counts: np.ndarray, errors: np.ndarray, owner: np.ndarray, 
 def _ranked(counts: np.ndarray, errors: np.ndarray, owner: np.ndarray, level: float, window: slice) -> np.ndarray:
     """Quantiles of the resamples of sorted `errors`; NaN where the rank lies outside `window`."""
     points = np.bincount(owner, minlength=counts.shape[1])
-    before = counts @ np.bincount(owner[: window.start], minlength=counts.shape[1])
-    running = before[:, None] + np.cumsum(counts[:, owner[window]], axis=1)
+    before = (counts @ np.bincount(owner[: window.start], minlength=counts.shape[1])).astype(np.int32)
+    running = before[:, None] + np.cumsum(counts[:, owner[window]], axis=1, dtype=np.int32)
     place = (counts @ points - 1) * level
     inside, value = errors[window], []
     for rank in (np.floor(place), np.ceil(place)):
@@ -342,7 +342,7 @@ def _summed(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     counts = np.isfinite(values)
     return np.where(counts, values, 0), counts
 
-
+# %% ../nbs/01_pixel_error.ipynb #cff1f337
 def _scheme_metrics(measured: _Measured, error: np.ndarray) -> dict[tuple[str, ...], np.ndarray]:
     """Metrics (N,) per picture that need the scheme of 15: its axis, its free points, its outlines."""
     free = [k for k in range(NUM_LANDMARKS) if k not in CENTRAL]
@@ -362,7 +362,7 @@ def _scheme_metrics(measured: _Measured, error: np.ndarray) -> dict[tuple[str, .
         ("nme_axis",): error / measured.axis,
     }
 
-# %% ../nbs/01_pixel_error.ipynb #cff1f337
+# %% ../nbs/01_pixel_error.ipynb #51ee08f6
 def _checked(pred: Array, target: Array, categories: Sequence[str]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Predictions, targets (N, K, 2, float64) and categories (N,), or one clear error."""
     pred, target = (_numpy(points) for points in (pred, target))
@@ -384,7 +384,7 @@ def _numpy(points: Array) -> np.ndarray:
     points = points.detach().cpu() if isinstance(points, torch.Tensor) else points
     return np.asarray(_as_points(points), dtype=np.float64)
 
-
+# %% ../nbs/01_pixel_error.ipynb #bbea5fcb
 def _counts(pictures: np.ndarray) -> np.ndarray:
     """How often each of N pictures is in each resample: (R, N) picture numbers -> (R, N) counts."""
     number = pictures.shape[1]
@@ -405,7 +405,7 @@ def _with_intervals(counts: np.ndarray, columns: dict, errors: np.ndarray, owner
     low, high = _bca(metrics(counts), estimate, metrics(everyone - np.eye(counts.shape[1], dtype=np.int64)), 0.95)
     return estimate, low, high
 
-# %% ../nbs/01_pixel_error.ipynb #51ee08f6
+# %% ../nbs/01_pixel_error.ipynb #4086b2ea
 def summarise(
     pred: Array,
     target: Array,
@@ -426,7 +426,7 @@ def summarise(
     pred, target, categories = _checked(pred, target, categories)
     return _summary(_measure(pred, target, categories, image_size), n_resamples, seed, mm_per_px)
 
-
+# %% ../nbs/01_pixel_error.ipynb #755c943c
 def _summary(measured: _Measured, n_resamples: int, seed: int, mm_per_px: float | None) -> dict:
     columns = _columns(measured)
     if mm_per_px is not None:
@@ -631,7 +631,8 @@ def bland_altman(predicted: np.ndarray, true: np.ndarray) -> dict:
     """Agreement of two measurements (N,) of the same pictures, in their unit; difference = predicted - true (Bland & Altman 1999).
 
     `bias`, `sd` of the differences; `low`, `high`: 95 % limits of agreement, bias -+ 1.96 sd; each with `_ci95` by Student's t, the limits with
-    standard error sd sqrt(1/n + 1.96^2 / (2 (n - 1))). `slope`: of the difference on the mean of both (least squares), None where all means are equal. `n`.
+    standard error sd sqrt(1/n + 1.96^2 / (2 (n - 1))). `slope`: of the difference on the mean of both (least squares; noise alone gives
+    sd^2 / (2 var(mean))), None where all means are equal. `n`.
     Pairs with NaN are left out. Raises ValueError for fewer than three pairs.
     """
     predicted, true = (np.asarray(values, dtype=np.float64) for values in (predicted, true))
