@@ -370,7 +370,7 @@ def test_seed_spread_by_the_book():
         raise AssertionError("should fail")
 
 
-# cell 19abf01d
+# cell 75465a4a
 def test_conformal_radii_are_the_right_rank():
     errors = np.random.default_rng(0).permuted(np.arange(1.0, 100)[:, None] * [1, 2], axis=0)  # 99 errors: 1 to 99, and twice that
     assert conformal_radii(errors, 0.9).tolist() == [90, 180]  # rank 90 of 99
@@ -411,6 +411,19 @@ def test_coverage_counts():
     assert np.isclose(stats.binom.sf(1, 3, low), 0.025) and np.isclose(stats.binom.cdf(2, 3, high), 0.025)
     own = coverage(errors, np.array([[2.0, 4.0], [3.0, 4.0], [2.0, 4.0], [0, 0]]), n_resamples=50)  # a set of radii for each picture
     assert own["per_landmark"]["L1"] == 1
+
+
+def test_each_fold_is_covered_by_the_radii_of_the_others():
+    errors = np.r_[np.arange(1.0, 20), np.arange(101.0, 120)][:, None]  # a fold of small errors, a fold of large ones
+    found = conformal_summary(errors, ["a"] * 19 + ["b"] * 19, n_resamples=50)
+    assert found["radius_px"] == {"L1": 117} and found["level"] == 0.9  # rank 36 (35.1, up) of 38
+    assert found["coverage"] == found["per_landmark"]["L1"] == 0.5  # all small ones lie below the large radius, and none the other way
+    try:
+        conformal_summary(errors, ["a"] * 38)
+    except ValueError as problem:
+        assert "two or more" in str(problem)
+    else:
+        raise AssertionError("should fail")
 
 
 # cell 3f91444f
