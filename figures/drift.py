@@ -1,6 +1,6 @@
 """Did the annotator's idea of the axis move while 957 pictures were annotated? Measured on pictures that no model was trained on.
 
-    python figures/drift.py folds DATA OUT        five models over the training part alone, each leaving one fold out
+    python figures/drift.py folds DATA OUT        three models over the training part alone, each leaving one fold out
     python figures/drift.py correct DATA OUT      a table of labels with the drift taken out of the training part (OUT/corrected)
     python figures/drift.py retrain DATA OUT [--seeds 0 1 2]     `dense`, trained on the corrected labels
     python figures/drift.py judge DATA OUT RECORD [--runs DIR]   everything against the untouched labels of the validation part
@@ -34,7 +34,7 @@ from landmark_thesis.landmarks import AXIS, LANDMARK_NAMES, project_to_shape
 from landmark_thesis.pixel_error import along_across, bootstrap_interval, radial_errors
 from landmark_thesis.runs import DENSE, Run, Source, environment, pick_device, train
 
-FOLDS = 5
+FOLDS = 3
 BANDWIDTH = 25.0  # rows of the table; from 10 to 60 the result moves by 0.04 px
 SHRINK = 5.0  # as if so many neighbours without drift stood at every row
 
