@@ -198,13 +198,13 @@ def _phase1_ways(size: Size, pictures_used: int, device: torch.device) -> dict[s
     options = {"attention": False, "deep": True, "hidden": 768, "dropout": 0.3}
     criterion = WingLoss()
     phase = Phase("phase1", size.phase1_epochs, {"head": 1e-3}, trainable="head", select="last")
-    plain = _model(size, "regression", **options).to(device)
+    model, plain = (_model(size, "regression", **options).to(device) for _ in range(2))
     optimizer = start_phase(plain, phase, None).optimizer
     still = batches(data, size.batch, shuffle=True, device=device)
     changing = batches(data, size.batch, shuffle=True, augmentation=RECIPES["thesis"].augmentation, device=device)
 
     def ours(loader: Any, views: int, precision: str = "auto") -> None:
-        trainer = LandmarkTrainer(_model(size, "regression", **options), device, save_dir=None, precision=precision, quiet=True)
+        trainer = LandmarkTrainer(model, device, save_dir=None, precision=precision, quiet=True)
         trainer.fit([replace(phase, cache_views=views)], loader, None, criterion)
 
     return {
