@@ -388,12 +388,12 @@ def matrix_flops(side: int, dtype: torch.dtype, device: torch.device, rounds: in
 
 
 BF16_PEAKS: Mapping[str, float] = {
-    "H100 PCIe": 756e12, "H100": 989e12, "H200": 989e12, "A100": 312e12, "L40S": 362e12, "L4": 121e12,
+    "H100 PCIe": 756e12, "H100 NVL": 835e12, "H100": 989e12, "H200": 989e12, "A100": 312e12, "L40S": 362e12, "L40": 181e12, "L4": 121e12,
 }
 
 
 def stated_peak(card: str) -> float | None:
-    """The maker's dense bf16 operations a second for a card of that name; None for one that we do not know."""
+    """The maker's dense bf16 operations a second (data sheets) for a card of that name; None for one that we do not know."""
     return next((peak for name, peak in BF16_PEAKS.items() if name in card), None)
 
 # %% ../nbs/17_bench.ipynb #9f7d61bd
@@ -466,7 +466,7 @@ def scale_times(size: Size, device: torch.device) -> dict[str, Rounds]:
                        categories=whole.categories[:count], frames=whole.frames[:count])
         loader = batches(data, size.batch, shuffle=True, augmentation=RECIPES["dense"].augmentation, device=device)
         model = _Sketch().to(device)
-        things[str(count)] = partial(train_pass, model, loader, WingLoss(), torch.optim.Adam(model.parameters(), lr=1e-3), compute)
+        things[str(count)] = partial(train_pass, model, loader, WingLoss(), torch.optim.Adam(model.parameters(), lr=1e-3, fused=True), compute)
     least = things[str(min(size.scale))]
     times = interleaved(things, size.rounds, device, warm_up={"least": least})
     return {name: seconds / int(name) for name, seconds in times.items()}
@@ -529,6 +529,7 @@ def _phase2(size: Size, device: torch.device, found: Mapping[str, Any]) -> dict[
         "phase2_plain_s": times[workers],
         "phase2_bare_step_ms": times["bare"] * (1000 / size.steps),
         "phase2_ms_per_picture": times["ours"] * (1000 / (size.steps * size.batch)),
+        "phase2_thesis_epoch_s": times["ours"] * (FULL.phase1_pictures / (size.steps * size.batch)),
     }
 
 # %% ../nbs/17_bench.ipynb #d84c1556
@@ -560,7 +561,7 @@ def _scale(size: Size, device: torch.device, found: Mapping[str, Any]) -> dict[s
         "scale_most_bytes": pictures(1, size.side).images.nbytes * max(size.scale),
     }
 
-
+# %% ../nbs/17_bench.ipynb #c5b90232
 def _parts(size: Size, device: torch.device, found: Mapping[str, Any]) -> dict[str, Any]:
     """the parts of a step."""
     return {f"step_{name}_ms": seconds * 1000 for name, seconds in step_parts(size, device).items()}
@@ -616,7 +617,7 @@ def _flat(found: Mapping[str, Any]) -> dict[str, Any]:
 LIMITS: Mapping[str, tuple[float, float]] = {
     "phase1_plain_over_cached": (1.0, float("inf")),
     "phase1_plain_over_cached_4views": (0.7, float("inf")),
-    "phase2_epoch_over_plain": (0.0, 1.2),
+    "phase2_epoch_over_plain": (0.0, 2.0),
     "phase2_epoch_over_bare_step": (0.0, 2.0),
     "predict_plain_over_batch": (0.9, float("inf")),
     "help_over_python": (0.0, 20.0),
@@ -625,7 +626,11 @@ LIMITS: Mapping[str, tuple[float, float]] = {
 
 
 def regressions(found: Mapping[str, Any]) -> list[str]:
-    """What `bench` found outside `LIMITS`: a line each. The limits are wide: they catch a cache that no longer caches, not a busy machine."""
+    """What `bench` found outside `LIMITS`: a line each.
+
+    The limits hold for the small mode too, where little can be won, and are wide: they catch a cache that no longer caches, not a busy
+    machine.
+    """
     outside = {name: (found[name], *limit) for name, limit in LIMITS.items() if not limit[0] <= found[name] <= limit[1]}
     return [f"{name} is {value:.2f}, outside {low:g} to {high:g}" for name, (value, low, high) in outside.items()]
 
