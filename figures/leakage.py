@@ -1,7 +1,7 @@
 """How much leakage flatters, on the real pictures: four models trained the way the thesis did, four the right way, scored on the same 96.
 
     python figures/leakage.py train DATA OUT      train what is missing in OUT, one after another (about 9 minutes each on two cores); resumable
-    python figures/leakage.py score OUT [RECORD]  score them; write errors.csv and leakage.json into RECORD (figures/records-leakage)
+    python figures/leakage.py score OUT [RECORD]  score them; write errors.csv and leakage.json into RECORD (figures/records/leakage)
 
 Only the 860 development pictures of the thesis' split take part, so that its test part stays closed. Each leaky member draws its own split with
 its own seed; each clean member has the same seed for its weights and the split of seed 42. Scored are the 96 test pictures of that split.
@@ -26,7 +26,7 @@ from landmark_thesis.runs import DENSE, Run, train
 
 SCORED, SPLIT_SEED = 96, 42
 SEEDS = (123, 321, 111, 666)  # the thesis' last ensemble
-RECORD = Path(__file__).resolve().parent / "records-leakage"
+RECORD = Path(__file__).resolve().parent / "records" / "leakage"
 
 
 def member_split(data: LandmarkData, seed: int, duplicates: Iterable[Sequence]) -> Split:
@@ -91,7 +91,7 @@ def score_all(out: Path, record: Path) -> dict:
     split = runs["clean"][0].split
     data = runs["clean"][0].source.load(DENSE.preprocessing).subset(split.parts["test"])
     target = data.points.numpy().astype(np.float64)
-    rows, answers, content = [], {}, {"arms": {}}
+    rows, answers, content = [], {}, {"members": [], "ensembles": [], "arms": {}}
     for arm, members in runs.items():
         each = np.stack([predict_points(run.model(), data.images, project=run.recipe.project) for run in members])
         seen = np.array([np.isin(data.names, run.split.parts["train"]) for run in members])
@@ -105,17 +105,16 @@ def score_all(out: Path, record: Path) -> dict:
         ours = radial[-1].mean()
         if abs(results["test"]["mre_px"] - ours) > 1e-3:
             raise SystemExit(f"{arm}: evaluate_runs says {results['test']['mre_px']}, the stored errors {ours}")
+        for run, own, errors in zip(members, seen, radial, strict=False):
+            selected = len(run.provenance["selected_on"].keys() & set(data.names))
+            content["members"].append(
+                {"arm": arm, "seed": run.seed, "split_seed": run.split.seed, "split_fingerprint": run.split.fingerprint, "weights": run.weights_hash,
+                 "trained_on_scored": int(own.sum()), "selected_on_scored": selected} | interval(errors.mean(1))
+            )
+        for size, errors in enumerate(radial[len(SEEDS) :], 1):
+            content["ensembles"].append({"arm": arm, "members": size} | interval(errors.mean(1)))
         content["arms"][arm] = {
-            "members": [
-                {"seed": run.seed, "split_seed": run.split.seed, "split_fingerprint": run.split.fingerprint, "weights": run.weights_hash,
-                 "trained_on_scored": int(own.sum()), "selected_on_scored": len(run.provenance["selected_on"].keys() & set(data.names))}
-                | interval(errors.mean(1))
-                for run, own, errors in zip(members, seen, radial, strict=False)
-            ],
-            "first": [interval(errors.mean(1)) for errors in radial[len(SEEDS) :]],
-            "pictures_seen_by": np.bincount(seen.sum(0), minlength=len(SEEDS) + 1).tolist(),
-            "contaminated": results["contaminated"],
-            "refused": refused,
+            "pictures_seen_by": np.bincount(seen.sum(0), minlength=len(SEEDS) + 1).tolist(), "contaminated": results["contaminated"], "refused": refused,
         }
     content["clean_minus_leaky"] = [compare(clean, leaky, target) for clean, leaky in zip(answers["clean"], answers["leaky"], strict=True)]
     head = {
@@ -146,8 +145,9 @@ def main() -> int:
         train_all(arguments.data, arguments.out)
         return 0
     content = score_all(arguments.out, arguments.record)
-    for arm, found in content["arms"].items():
-        print(f"{arm}: " + ", ".join(f"{entry['mre_px']:.2f}" for entry in found["members"]) + "; growing " + ", ".join(f"{e['mre_px']:.2f}" for e in found["first"]))
+    for arm in content["arms"]:
+        alone, growing = ([f"{step['mre_px']:.2f}" for step in content[key] if step["arm"] == arm] for key in ("members", "ensembles"))
+        print(f"{arm}: alone {', '.join(alone)}; growing {', '.join(growing)}")
     gap = content["clean_minus_leaky"][-1]
     print(f"four clean minus four leaky: {gap['difference_px']:.2f} {gap['difference_px_ci95']} px@224, n = {content['n']}")
     return 0
