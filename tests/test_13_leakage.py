@@ -2,7 +2,9 @@
 
 
 # cell 01910401
-from landmark_thesis.data import thesis_split
+import numpy as np
+
+from landmark_thesis.data import Split, thesis_split
 from landmark_thesis.evaluate import LeakageError, Provenance, refuse_leakage
 
 THESIS_CLASSES = ["COVID"] * 306 + ["Normal"] * 468 + ["Viral Pneumonia"] * 183
@@ -46,7 +48,7 @@ def test_the_guard_refuses_the_thesis_ensemble_and_names_each_member():
     leaky = {f"seed-{seed}": provenance(thesis_split(names, THESIS_CLASSES, seed)) for seed in THESIS_SEEDS}
     with pytest.raises(LeakageError) as refusal:
         refuse_leakage(scored, leaky, "test")
-    for member, seen in zip(leaky, (68 + 16, 71 + 11, 77 + 15, 72 + 11)):
+    for member, seen in zip(leaky, (68 + 16, 71 + 11, 77 + 15, 72 + 11), strict=True):
         assert f"{member} has seen {seen} of 96" in str(refusal.value)
     refuse_leakage(scored, {f"seed-{seed}": provenance(evaluation) for seed in THESIS_SEEDS}, "test")  # four clean members pass
 
