@@ -2,9 +2,7 @@
 
 
 # cell 01910401
-import numpy as np
-
-from landmark_thesis.data import Split, thesis_split
+from landmark_thesis.data import thesis_split
 from landmark_thesis.evaluate import LeakageError, Provenance, refuse_leakage
 
 THESIS_CLASSES = ["COVID"] * 306 + ["Normal"] * 468 + ["Viral Pneumonia"] * 183
@@ -33,7 +31,10 @@ def test_the_order_of_the_table_does_not_matter_but_that_of_the_class_names_does
 
 
 # cell 2d3abac6
+import numpy as np
 import pytest
+
+from landmark_thesis.data import Split
 
 
 def test_the_guard_refuses_the_thesis_ensemble_and_names_each_member():
