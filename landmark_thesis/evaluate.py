@@ -25,7 +25,7 @@ import torch
 from torch import nn
 
 from .augment import flip
-from .data import DataError, Frame, LandmarkData, PreprocessSettings, label_grid, preprocess, read_image, write_whole
+from .data import DataError, Frame, LandmarkData, PreprocessSettings, Split, label_grid, preprocess, read_image, write_whole
 from .landmarks import AXIS, CENTRAL, FLIP_PERMUTATION, LANDMARK_NAMES, LEFT_CONTOUR, NUM_LANDMARKS, RIGHT_CONTOUR, project_to_shape
 from .model import pick_precision
 from landmark_thesis.pixel_error import (
@@ -344,8 +344,12 @@ def write_overlays(paths: Sequence[Path], points: np.ndarray, folder: str | Path
     return written
 
 # %% ../nbs/12_evaluate.ipynb #e78d53b4
-def _names_to_score(runs: Sequence[Run], data: LandmarkData, part: str) -> list[tuple[str, ...]]:
+def _names_to_score(runs: Sequence[Run], data: LandmarkData, part: str, split: Split | None) -> list[tuple[str, ...]]:
     """For each run, the pictures on which it is scored: the same for all, or each fold's own."""
+    if split is not None:
+        if not split.parts.get(part):
+            raise DataError(f"the split given has no part '{part}'; it has {', '.join(split.parts)}")
+        return [split.parts[part]] * len(runs)
     if part == "all":
         return [data.names] * len(runs)
     if part == "oof":
@@ -423,6 +427,7 @@ def evaluate_runs(
     models: Model | Sequence[Model],
     *,
     part: str = "val",
+    split: Split | None = None,
     source: Source | None = None,
     tta: bool = True,
     ensemble: str = "mean",
@@ -436,12 +441,14 @@ def evaluate_runs(
 
     Args:
         models: run folders. part: "val" or "test" of the first run's split, "oof" (each fold by the run that left it out),
-            or "all" labelled pictures of `source`. source: where the pictures are; None for where the first run's were.
+            or "all" labelled pictures of `source`. split: take the part of this split instead, for all runs alike.
+        source: where the pictures are; None for where the first run's were.
         tta, ensemble: as in `predict`. against: a run to compare with on the same pictures. mm_per_px: if known.
         allow_contaminated: score seen pictures too; the result is stamped. command: kept in the result.
 
     Returns:
-        The content of results.json. Scoring one run also writes its errors.csv, and folds write theirs; scoring "test" adds a ledger line.
+        The content of results.json. Scoring one run on its own split also writes its errors.csv, and folds write theirs, unless the
+        result is contaminated; scoring "test" adds a ledger line.
 
     Raises:
         LeakageError: a model has seen a picture. DataError, RunError: pictures or runs are missing.
@@ -452,10 +459,10 @@ def evaluate_runs(
     everybody = [*runs, *rivals]
     loaded = _load(everybody, source)
     data = next(iter(loaded.values()))
-    names = _names_to_score(runs, data, part)
+    names = _names_to_score(runs, data, part, split)
     contaminated, unverified = _seen(everybody, data.pixel_hash, [*names, *names[:1] * len(rivals)], part, allow_contaminated)
     scored = _score(runs, loaded, names, tta, ensemble, where)
-    results = _results(runs, scored, part, tta, ensemble, mm_per_px, where)
+    results = _results(runs, scored, part, split or runs[0].split, tta, ensemble, mm_per_px, where)
     results |= {"contaminated": contaminated, "unverified": unverified, "command": command}
     if against is not None:
         rival = _score(rivals, loaded, names[:1], tta, "mean", where)
@@ -467,20 +474,20 @@ def evaluate_runs(
         "opened": openings([run.path for run in everybody], results["test_fingerprint"]),
         "planned": runs[0].recipe.planned_test_openings,
     }
-    if not contaminated:
+    if not contaminated and split is None:  # errors.csv speaks of the run's own parts, and of clean scorings only
         _keep_errors(runs, names, scored, part)
     return results
 
 # %% ../nbs/12_evaluate.ipynb #b43528af
 def _results(
-    runs: Sequence[Run], scored: Scored, part: str, tta: bool, ensemble: str, mm_per_px: float | None, device: torch.device
+    runs: Sequence[Run], scored: Scored, part: str, split: Split, tta: bool, ensemble: str, mm_per_px: float | None, device: torch.device
 ) -> dict[str, Any]:
     alone = None if scored.each is None else [float(mean_radial_error(answer.astype(np.float64), scored.target, 224)) for answer in scored.each]
     return {
         "unit": "px@224",
         "dataset": runs[0].source.name,
-        "split_fingerprint": runs[0].split.fingerprint,
-        "test_fingerprint": runs[0].split.fingerprint_of(*(name for name in ("test", "oof") if name in runs[0].split.parts)),
+        "split_fingerprint": split.fingerprint,
+        "test_fingerprint": split.fingerprint_of(*(name for name in ("test", "oof") if name in split.parts)),
         "part": part,
         f"n_{part}": len(scored.data),
         "tta": tta,
