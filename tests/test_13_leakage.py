@@ -34,8 +34,6 @@ def test_the_order_of_the_table_does_not_matter_but_that_of_the_class_names_does
 import numpy as np
 import pytest
 
-from landmark_thesis.data import Split
-
 
 def test_the_guard_refuses_the_thesis_ensemble_and_names_each_member():
     names = [f"p{i}" for i in range(957)]
@@ -57,7 +55,7 @@ def test_the_guard_refuses_the_thesis_ensemble_and_names_each_member():
 def test_a_leaky_run_is_refused_and_the_override_is_stamped(tmp_path):
     from dataclasses import replace
 
-    from landmark_thesis.data import PreprocessSettings, phantom_data
+    from landmark_thesis.data import PreprocessSettings, Split, phantom_data
     from landmark_thesis.evaluate import evaluate_runs, report
     from landmark_thesis.runs import SMOKE, Source, changed, train
 
