@@ -1,0 +1,41 @@
+"""The recorded drift of the labels: its numbers follow from its stored errors, and the curve from pictures of the training part alone."""
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from landmark_thesis.pixel_error import bootstrap_interval
+
+RECORD = Path(__file__).resolve().parent.parent / "figures" / "records" / "drift"
+DRIFT = json.loads((RECORD / "drift.json").read_text(encoding="utf-8"))
+
+
+def stored() -> dict[str, np.ndarray]:
+    with open(RECORD / "errors.csv", encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    return {name: np.array([float(row[name]) for row in rows]) for name in rows[0] if name not in ("image", "row")}
+
+
+@pytest.mark.parametrize("result", DRIFT["results"], ids=lambda result: f"{result['run']}-{result['told_the_row']}")
+def test_the_recorded_errors_follow_from_the_stored_ones(result):
+    errors = stored()[result["run"] + ("+row" if result["told_the_row"] else "")]
+    assert len(errors) == DRIFT["n_val"]
+    assert errors.mean() == pytest.approx(result["mre_px"], abs=1e-3)
+    assert bootstrap_interval(errors) == pytest.approx(result["mre_px_ci95"], abs=2e-3)
+
+
+def test_the_curve_comes_from_other_pictures_than_it_is_judged_on():
+    with open(RECORD / "errors.csv", encoding="utf-8", newline="") as file:
+        judged = {int(row["row"]) for row in csv.DictReader(file)}
+    assert len(DRIFT["points"]["row"]) == DRIFT["n_curve"] == 716 and len(judged) == DRIFT["n_val"] == 144
+    assert not judged & set(DRIFT["points"]["row"])
+
+
+def test_the_drift_is_no_chance_and_explains_part_of_the_error():
+    low, high = (np.array(DRIFT["curve"][f"L2_along_{end}"]) for end in ("low", "high"))
+    assert DRIFT["p_value"] < 0.001 and (low > 3).any() and (high < -2).any()  # no flat line lies in the band
+    alone, told = ({result["run"]: result["mre_px"] for result in DRIFT["results"] if result["told_the_row"] is word} for word in (False, True))
+    assert alone.keys() == told.keys() and all(told[run] < alone[run] - 0.3 for run in alone)
