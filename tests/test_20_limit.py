@@ -16,7 +16,7 @@ def slid(points, along_px):
 
 # cell 6d8d797b
 def smooth(at, rows, values, bandwidth=20.0, shrink=5.0, apart=False):
-    """Gaussian kernel mean of values (N, ...) of `rows` at the rows `at`, as if `shrink` neighbours without error stood at each."""
+    """Gaussian kernel mean of values (N, M) of `rows` at the rows `at`, as if `shrink` neighbours without error stood at each."""
     weights = np.exp(-0.5 * ((at[:, None] - rows) / bandwidth) ** 2)
     if apart:
         np.fill_diagonal(weights, 0)
@@ -24,6 +24,12 @@ def smooth(at, rows, values, bandwidth=20.0, shrink=5.0, apart=False):
 
 
 # cell ed3c075b
+import importlib.util
+from pathlib import Path
+
+import pytest
+
+
 def test_a_slide_is_a_slide_along_the_axis():
     from landmark_thesis.phantom import sample_shapes
     from landmark_thesis.pixel_error import along_across
@@ -40,3 +46,31 @@ def test_a_kernel_mean_is_exact_on_a_constant_and_never_shows_a_picture_itself()
     assert np.allclose(smooth(np.array([1e6]), rows, np.full((50, 1), 4.0)), 0)  # nobody near: no correction
     alone = (rows == 20).astype(float)[:, None]
     assert smooth(rows, rows, alone, apart=True)[20] == 0 < smooth(rows, rows, alone)[20]
+
+
+@pytest.mark.parametrize("height", [0.0, 9.0])
+def test_told_the_row_a_perfect_reader_loses_the_drift_and_only_the_drift(height):
+    from landmark_thesis.phantom import sample_shapes
+    from landmark_thesis.pixel_error import along_across, mean_radial_error
+
+    truth, rows = sample_shapes(300).astype(float), np.arange(300)
+    rule = slid(truth, np.outer(height * np.sin(rows * 2 * np.pi / 300), LEVELS))
+    labels = rule + np.random.default_rng(0).normal(0, 3 / 224, truth.shape)
+    told = slid(truth, -smooth(rows, rows, along_across(truth, labels, 224)[..., 0], apart=True))
+    alone, with_row, floor = (mean_radial_error(points, labels, 224) for points in (truth, told, rule))
+    assert abs(with_row - floor) < 0.15 and (alone - with_row > 1) == (height > 0)
+
+
+def test_the_script_behind_the_record_computes_the_same():
+    path = next((path for path in (Path("figures/drift.py"), Path("../figures/drift.py")) if path.exists()), None)
+    if path is None:
+        pytest.skip("needs a checkout of the repository: figures/drift.py")
+    specification = importlib.util.spec_from_file_location("drift", path)
+    script = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(script)
+    rng = np.random.default_rng(0)
+    rows, shift, points = rng.permutation(60).astype(float), rng.normal(0, 5, (60, 15)), rng.random((60, 15, 2))
+    theirs = script.smooth(rows, rows, shift, apart=True)
+    assert np.allclose(theirs, smooth(rows, rows, shift, script.BANDWIDTH, script.SHRINK, apart=True))
+    along = np.stack([shift, 0 * shift], -1)
+    assert np.allclose(script.moved(points, points, along), slid(points, shift))
