@@ -9,7 +9,15 @@ import cv2
 import numpy as np
 import pytest
 
-from landmark_thesis.data import PreprocessSettings, Signatures, check_data, find_copies, find_dataset, preprocess, read_image
+from landmark_thesis.data import (
+    PreprocessSettings,
+    Signatures,
+    check_data,
+    find_copies,
+    find_dataset,
+    preprocess,
+    read_image,
+)
 from landmark_thesis.evaluate import LEDGER, LeakageError, evaluate_runs, ledger_entries, log_opening
 from landmark_thesis.phantom import phantoms
 from landmark_thesis.runs import SMOKE, Run, RunError, Source, train
