@@ -15,7 +15,16 @@ import sys
 import tempfile
 from pathlib import Path
 
-from landmark_thesis.figures import Result, comparison, draw_all, published_results, result_of_scores, save_figure
+from landmark_thesis.figures import (
+    Result,
+    annotator_drift,
+    comparison,
+    draw_all,
+    leakage_gap,
+    published_results,
+    result_of_scores,
+    save_figure,
+)
 from landmark_thesis.runs import Run, save_record
 
 HERE = Path(__file__).resolve().parent
@@ -31,7 +40,13 @@ TITLES = {
 
 
 def records() -> list[Run]:
-    return [Run(path) for path in sorted(RECORDS.iterdir()) if path.is_dir()]
+    return [Run(path) for path in sorted(RECORDS.iterdir()) if (path / "recipe.json").exists()]
+
+
+def measured(name: str) -> dict | None:
+    """What figures/NAME.py wrote into its record, if it ever ran."""
+    path = RECORDS / name / f"{name}.json"
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
 
 
 def results(run: Run) -> dict:
@@ -51,6 +66,10 @@ def draw(out: Path) -> None:
     """Every figure: one folder a record, and one chart that compares them."""
     for run in records():
         draw_all(run, out / run.name, say=lambda remark: None)
+    if drift := measured("drift"):
+        save_figure(annotator_drift(drift), out / "drift" / "annotator_drift")
+    if leakage := measured("leakage"):
+        save_figure(leakage_gap(arms(leakage), leakage["n"]), out / "leakage" / "leakage_gap")
     found = [(title, results(run)) for title, run in listed()]
     if not found:
         return
@@ -61,6 +80,14 @@ def draw(out: Path) -> None:
         comparison(bars, floor=found[0][1]["baselines"]["label_rounding_px"], note=f"validation part, n = {n}"),
         out / "comparison_val",
     )
+
+
+def arms(leakage: dict) -> dict[str, list[Result]]:
+    """Both arms of the leakage experiment, ensembles growing by one member."""
+    return {
+        arm: [Result(arm, step["mre_px"], tuple(step["mre_px_ci95"])) for step in leakage["ensembles"] if step["arm"] == arm]
+        for arm in ("leaky", "clean")
+    }
 
 
 def readme_block() -> str:
@@ -121,7 +148,7 @@ def stale() -> list[str]:
         made = {path.relative_to(scratch) for path in Path(scratch).rglob("*") if path.is_file()}
         kept = {
             path.relative_to(HERE)
-            for name in [run.name for run in records()] + ["."]
+            for name in [run.name for run in records()] + ["drift", "leakage", "."]
             for path in (HERE / name).glob("*")
             if path.suffix in (".svg", ".md", ".csv", ".tex")
         }

@@ -181,7 +181,8 @@ class EarlyStopping(Callback):
     @property
     def reason(self) -> str:
         """Why it stopped, in words."""
-        return f"no better {self.monitor} in {self.counter} epochs (best {self.best_score}, epoch {self.best_epoch})"
+        best = "none was finite" if self.best_score is None else f"best {self.best_score:.4g}, epoch {self.best_epoch}"
+        return f"no better {self.monitor} in {self.counter} epochs ({best})"
 
     def on_fit_start(self, trainer: Any, phase: Any) -> None:
         self.reset()

@@ -226,6 +226,32 @@ def _figures(arguments: argparse.Namespace) -> int:
     print(f"{len(written)} files written to {arguments.out}")
     return 0
 
+# %% ../nbs/18_cli.ipynb #368fb9e5
+def _add_bench(commands) -> None:
+    command = commands.add_parser(
+        "bench", help="measure speed as ratios", description="Measure speed: two ways of doing each job, timed in turn, as ratios."
+    )
+    command.add_argument("--small", action="store_true", help="half a minute with a tiny network, instead of minutes with the real one")
+    command.add_argument("--check", action="store_true", help="exit 1 where a ratio lies outside the wide limits of chapter 17")
+    command.add_argument("--json", type=Path, metavar="FILE", help="write the numbers there")
+    command.add_argument("--device", default="auto", help="auto (default), cpu, cuda or cuda:N")
+    command.set_defaults(run=_bench)
+
+
+def _bench(arguments: argparse.Namespace) -> int:
+    from landmark_thesis import bench
+
+    found = bench.bench(bench.SMALL if arguments.small else bench.FULL, arguments.device, say=lambda line: print(line, file=sys.stderr, flush=True))
+    found["command"] = _command(arguments)
+    print(bench.table(found))
+    if arguments.json is not None:
+        bench.save(found, arguments.json)
+        print(f"written to {arguments.json}")
+    slower = bench.regressions(found) if arguments.check else []
+    for line in slower:
+        print(f"landmark-thesis: {line}", file=sys.stderr)
+    return 1 if slower else 0
+
 # %% ../nbs/18_cli.ipynb #c5fde24c
 def _add_notebooks(commands) -> None:
     command = commands.add_parser("notebooks", help="copy the chapters to read and run", description="Copy the chapters into a folder.")
@@ -260,7 +286,7 @@ def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(prog="landmark-thesis", description="Fifteen lung-contour landmarks on chest X-rays: a thesis you can run.")
     top.add_argument("--version", action="version", version=f"landmark_thesis {__version__}")
     commands = top.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for add in (_add_defend, _add_train, _add_evaluate, _add_predict, _add_check_data, _add_figures, _add_notebooks):
+    for add in (_add_defend, _add_train, _add_evaluate, _add_predict, _add_check_data, _add_figures, _add_bench, _add_notebooks):
         add(commands)
     return top
 

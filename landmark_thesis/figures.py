@@ -6,8 +6,9 @@
 __all__ = ['Rows', 'UNIT', 'LANGUAGES', 'WORDS', 'STYLES', 'OKABE_ITO', 'STAMPS', 'KINDS', 'ENDINGS', 'FORMATS', 'Style',
            'landmark_scheme', 'learning_curves', 'landmark_errors', 'landmark_map', 'error_histogram',
            'error_distribution', 'class_errors', 'class_landmark_map', 'axis_errors', 'Result', 'result_of_errors',
-           'spoilt_by', 'result_of_scores', 'published_results', 'comparison', 'example_rows', 'prediction_examples',
-           'write_table', 'landmark_table', 'results_table', 'save_figure', 'stored_stamp', 'draw_all']
+           'spoilt_by', 'result_of_scores', 'published_results', 'comparison', 'leakage_gap', 'annotator_drift',
+           'example_rows', 'prediction_examples', 'write_table', 'landmark_table', 'results_table', 'save_figure',
+           'stored_stamp', 'draw_all']
 
 # %% ../nbs/14_figures.ipynb #68b55e23
 import csv
@@ -75,6 +76,8 @@ WORDS: Mapping[str, tuple[str, str]] = {
     "class_landmark_map": ("Mean error by class and landmark", "Error medio por clase y punto"),
     "axis_errors": ("Error along and across the axis", "Error longitudinal y transversal al eje"),
     "comparison": ("Results side by side", "Resultados lado a lado"),
+    "leakage_gap": ("The same pictures, scored clean and leaky", "Las mismas imágenes, con y sin contaminación"),
+    "annotator_drift": ("Where the labels end the lungs, first row to last", "Dónde terminan los pulmones según las etiquetas"),
     "prediction_examples": ("Best, median and worst prediction", "Predicción mejor, mediana y peor"),
     # axes and legends
     "mean_error": ("mean radial error ({unit})", "error radial medio ({unit})"),
@@ -105,6 +108,13 @@ WORDS: Mapping[str, tuple[str, str]] = {
     "along": ("along", "longitudinal"),
     "across": ("across", "transversal"),
     "bias": ("signed mean (bias)", "media con signo (sesgo)"),
+    "leaky": ("one split for each member", "una división por modelo"),
+    "clean": ("one split for all", "una sola división"),
+    "members": ("models in the ensemble", "modelos en el conjunto"),
+    "table_row": ("row of the table of labels", "fila de la tabla de etiquetas"),
+    "axis_end_error": ("prediction minus label, along\nthe axis ({unit})", "predicción menos etiqueta,\nlongitudinal ({unit})"),
+    "one_picture": ("{landmark}, one picture", "{landmark}, una imagen"),
+    "running_mean": ("{landmark}, running mean", "{landmark}, media móvil"),
     "best": ("best", "mejor"),
     "worst": ("worst", "peor"),
     "floor": ("rounding of the labels alone: {value}", "solo el redondeo de las etiquetas: {value}"),
@@ -131,6 +141,11 @@ WORDS: Mapping[str, tuple[str, str]] = {
         "círculo: etiqueta; cruz: predicción; elegidas por su error entre n = {n} imágenes ({part})",
     ),
     "note_comparison": ("mean radial error, {unit}; whiskers: 95 % interval over pictures", "error radial medio, {unit}; bigotes: intervalo del 95 % sobre imágenes"),
+    "note_gap": ("whiskers: 95 % interval over the same {n} pictures; {unit}", "bigotes: intervalo del 95 % sobre las mismas {n} imágenes; {unit}"),
+    "note_drift": (
+        "{n} pictures, none predicted by a model trained on it; band: 95 %, bootstrap over pictures; one rule from first to last would be flat (p {p})",
+        "{n} imágenes, ninguna predicha por un modelo entrenado con ella; banda: 95 %, bootstrap; un criterio constante sería plano (p {p})",
+    ),
     "note_no_interval": ("no whiskers: no interval is known", "sin bigotes: no se conoce el intervalo"),
     # tables
     "marks": ("marks", "señala"),
@@ -718,6 +733,61 @@ def _room(look: _Look, result: Result) -> float:
     plot = 0.66 * 72 * look.style.width_in
     text = (0.62 * len(_result_text(look, result)) + 1) * look.style.font_pt
     return _end(result) / (1 - min(text / plot, 0.8))
+
+# %% ../nbs/14_figures.ipynb #47d1c5d9
+def leakage_gap(arms: Mapping[str, Sequence[Result]], n: int, *, lang: str = "en", size: str = "page", decimal_comma: bool = False) -> Figure:
+    """Error of growing ensembles whose members each had a split of their own ("leaky"), and of such that shared one ("clean").
+
+    `arms`: "leaky" and "clean" to the results of 1, 2, 3, ... members, with intervals. `n`: pictures, the same in all.
+    Raises DataError for a missing arm or an empty one.
+    """
+    look = _Look(lang, size, decimal_comma)
+    if missing := [arm for arm in ("leaky", "clean") if not arms.get(arm)]:
+        raise DataError(f"no results for {' and '.join(missing)}: both arms are compared")
+    figure = look.sheet(3.6)
+    axes = figure.subplots()
+    for arm, colour, marker, line in (("clean", "blue", "o", "-"), ("leaky", "vermillion", "s", "--")):
+        numbers = np.array([[result.value, *(result.interval or (np.nan, np.nan))] for result in arms[arm]]).T
+        places = np.arange(1, numbers.shape[1] + 1) + (0.04 if arm == "leaky" else -0.04)
+        axes.errorbar(
+            places, numbers[0], _whiskers(numbers), color=OKABE_ITO[colour], marker=marker, ls=line, lw=1.5 * look.style.line_pt,
+            ms=1.3 * look.style.marker_pt, mec="black", capsize=0.8 * look.style.marker_pt, label=look.say(arm),
+        )
+        axes.annotate(
+            look.number(numbers[0, -1]), (places[-1], numbers[0, -1]), (0.8 * look.style.font_pt, 0), textcoords="offset points", va="center", fontsize=look.style.font_pt
+        )
+    axes.set_xlim(0.6, numbers.shape[1] + 0.7)
+    axes.set_ylim(bottom=0)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    look.dress(axes, x=look.say("members"), y=look.say("mean_error", unit=UNIT))
+    look.legend(axes, loc="lower left")
+    return look.finish(figure, "leakage_gap", look.say("note_gap", n=n, unit=UNIT) + "; " + look.say("why_contaminated"))
+
+# %% ../nbs/14_figures.ipynb #51475e10
+def annotator_drift(drift: Mapping[str, Any], *, lang: str = "en", size: str = "page", decimal_comma: bool = False) -> Figure:
+    """Out-of-fold error of both axis ends along the axis, over the rows of the table of labels, with running means.
+
+    `drift`: "points" (columns row, L1_along, L2_along), "curve" (columns row, and for both ends NAME_along, _low, _high), in
+    px@224, and "p_value" of a test that shuffles the order. Raises DataError for a missing column.
+    """
+    look = _Look(lang, size, decimal_comma)
+    figure = look.sheet(3.6)
+    axes = figure.subplots()
+    try:
+        points, curve = drift["points"], drift["curve"]
+        axes.plot(points["row"], points["L2_along"], ".", color="0.6", ms=0.8 * look.style.marker_pt, label=look.say("one_picture", landmark="L2"))
+        for landmark, colour, line in (("L1", "blue", "--"), ("L2", "vermillion", "-")):
+            axes.fill_between(curve["row"], curve[f"{landmark}_along_low"], curve[f"{landmark}_along_high"], color=OKABE_ITO[colour], alpha=0.25, lw=0)
+            axes.plot(curve["row"], curve[f"{landmark}_along"], line, color=OKABE_ITO[colour], lw=2 * look.style.line_pt, label=look.say("running_mean", landmark=landmark))
+        limit = 1.6 * np.quantile(np.abs(points["L2_along"]), 0.95)
+        p = f"< {look.number(0.001, 3)}" if drift["p_value"] < 0.001 else f"= {look.number(drift['p_value'], 3)}"
+    except KeyError as error:
+        raise DataError(f"not the measurements of a drift: no {error}") from None
+    axes.axhline(0, color="black", lw=0.8)
+    axes.set_ylim(-limit, limit)
+    look.dress(axes, x=look.say("table_row"), y=look.say("axis_end_error", unit=UNIT))
+    look.legend(axes, loc="upper center", ncols=3, columnspacing=1, handlelength=1.5)
+    return look.finish(figure, "annotator_drift", look.say("note_drift", n=len(points["row"]), p=p))
 
 # %% ../nbs/14_figures.ipynb #5c04a1ea
 def example_rows(rows: Rows) -> dict[str, Mapping[str, Any]]:

@@ -445,6 +445,14 @@ class RegressionHead(nn.Module):
         with torch.autocast(x.device.type, enabled=False):
             return _OUTPUTS[self.output](self.layers(x.float().mean((2, 3))))
 
+    def condense(self, maps: Tensor | Sequence[Tensor]) -> Tensor:
+        """All that this head reads of maps, as maps that give the same answer to the bit: what is worth storing of a frozen backbone.
+
+        Without attention the average (B, C, 1, 1), float32; with it the last map, for the gates look at places.
+        """
+        last = maps if isinstance(maps, Tensor) else maps[-1]
+        return last.float().mean((2, 3), keepdim=True) if isinstance(self.attention, nn.Identity) else last
+
 # %% ../nbs/06_model.ipynb #b826146c
 def cell_centres(cells: int, margin: int = 0, device: torch.device | str = "cpu") -> Tensor:
     """Where the centres of `cells` cells lie, as fractions: `margin` of them stand outside the picture on each side. (cells,)"""

@@ -88,6 +88,7 @@ def test_early_stopping_on_scripts():
 
     stopper, stopped = run([5.0, 4.0, 4.1, 4.2, 4.3], patience=3)
     assert (stopped, stopper.best_score, stopper.best_epoch, stopper.counter) == (5, 4.0, 2, 3)
+    assert stopper.reason == "no better val_error_px in 3 epochs (best 4, epoch 2)"
     assert run([5.0, 4.0, 4.1, 4.2, 3.9], patience=3)[1] is None
     assert run([0.5, 0.6, 0.59, 0.58], patience=2, mode="max")[1] == 4
     assert run([10.0, 9.6, 9.4], patience=2, min_delta=0.5)[0].best_score == 9.4

@@ -245,6 +245,41 @@ def test_bars_stand_from_zero_in_the_given_order_and_the_spoilt_are_hatched_and_
         comparison([("a", 1.0, None, "good")])
 
 
+# cell e916c3f1
+def made_up_arms():
+    def results(values):
+        return [Result("", value, (value - 0.5, value + 0.6)) for value in values]
+
+    return {"leaky": results([5.1, 4.2, 3.8, 3.6]), "clean": results([6.9, 6.8, 6.7, 6.7])}
+
+
+def test_both_arms_are_drawn_as_they_are():
+    axes = leakage_gap(made_up_arms(), 96).axes[0]
+    drawn = {container.get_label(): container.lines[0].get_ydata().tolist() for container in axes.containers}
+    assert drawn == {"one split for all": [6.9, 6.8, 6.7, 6.7], "one split for each member": [5.1, 4.2, 3.8, 3.6]}
+    with pytest.raises(DataError, match="no results for clean"):
+        leakage_gap({"leaky": made_up_arms()["leaky"]}, 96)
+
+
+# cell 05f63dcd
+def made_up_drift(n=200):
+    row = np.arange(n)
+    true = {"L1": np.zeros(n), "L2": 8 * np.sin(row / 30)}
+    noise = np.random.default_rng(0).normal(0, 3, (2, n))
+    points = {"row": row.tolist(), **{f"{name}_along": (true[name] + noise[k]).tolist() for k, name in enumerate(true)}}
+    ends = (("", 0), ("_low", -1), ("_high", 1))
+    return {"points": points, "curve": {"row": row.tolist(), **{f"{name}_along{end}": (true[name] + by).tolist() for name in true for end, by in ends}}, "p_value": 0.0005}
+
+
+def test_the_drift_is_drawn_as_measured():
+    drift = made_up_drift()
+    axes = annotator_drift(drift).axes[0]
+    drawn = {line.get_label(): np.asarray(line.get_ydata()).tolist() for line in axes.lines}
+    assert drawn["L2, running mean"] == drift["curve"]["L2_along"] and drawn["L2, one picture"] == drift["points"]["L2_along"]
+    with pytest.raises(DataError, match="no 'curve'"):
+        annotator_drift({"points": drift["points"]})
+
+
 # cell 734da305
 def test_examples_are_chosen_by_rank_and_drawn_where_the_rows_say():
     rows = made_up_rows(5)
@@ -416,6 +451,8 @@ def every_figure(rows, history, pictures, **options):
     yield landmark_map(rows, from_shape(SHAPE_MEAN), **stamped)
     yield comparison(results, floor=1.34, **stamped)
     yield prediction_examples(rows, pictures, **stamped)
+    yield leakage_gap(made_up_arms(), 96, **options)
+    yield annotator_drift(made_up_drift(), **options)
 
 
 def drawn_texts(figure):
@@ -454,14 +491,20 @@ def english_words():
     return {word for word in columns[0] - columns[1] if word.isalpha() and len(word) > 1}
 
 
+def _unstamped(lang):
+    """Titles of the figures that show no errors of one part."""
+    return {WORDS[title][LANGUAGES.index(lang)] for title in ("scheme", "leakage_gap", "annotator_drift")}
+
+
 @pytest.mark.parametrize("size", STYLES)
 @pytest.mark.parametrize("lang", LANGUAGES)
 def test_every_figure_is_legible_whole_and_in_its_language(lang, size):
     english = english_words() if lang == "es" else set()
     assert lang == "en" or {"picture", "pictures", "learning", "label", "worst"} <= english
     pictures = phantom_data(9, size=64)
-    for number, figure in enumerate(every_figure(made_up_rows(9), made_up_history(), pictures, lang=lang, size=size, decimal_comma=lang == "es")):
-        check_figure(figure, STYLES[size], WORDS["selected"][LANGUAGES.index(lang)] if number > 1 else None, english)
+    for figure in every_figure(made_up_rows(9), made_up_history(), pictures, lang=lang, size=size, decimal_comma=lang == "es"):
+        stamped = figure.get_suptitle() not in _unstamped(lang)
+        check_figure(figure, STYLES[size], WORDS["selected"][LANGUAGES.index(lang)] if stamped else None, english)
 
 
 def test_an_unknown_stamp_is_refused():

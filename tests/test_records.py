@@ -13,7 +13,7 @@ from landmark_thesis.landmarks import LANDMARK_NAMES
 from landmark_thesis.runs import RECORD_FILES, Run
 
 ROOT = Path(__file__).resolve().parent.parent
-RECORDS = sorted(path for path in (ROOT / "figures" / "records").iterdir() if path.is_dir())
+RECORDS = sorted(path.parent for path in (ROOT / "figures" / "records").glob("*/recipe.json"))
 specification = importlib.util.spec_from_file_location("make", ROOT / "figures" / "make.py")
 make = importlib.util.module_from_spec(specification)
 specification.loader.exec_module(make)

@@ -1,0 +1,157 @@
+"""How much leakage flatters, on the real pictures: four models trained the way the thesis did, four the right way, scored on the same 96.
+
+    python figures/leakage.py train DATA OUT      train what is missing in OUT, one after another (about 9 minutes each on two cores); resumable
+    python figures/leakage.py score OUT [RECORD]  score them; write errors.csv and leakage.json into RECORD (figures/records/leakage)
+
+Only the 860 development pictures of the thesis' split take part, so that its test part stays closed. Each leaky member draws its own split with
+its own seed; each clean member has the same seed for its weights and the split of seed 42. Scored are the 96 test pictures of that split.
+"""
+
+import argparse
+import csv
+import io
+import json
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+from sklearn.model_selection import train_test_split
+
+from landmark_thesis.data import LandmarkData, Split, load_data, near_duplicates, thesis_split, write_whole
+from landmark_thesis.evaluate import LeakageError, combine, evaluate_runs, predict_points
+from landmark_thesis.landmarks import LANDMARK_NAMES
+from landmark_thesis.pixel_error import bootstrap_interval, compare, radial_errors
+from landmark_thesis.runs import DENSE, Run, train
+
+SCORED, SPLIT_SEED = 96, 42
+SEEDS = (123, 321, 111, 666)  # the thesis' last ensemble
+RECORD = Path(__file__).resolve().parent / "records" / "leakage"
+
+
+def member_split(data: LandmarkData, seed: int, duplicates: Iterable[Sequence]) -> Split:
+    """The thesis' draw with this seed, but for 96 test pictures out of the held quarter; of a pair in two parts, the earlier part's picture is dropped."""
+    category = dict(zip(data.names, data.categories, strict=True))
+    train_names, held = train_test_split(list(data.names), test_size=0.25, random_state=seed, stratify=list(data.categories))
+    val, test = train_test_split(held, test_size=SCORED, random_state=seed, stratify=[category[name] for name in held])
+    parts = {"train": train_names, "val": val, "test": test}
+    order = {name: number for number, part in enumerate(parts) for name in parts[part]}
+    dropped = {
+        min(pair, key=order.get): f"near-duplicate of {max(pair, key=order.get)} in a later part"
+        for pair in (pair[:2] for pair in duplicates)
+        if all(name in order for name in pair) and order[pair[0]] != order[pair[1]]
+    }
+    kept = {part: tuple(name for name in names if name not in dropped) for part, names in parts.items()}
+    return Split(kept, {name: data.pixel_hash[name] for name in data.names}, seed, dropped)
+
+
+def train_all(folder: str, out: Path) -> None:
+    data = load_data(folder)
+    duplicates = near_duplicates(data.images, data.names)
+    development = set(thesis_split(data.names, data.categories, duplicates=duplicates).development)
+    data = data.subset([name for name in data.names if name in development])
+    for seed in SEEDS:
+        for arm, split_seed in (("leaky", seed), ("clean", SPLIT_SEED)):
+            place = out / f"{arm}-{seed}"
+            print(f"{place.name}: split {split_seed}", flush=True)
+            train(
+                DENSE, folder, place, seed=seed, split=member_split(data, split_seed, duplicates), split_seed=split_seed, resume=place.exists(),
+                quiet=True, command="python figures/leakage.py train DATA OUT",
+            )
+
+
+# ---------------------------------------------------------------- scoring
+
+
+def interval(errors: np.ndarray) -> dict:
+    """Mean over pictures and its 95 % interval."""
+    return {"mre_px": float(errors.mean()), "mre_px_ci95": list(bootstrap_interval(errors))}
+
+
+def official(runs: Sequence[Run], split: Split) -> tuple[dict, str]:
+    """The four together through the front door, and what the guard said first ("" where it said nothing)."""
+    try:
+        return evaluate_runs(runs, part="test", split=split, command="python figures/leakage.py score OUT"), ""
+    except LeakageError as error:
+        results = evaluate_runs(runs, part="test", split=split, allow_contaminated=True, command="python figures/leakage.py score OUT")
+        return results, str(error)
+
+
+def rows_of(arm: str, model: str, seen: np.ndarray, radial: np.ndarray, data: LandmarkData) -> list[dict]:
+    """One row a picture: who was asked, how many of them had trained on it, and its errors in px@224."""
+    return [
+        {"arm": arm, "model": model, "image": name, "category": category, "seen_by": int(times), "mre_px": round(float(errors.mean()), 3)}
+        | {landmark: round(float(error), 2) for landmark, error in zip(LANDMARK_NAMES, errors, strict=True)}
+        for name, category, times, errors in zip(data.names, data.categories, seen, radial, strict=True)
+    ]
+
+
+def score_all(out: Path, record: Path) -> dict:
+    runs = {arm: [Run(out / f"{arm}-{seed}") for seed in SEEDS] for arm in ("leaky", "clean")}
+    split = runs["clean"][0].split
+    data = runs["clean"][0].source.load(DENSE.preprocessing).subset(split.parts["test"])
+    target = data.points.numpy().astype(np.float64)
+    rows, answers, content = [], {}, {"members": [], "ensembles": [], "arms": {}}
+    for arm, members in runs.items():
+        each = np.stack([predict_points(run.model(), data.images, project=run.recipe.project) for run in members])
+        seen = np.array([np.isin(data.names, run.split.parts["train"]) for run in members])
+        answers[arm] = [combine(each[: size + 1]).astype(np.float64) for size in range(len(members))]
+        radial = [radial_errors(answer.astype(np.float64), target, 224) for answer in (*each, *answers[arm])]
+        models = [*(f"seed {seed}" for seed in SEEDS), *(f"first {size}" for size in range(1, len(SEEDS) + 1))]
+        times = [*seen.astype(int), *seen.cumsum(0)]
+        for model, count, errors in zip(models, times, radial, strict=True):
+            rows += rows_of(arm, model, count, errors, data)
+        results, refused = official(members, split)
+        ours = radial[-1].mean()
+        if abs(results["test"]["mre_px"] - ours) > 1e-3:
+            raise SystemExit(f"{arm}: evaluate_runs says {results['test']['mre_px']}, the stored errors {ours}")
+        for run, own, errors in zip(members, seen, radial, strict=False):
+            selected = len(run.provenance["selected_on"].keys() & set(data.names))
+            content["members"].append(
+                {"arm": arm, "seed": run.seed, "split_seed": run.split.seed, "split_fingerprint": run.split.fingerprint, "weights": run.weights_hash,
+                 "trained_on_scored": int(own.sum()), "selected_on_scored": selected} | interval(errors.mean(1))
+            )
+        for size, errors in enumerate(radial[len(SEEDS) :], 1):
+            content["ensembles"].append({"arm": arm, "members": size} | interval(errors.mean(1)))
+        content["arms"][arm] = {
+            "pictures_seen_by": np.bincount(seen.sum(0), minlength=len(SEEDS) + 1).tolist(), "contaminated": results["contaminated"], "refused": refused,
+        }
+    content["clean_minus_leaky"] = [compare(clean, leaky, target) for clean, leaky in zip(answers["clean"], answers["leaky"], strict=True)]
+    head = {
+        "unit": "px@224", "what": "development pictures only; the thesis' test part stays closed", "recipe": DENSE.name, "n": len(data), "seeds": list(SEEDS),
+        "split_fingerprint": split.fingerprint, "test_fingerprint": split.fingerprint_of("test"), "tta": True, "device": results["device"],
+        "versions": results["versions"], "command": "python figures/leakage.py score OUT",
+    }
+    text = io.StringIO()
+    table = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
+    table.writeheader()
+    table.writerows(rows)
+    write_whole(record / "errors.csv", text.getvalue().encode())
+    write_whole(record / "leakage.json", (json.dumps(head | content, indent=1, allow_nan=False) + "\n").encode())
+    return head | content
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    jobs = parser.add_subparsers(dest="job", required=True)
+    job = jobs.add_parser("train")
+    job.add_argument("data")
+    job.add_argument("out", type=Path)
+    job = jobs.add_parser("score")
+    job.add_argument("out", type=Path)
+    job.add_argument("record", type=Path, nargs="?", default=RECORD)
+    arguments = parser.parse_args()
+    if arguments.job == "train":
+        train_all(arguments.data, arguments.out)
+        return 0
+    content = score_all(arguments.out, arguments.record)
+    for arm in content["arms"]:
+        alone, growing = ([f"{step['mre_px']:.2f}" for step in content[key] if step["arm"] == arm] for key in ("members", "ensembles"))
+        print(f"{arm}: alone {', '.join(alone)}; growing {', '.join(growing)}")
+    gap = content["clean_minus_leaky"][-1]
+    print(f"four clean minus four leaky: {gap['difference_px']:.2f} {gap['difference_px_ci95']} px@224, n = {content['n']}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
