@@ -83,7 +83,7 @@ def _spoiled(run, change):
 @pytest.mark.parametrize(
     "change, line",
     [
-        (lambda lines: [lines[0], lines[1].replace("f1", "f9"), lines[2]], 3),
+        (lambda lines: [lines[0], lines[1].replace('"f1"', '"f9"'), lines[2]], 3),
         (lambda lines: [lines[0], lines[2]], 2),
         (lambda lines: lines[1:], 1),
         (lambda lines: [lines[0], lines[2], lines[1]], 2),
