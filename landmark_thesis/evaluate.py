@@ -39,6 +39,7 @@ from landmark_thesis.data import (
     label_grid,
     preprocess,
     read_image,
+    thesis_split,
     write_whole,
 )
 from .landmarks import AXIS, CENTRAL, FLIP_PERMUTATION, LANDMARK_NAMES, LEFT_CONTOUR, NUM_LANDMARKS, RIGHT_CONTOUR, project_to_shape
@@ -65,7 +66,7 @@ def predict_points(
     tta: bool = True,
     project: bool = False,
     permutation: Sequence[int] = FLIP_PERMUTATION,
-    batch_size: int = 32,
+    batch_size: int | None = None,
     device: str | torch.device = "cpu",
     precision: str = "auto",
 ) -> np.ndarray:
@@ -77,7 +78,9 @@ def predict_points(
         tta: average with the un-mirrored answer for the mirrored picture.
         project: move each answer to the nearest shape of 14 numbers.
         permutation: what a mirror does to the names of the points.
-        batch_size, device, precision: how to compute; the mirrored pictures share a batch with the others.
+        batch_size: pictures in a batch, which their mirrored ones share; None is 8 on the CPU, whose caches hold no more, and 32 on CUDA.
+            The answer does not depend on it, beyond rounding.
+        device, precision: how to compute.
 
     Returns:
         (N, K, 2) float32 fractions of the square picture.
@@ -92,7 +95,7 @@ def predict_points(
     model = model.to(device, memory_format=torch.channels_last).eval()
     answers = []
     with torch.inference_mode(), torch.autocast(device.type, dtype=dtype, enabled=dtype is not None):
-        for batch in images.split(batch_size):
+        for batch in images.split(batch_size or (32 if device.type == "cuda" else 8)):
             views = batch.to(device).unsqueeze(1).float() / 255
             if tta:
                 views = torch.cat([views, views.flip(-1)])
@@ -469,8 +472,8 @@ def _score(
 # %% ../nbs/12_evaluate.ipynb #0e44caea
 def _copies(run: Run, provenance: Provenance, data: LandmarkData, part: str) -> list[tuple[str, str]]:
     """(picture, seen picture) for near-duplicates, mirrored ones included, of what the run may not be scored on."""
-    seen = [*provenance.trained_on, *(() if part == "val" else provenance.selected_on)]
-    known = run.signatures.subset(seen)
+    seen = {*provenance.trained_on, *(() if part == "val" else provenance.selected_on)}
+    known = run.signatures.subset(name for name in run.signatures.names if name in seen)  # of an unknown past there may be names alone
     return [(name, like) for name, like, _ in find_copies(data.images, data.names, known)]
 
 
@@ -536,7 +539,7 @@ def evaluate_runs(
 
     Returns:
         The content of results.json. Scoring one run on its own split also writes its errors.csv, and folds write theirs, unless the
-        result is contaminated; scoring "test" adds a ledger line.
+        result is contaminated. Scoring "test", or by "oof" or "all" a picture of the thesis' test part, adds a ledger line.
 
     Raises:
         LeakageError: a model has seen a picture. DataError, RunError: pictures or runs are missing.
@@ -555,8 +558,9 @@ def evaluate_runs(
     if against is not None:
         rival = _score(rivals, loaded, names[:1], tta, "mean", where)
         results["against"] = {"run": rivals[0].name, **compare(scored.pred, rival.pred, scored.target)}
-    if part == "test" or (part == "oof" and any(_over_all(run) for run in runs)):
-        entry = {"fingerprint": results["test_fingerprint"], "part": part, "weights": [run.weights_hash for run in everybody]}
+    if opened := _opened(data, names, part, split or runs[0].split):
+        results["test_fingerprint"] = opened
+        entry = {"fingerprint": opened, "part": part, "weights": [run.weights_hash for run in everybody]}
         log_opening([run.path for run in everybody], {**entry, "command": command, "contaminated": contaminated, "mre_px": results[part]["mre_px"]})
     results["test_ledger"] = {
         "opened": openings([run.path for run in everybody], results["test_fingerprint"]),
@@ -568,9 +572,17 @@ def evaluate_runs(
     return results
 
 # %% ../nbs/12_evaluate.ipynb #b43528af
-def _over_all(run: Run) -> bool:
-    """Is it a fold over all pictures, those of the test part among them?"""
-    return (run.settings.get("fold") or {}).get("over") == "all"
+def _opened(data: LandmarkData, names: Sequence[tuple[str, ...]], part: str, split: Split) -> str | None:
+    """Fingerprint of the test part that a scoring opens: the split's, or the thesis' if folds or "all" reach into it; else None."""
+    if part == "test":
+        return split.fingerprint_of("test")
+    if part == "val":
+        return None
+    try:  # near-duplicates leave the earlier parts only, so the test part is known without them
+        thesis = thesis_split(data.names, data.categories, pixel_hash=data.pixel_hash)
+    except DataError:  # too few pictures to be split: no test part either
+        return None
+    return thesis.fingerprint_of("test") if {name for own in names for name in own}.intersection(thesis.parts["test"]) else None
 
 
 def _results(
@@ -641,8 +653,8 @@ def report(results: Mapping[str, Any]) -> str:
         lines.append(
             f"  minus {other['run']}: {_number(other['difference_px'], other['difference_px_ci95'])}, Wilcoxon p = {other['wilcoxon_p']:.2g}"
         )
-    if part == "test":
-        ledger = results["test_ledger"]
+    ledger = results["test_ledger"]
+    if part == "test" or (part != "val" and ledger["opened"]):
         lines.append(f"  test part opened {ledger['opened']} times by these runs, {ledger['planned']} planned")
         if ledger["known_before"]:
             lines.append(f"  and {ledger['known_before']} times before this repository existed, by pilot probes")

@@ -338,6 +338,13 @@ def _read_json(path: Path) -> dict[str, Any]:
         raise RunError(f"{path}: cannot be read ({error})") from error
 
 
+def _fits(split: Split, provenance: Mapping[str, Mapping[str, str]], fingerprint: str | None) -> bool:
+    """Is this the split that a checkpoint of this provenance was made with? By fingerprint, and by the names and hashes of its parts."""
+    hashes = {part: {name: split.pixel_hash.get(name, "") for name in split.parts.get(part, ())} for part in ("train", "val")}
+    trained = hashes["train"].items() <= provenance["trained_on"].items()  # what was inherited comes on top
+    return trained and provenance["selected_on"].items() <= hashes["val"].items() and fingerprint in (None, split.fingerprint)
+
+
 @dataclass(frozen=True)
 class Run:
     """A run folder, read when asked. RunError where a file is missing or damaged.
@@ -410,22 +417,27 @@ class Run:
             raise RunError(f"{self.path}: holds no weights (best.pt): {hint}")
         return read_checkpoint(path)
 
-    @property
+    @cached_property
     def provenance(self) -> dict[str, dict[str, str]] | None:
-        """{"trained_on": {name: hash}, "selected_on": {name: hash}} as the checkpoint says; None where it says nothing."""
+        """{"trained_on": {name: hash}, "selected_on": {name: hash}} as the checkpoint says; None where it says nothing.
+
+        RunError where split.json is not the split that the checkpoint was trained on.
+        """
         found = self.checkpoint.get("extra", {}).get("provenance")
-        return None if found is None else {key: dict(found[key]) for key in ("trained_on", "selected_on")}
+        if found is None:
+            return None
+        provenance = {key: dict(found[key]) for key in ("trained_on", "selected_on")}
+        if (self.path / "split.json").exists() and not _fits(self.split, provenance, self.checkpoint["extra"].get("split_fingerprint")):
+            raise RunError(f"{self.path / 'split.json'}: is not the split that best.pt was trained on; put the original back")
+        return provenance
 
     @cached_property
     def signatures(self) -> Signatures | None:
         """Near-duplicate signatures of what its provenance names; None where the checkpoint or the folder has none.
 
-        RunError where signatures.npz is not the file that the checkpoint was made with, or split.json not its split.
+        RunError where signatures.npz is not the file that the checkpoint was made with.
         """
         extra, path = self.checkpoint.get("extra", {}), self.path / "signatures.npz"
-        stated = extra.get("split_fingerprint")
-        if stated and (self.path / "split.json").exists() and self.split.fingerprint != stated:
-            raise RunError(f"{self.path / 'split.json'}: is not the split that best.pt was trained on ({stated}); put the original back")
         if not extra.get("signatures_sha256") or not path.exists():
             return None
         if file_hash(path) != extra["signatures_sha256"]:
@@ -440,7 +452,9 @@ class Run:
             return "nobody knows what it was trained on"
         if extra.get("incomplete"):
             return extra["incomplete"]
-        return "" if self.signatures is not None else "no signatures: a changed copy of a picture that it has seen would not be noticed"
+        if not extra.get("signatures_sha256"):
+            return "near-duplicates not checked: no signatures recorded"
+        return "" if self.signatures is not None else "near-duplicates not checked: signatures.npz is missing"
 
     @property
     def weights_hash(self) -> str:
@@ -529,7 +543,8 @@ class Ancestry:
         beside = path.parent / "signatures.npz"
         if not extra.get("signatures_sha256") or not beside.exists() or file_hash(beside) != extra["signatures_sha256"]:
             return cls(seen, None, extra.get("incomplete") or f"begun from {path.name}, beside which its signatures are missing")
-        return cls(seen, Signatures.load(beside).subset(seen), extra.get("incomplete", ""))
+        stored = Signatures.load(beside)
+        return cls(seen, stored.subset(name for name in stored.names if name in seen), extra.get("incomplete", ""))
 
     def joined(self, provenance: dict[str, dict[str, str]], signatures: Signatures) -> tuple[dict[str, dict[str, str]], Signatures]:
         """A run's own provenance and signatures with the inherited ones; another picture of one name gets "inherited:" before it."""
@@ -571,6 +586,7 @@ def _changes(then: Any, now: Any, where: str = "") -> list[str]:
 def _same_run(out: Path, settings: Mapping[str, Any]) -> None:
     """RunError showing the difference where the run in `out` was begun with other settings."""
     then, now = dict(Run(out).settings), json.loads(json.dumps(settings))
+    then["recipe"] = Run(out).recipe.to_dict()  # a setting that did not exist then has its default
     for values in (then, now):  # the folder may have moved; the split's fingerprint holds the pixels of every picture
         values.pop("source", None)
     if differences := _changes(then, now):

@@ -1,6 +1,7 @@
 """The guard and the ledger, attacked: altered copies, edited folders, inherited weights, two processes at once."""
 
 import json
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -8,6 +9,7 @@ from dataclasses import replace
 import cv2
 import numpy as np
 import pytest
+import torch
 
 from landmark_thesis.data import (
     PreprocessSettings,
@@ -17,6 +19,7 @@ from landmark_thesis.data import (
     find_dataset,
     preprocess,
     read_image,
+    thesis_split,
 )
 from landmark_thesis.evaluate import LEDGER, LeakageError, evaluate_runs, ledger_entries, log_opening
 from landmark_thesis.phantom import phantoms
@@ -52,6 +55,8 @@ ATTACKS = {
     "cropped 25 on one side": lambda p: np.ascontiguousarray(p[:, 25 * len(p) // 299 :]),
     "turned 5": lambda p: _warp(p, 5),
     "clahe again": lambda p: cv2.createCLAHE(2.0, (4, 4)).apply(p),
+    "contrast up": lambda p: _grey(p, 1.4, -0.2),
+    "contrast down": lambda p: _grey(p, 0.6, 0.2),
     "brighter": lambda p: _grey(p, 1.2, 0.05),
     "gamma 0.7": lambda p: _grey(p, gamma=0.7),
     "mirrored": lambda p: np.ascontiguousarray(p[:, ::-1]),
@@ -141,19 +146,70 @@ def test_weights_without_a_past_make_the_result_unverified(parent, tmp_path):
 
 
 def test_an_edited_folder_is_refused_and_a_missing_file_said(parent, tmp_path):
-    import shutil
-
     shutil.copytree(parent.path, tmp_path / "copy")
     (tmp_path / "copy" / "signatures.npz").unlink()
-    assert evaluate_runs(tmp_path / "copy")["unverified"][0].startswith("copy: no signatures")
+    assert evaluate_runs(tmp_path / "copy")["unverified"] == ["copy: near-duplicates not checked: signatures.npz is missing"]
     Signatures.of(np.zeros((1, 64, 64), np.uint8), ["x"]).save(tmp_path / "copy" / "signatures.npz")
     with pytest.raises(RunError, match="is not the file that best.pt was made with"):
         evaluate_runs(tmp_path / "copy")
     split = parent.split
     parts = {**split.parts, "train": split.parts["test"], "test": split.parts["train"]}
+    (tmp_path / "copy" / "signatures.npz").unlink()  # the split is looked at with signatures or without
     replace(split, parts=parts).save(tmp_path / "copy" / "split.json")
     with pytest.raises(RunError, match="is not the split that best.pt was trained on"):
         evaluate_runs(tmp_path / "copy", part="test")
+
+
+def _without(checkpoint, out, *keys):
+    """The run folder with a checkpoint as older versions wrote it."""
+    shutil.copytree(checkpoint.path, out)
+    content = torch.load(out / "best.pt", weights_only=True)
+    torch.save({**content, "extra": {key: value for key, value in content["extra"].items() if key not in keys}}, out / "best.pt")
+    return Run(out)
+
+
+def test_a_checkpoint_of_before_signatures_is_guarded_by_names_and_hashes_and_says_so(parent, tmp_path):
+    old = _without(parent, tmp_path / "old", "signatures_sha256", "split_fingerprint")
+    assert evaluate_runs(old)["unverified"] == ["old: near-duplicates not checked: no signatures recorded"]
+    with pytest.raises(LeakageError, match="old has seen 45 of 45"):
+        evaluate_runs(old, part="test", split=replace(old.split, parts={"test": old.part("train")}))
+    split = old.split
+    parts = {**split.parts, "train": split.parts["test"], "test": split.parts["train"]}
+    replace(split, parts=parts).save(old.path / "split.json")  # no fingerprint in the checkpoint: the names tell
+    with pytest.raises(RunError, match="is not the split that best.pt was trained on"):
+        evaluate_runs(old.path, part="test")
+
+
+def test_a_child_of_a_checkpoint_without_signatures_inherits_its_names(parent, tmp_path):
+    old = _without(parent, tmp_path / "old", "signatures_sha256")
+    recipe = replace(SMALL, weights=str(old.path / "best.pt"))
+    child = train(recipe, Source(phantoms=60, phantom_seed=9), tmp_path / "child", seed=2, quiet=True)
+    assert child.unverified == "begun from best.pt, beside which its signatures are missing"
+    with pytest.raises(LeakageError, match="child has seen"):
+        evaluate_runs(child, part="test", split=parent.split, source=parent.source)
+
+
+def test_folds_over_all_pictures_open_the_test_part(tmp_path):
+    source = Source(phantoms=60)
+    folds = [train(SMALL, source, tmp_path / f"{i}", fold=(i, 2), fold_of="all", quiet=True) for i in (1, 2)]
+    data = source.load(SMALL.preprocessing)
+    opened = thesis_split(data.names, data.categories, pixel_hash=data.pixel_hash).fingerprint_of("test")
+    results = evaluate_runs(folds, part="oof")
+    assert results["test_fingerprint"] == opened and results["test_ledger"]["opened"] == 1
+    assert [entry["fingerprint"] for fold in folds for entry in ledger_entries(fold.path)] == [opened] * 2
+    inside = [train(SMALL, source, tmp_path / f"dev{i}", fold=(i, 2), quiet=True) for i in (1, 2)]
+    assert evaluate_runs(inside, part="oof")["test_ledger"]["opened"] == 0 and ledger_entries(inside[0].path) == []
+
+
+def test_a_run_begun_before_a_setting_existed_goes_on(parent, tmp_path):
+    shutil.copytree(parent.path, tmp_path / "old")
+    settings = json.loads((tmp_path / "old" / "recipe.json").read_text())
+    for phase in settings["recipe"]["phases"]:
+        del phase["cache_views"]
+    (tmp_path / "old" / "recipe.json").write_text(json.dumps(settings))
+    assert train(SMALL, Source(phantoms=60), tmp_path / "old", seed=1, resume=True, quiet=True).finished
+    with pytest.raises(RunError, match="batch_size: 16 then, 8 now"):
+        train(replace(SMALL, batch_size=8), Source(phantoms=60), tmp_path / "old", seed=1, resume=True, quiet=True)
 
 
 def test_altered_real_pictures_are_caught(real_data):
@@ -161,13 +217,17 @@ def test_altered_real_pictures_are_caught(real_data):
     names = sorted(files.images)[::24][:40]
     pictures = [read_image(files.images[name]) for name in names]
     known = Signatures.of(np.stack([preprocess(p) for p in pictures]))
-    recall = {name: _recall(pictures, attack, known) for name, attack in ATTACKS.items()}
-    print(json.dumps(recall))
-    assert min(recall.values()) >= 0.9, recall
+    assert {name: _recall(pictures, attack, known) for name, attack in ATTACKS.items()} == dict.fromkeys(ATTACKS, 1.0)
 
 
 @pytest.mark.slow
 def test_no_real_picture_is_accused_but_the_known_pairs(real_data):
+    """Each of the 957 against the others: two halves suffice, taken by each bit of its number, for then any two are parted once."""
     report = check_data(real_data)
-    pairs = {frozenset(pair[:2]) for pair in find_copies(report.data.images, report.data.names, report.signatures) if pair[0] != pair[1]}
+    data, names = report.data, np.array(report.data.names)
+    pairs = set()
+    for bit in range(10):
+        half = (np.arange(len(names)) >> bit) % 2 == 1
+        known = report.signatures.subset(names[~half])
+        pairs |= {frozenset(pair[:2]) for pair in find_copies(data.images[torch.from_numpy(half)], names[half], known)}
     assert pairs == {frozenset(("COVID-192", "COVID-334")), frozenset(("COVID-57", "COVID-1054"))}
