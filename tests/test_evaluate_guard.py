@@ -12,7 +12,6 @@ import pytest
 import torch
 
 from landmark_thesis.data import (
-    PreprocessSettings,
     Signatures,
     check_data,
     find_copies,
@@ -23,9 +22,9 @@ from landmark_thesis.data import (
 )
 from landmark_thesis.evaluate import LEDGER, LeakageError, evaluate_runs, ledger_entries, log_opening
 from landmark_thesis.phantom import phantoms
-from landmark_thesis.runs import SMOKE, Run, RunError, Source, train
+from landmark_thesis.runs import SMOKE, Run, RunError, Source, changed, train
 
-SMALL = replace(SMOKE, preprocessing=PreprocessSettings(size=64))
+SMALL = changed(SMOKE, phase1_epochs=0, phase2_epochs=1, image_size=64)
 
 
 def _warp(picture, degrees=0.0, scale=1.0):
@@ -197,8 +196,8 @@ def test_folds_over_all_pictures_open_the_test_part(tmp_path):
     results = evaluate_runs(folds, part="oof")
     assert results["test_fingerprint"] == opened and results["test_ledger"]["opened"] == 1
     assert [entry["fingerprint"] for fold in folds for entry in ledger_entries(fold.path)] == [opened] * 2
-    inside = [train(SMALL, source, tmp_path / f"dev{i}", fold=(i, 2), quiet=True) for i in (1, 2)]
-    assert evaluate_runs(inside, part="oof")["test_ledger"]["opened"] == 0 and ledger_entries(inside[0].path) == []
+    inside = train(SMALL, source, tmp_path / "development", fold=(1, 2), quiet=True)
+    assert evaluate_runs(inside, part="oof")["test_ledger"]["opened"] == 0 and ledger_entries(inside.path) == []
 
 
 def test_a_run_begun_before_a_setting_existed_goes_on(parent, tmp_path):
