@@ -944,18 +944,27 @@ def near_duplicates(images: torch.Tensor | np.ndarray | Sequence[np.ndarray], na
 
 # %% ../nbs/03_data.ipynb #e5daaafd
 def find_copies(images: torch.Tensor | np.ndarray | Sequence[np.ndarray], names: Sequence[str], known: Signatures) -> list[tuple[str, str, int]]:
-    """Which pictures are copies, mirrored ones included, of known ones: (name, known name, inliers of 150).
+    """Which pictures are copies, mirrored or cropped ones included, of known ones: (name, known name, inliers of 150).
 
     Args:
         images: (N, S, S) grey uint8, preprocessed as the known ones were. names: N of them. known: stored signatures.
     """
-    pictures = _arrays(images)
+    pictures = list(_arrays(images))
+    shrunk = [_shrunk(picture) for picture in pictures]  # a copy whose border was cut off shows everything larger
+    mirrored = [[np.ascontiguousarray(picture[:, ::-1]) for picture in view] for view in (pictures, shrunk)]
     pairs: dict[tuple[str, str], int] = {}
-    for view in (pictures, [np.ascontiguousarray(picture[:, ::-1]) for picture in pictures]):
+    for view in (pictures, shrunk, *mirrored):
         for i, j, inliers in Signatures.of(view, names).match(known):
             key = (names[i], known.names[j])
             pairs[key] = max(inliers, pairs.get(key, 0))
     return sorted(((*key, inliers) for key, inliers in pairs.items()), key=lambda pair: (-pair[2], pair[:2]))
+
+# %% ../nbs/03_data.ipynb #3d84cd97
+def _shrunk(picture: np.ndarray, factor: float = 5 / 6) -> np.ndarray:
+    """About its centre, on black: takes back a cut of 25 of 299 pixels on each side."""
+    height, width = picture.shape
+    centre = ((width - 1) / 2, (height - 1) / 2)
+    return cv2.warpAffine(picture, cv2.getRotationMatrix2D(centre, 0, factor), (width, height), flags=cv2.INTER_AREA)
 
 # %% ../nbs/03_data.ipynb #5175c1ac
 def _named(signatures: Signatures) -> list[tuple[str, str, int]]:

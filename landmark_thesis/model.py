@@ -5,9 +5,9 @@
 # %% auto #0
 __all__ = ['MAP_STRIDES', 'IMAGENET_MEAN', 'IMAGENET_STD', 'normalise', 'Backbone', 'TinyNet', 'build_backbone', 'WeightsError',
            'RandomWeightsWarning', 'file_hash', 'read_weights', 'save_backbone', 'load_backbone', 'known_hashes',
-           'resolve_weights', 'CoordinateAttention', 'RegressionOptions', 'RegressionHead', 'cell_centres',
-           'soft_argmax', 'LandmarkOutput', 'DenseOptions', 'DenseHead', 'LandmarkRegressor', 'create_model',
-           'model_from_config', 'count_parameters', 'LandmarkModel', 'check_model', 'pick_precision']
+           'packaged_weights', 'resolve_weights', 'CoordinateAttention', 'RegressionOptions', 'RegressionHead',
+           'cell_centres', 'soft_argmax', 'LandmarkOutput', 'DenseOptions', 'DenseHead', 'LandmarkRegressor',
+           'create_model', 'model_from_config', 'count_parameters', 'LandmarkModel', 'check_model', 'pick_precision']
 
 # %% ../nbs/06_model.ipynb #fa60f5fb
 import difflib
@@ -274,11 +274,19 @@ def _verified(path: Path, backbone: str, where: str) -> tuple[Mapping[str, Tenso
         if content.get("backbone") != backbone:
             raise WeightsError(f"weights file {path}: made for {content.get('backbone')}, not {backbone}; name that backbone or another file")
         return content["state_dict"], f"{backbone}: weights of {where} {path.name} (sha256 {digest[:8]})"
+    if isinstance(content, Mapping) and _tensors_only(content.get("model_state_dict")):  # a checkpoint: its trunk, without the head
+        made = ((content.get("extra") or {}).get("model") or {}).get("backbone", backbone)
+        if made != backbone:
+            raise WeightsError(f"weights file {path}: made for {made}, not {backbone}; name that backbone or another file")
+        start = "backbone.network."
+        trunk = {key.removeprefix(start): value for key, value in content["model_state_dict"].items() if key.startswith(start)}
+        if trunk:
+            return trunk, f"{backbone}: weights of checkpoint {path.name} (sha256 {digest[:8]})"
     expected = f"a published file (sha256 {' or '.join(known)}...)" if known else "a published file (there is none)"
     raise WeightsError(f"weights file {path}: neither {expected} nor one of save_backbone for {backbone}; its sha256 begins with {digest[:8]}")
 
 # %% ../nbs/06_model.ipynb #d6883e94
-def _packaged(backbone: str) -> tuple[Path, str] | None:
+def packaged_weights(backbone: str) -> tuple[Path, str] | None:
     """The file that comes with this package (tiny) or with the `offline` extra (efficientnet_lite0)."""
     if backbone == "tiny":
         path = Path(str(importlib.resources.files("landmark_thesis"))) / "weights" / "tiny.pt"
@@ -321,14 +329,15 @@ def resolve_weights(backbone: str, weights: str | Path = "auto") -> tuple[Mappin
 
     "auto": the packaged file, else torchvision's cache, else random with a RandomWeightsWarning; never the network.
     "imagenet": the same places, else a download; never random. "none": random. Anything else is the path of a file:
-    a published one (its sha256 is checked, in the cache too: torch checks only downloads) or one of `save_backbone`.
+    a published one (its sha256 is checked, in the cache too: torch checks only downloads) one of `save_backbone`,
+    or a checkpoint of a run, whose trunk is taken.
     Raises WeightsError with one line for everything else; the backbone is never changed for another.
     """
     if str(weights) == "none":
         return None, f"{backbone}: random weights, as asked"
     if str(weights) not in ("auto", "imagenet"):
         return _verified(Path(weights), backbone, "file")
-    found = _packaged(backbone) or _cached(backbone)
+    found = packaged_weights(backbone) or _cached(backbone)
     if weights == "imagenet" and not (found and _published(backbone)):
         found = _download(backbone)
     if found:

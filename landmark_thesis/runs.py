@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['LOSSES', 'THESIS', 'DENSE', 'SMOKE', 'PHANTOM', 'RECIPES', 'RECORD_FILES', 'Recipe', 'changed', 'seed_everything',
-           'Source', 'RunError', 'pick_device', 'environment', 'locked', 'Run', 'train', 'save_record']
+           'Source', 'RunError', 'pick_device', 'environment', 'locked', 'Run', 'Ancestry', 'train', 'save_record']
 
 # %% ../nbs/11_runs.ipynb #8df9a6aa
 import contextlib
@@ -46,7 +46,17 @@ from landmark_thesis.data import (
 )
 from .landmarks import LANDMARK_NAMES
 from .losses import CombinedLoss, DenseLoss, WingLoss
-from .model import LandmarkRegressor, RandomWeightsWarning, WeightsError, create_model, model_from_config
+from landmark_thesis.model import (
+    LandmarkRegressor,
+    RandomWeightsWarning,
+    WeightsError,
+    create_model,
+    file_hash,
+    known_hashes,
+    model_from_config,
+    packaged_weights,
+    read_weights,
+)
 from .trainer import LandmarkTrainer, Phase, load_weights
 
 # %% ../nbs/11_runs.ipynb #a2cb4b4b
@@ -328,6 +338,13 @@ def _read_json(path: Path) -> dict[str, Any]:
         raise RunError(f"{path}: cannot be read ({error})") from error
 
 
+def _fits(split: Split, provenance: Mapping[str, Mapping[str, str]], fingerprint: str | None) -> bool:
+    """Is this the split that a checkpoint of this provenance was made with? By fingerprint, and by the names and hashes of its parts."""
+    hashes = {part: {name: split.pixel_hash.get(name, "") for name in split.parts.get(part, ())} for part in ("train", "val")}
+    trained = hashes["train"].items() <= provenance["trained_on"].items()  # what was inherited comes on top
+    return trained and provenance["selected_on"].items() <= hashes["val"].items() and fingerprint in (None, split.fingerprint)
+
+
 @dataclass(frozen=True)
 class Run:
     """A run folder, read when asked. RunError where a file is missing or damaged.
@@ -400,11 +417,44 @@ class Run:
             raise RunError(f"{self.path}: holds no weights (best.pt): {hint}")
         return read_checkpoint(path)
 
-    @property
+    @cached_property
     def provenance(self) -> dict[str, dict[str, str]] | None:
-        """{"trained_on": {name: hash}, "selected_on": {name: hash}} as the checkpoint says; None where it says nothing."""
+        """{"trained_on": {name: hash}, "selected_on": {name: hash}} as the checkpoint says; None where it says nothing.
+
+        RunError where split.json is not the split that the checkpoint was trained on.
+        """
         found = self.checkpoint.get("extra", {}).get("provenance")
-        return None if found is None else {key: dict(found[key]) for key in ("trained_on", "selected_on")}
+        if found is None:
+            return None
+        provenance = {key: dict(found[key]) for key in ("trained_on", "selected_on")}
+        if (self.path / "split.json").exists() and not _fits(self.split, provenance, self.checkpoint["extra"].get("split_fingerprint")):
+            raise RunError(f"{self.path / 'split.json'}: is not the split that best.pt was trained on; put the original back")
+        return provenance
+
+    @cached_property
+    def signatures(self) -> Signatures | None:
+        """Near-duplicate signatures of what its provenance names; None where the checkpoint or the folder has none.
+
+        RunError where signatures.npz is not the file that the checkpoint was made with.
+        """
+        extra, path = self.checkpoint.get("extra", {}), self.path / "signatures.npz"
+        if not extra.get("signatures_sha256") or not path.exists():
+            return None
+        if file_hash(path) != extra["signatures_sha256"]:
+            raise RunError(f"{path}: is not the file that best.pt was made with; put the original back, or remove it and be UNVERIFIED")
+        return Signatures.load(path)
+
+    @property
+    def unverified(self) -> str:
+        """Why nobody can know all that its weights have seen; empty where that is known."""
+        extra = self.checkpoint.get("extra", {})
+        if self.provenance is None:
+            return "nobody knows what it was trained on"
+        if extra.get("incomplete"):
+            return extra["incomplete"]
+        if not extra.get("signatures_sha256"):
+            return "near-duplicates not checked: no signatures recorded"
+        return "" if self.signatures is not None else "near-duplicates not checked: signatures.npz is missing"
 
     @property
     def weights_hash(self) -> str:
@@ -466,6 +516,53 @@ def _provenance(recipe: Recipe, split: Split) -> dict[str, dict[str, str]]:
     chosen = {"trained_on": split.parts["train"], "selected_on": split.parts["val"] if selects else ()}
     return {key: {name: split.pixel_hash.get(name, "") for name in names} for key, names in chosen.items()}
 
+# %% ../nbs/11_runs.ipynb #786d4fc0
+@dataclass(frozen=True)
+class Ancestry:
+    """What the weights that a run begins with have seen: name -> pixel hash, its signatures, and why that is not all (or "")."""
+
+    seen: Mapping[str, str] = field(default_factory=dict)
+    signatures: Signatures | None = None
+    incomplete: str = ""
+
+    @classmethod
+    def of(cls, backbone: str, weights: str | Path) -> "Ancestry":
+        """Of "auto", "imagenet", "none" or a file; published ImageNet files and the packaged one saw no chest picture of ours."""
+        if str(weights) in ("auto", "imagenet", "none"):
+            return cls()
+        path = Path(weights)
+        harmless = [packaged for packaged, _ in [packaged_weights(backbone) or (None, "")] if packaged]
+        digest = file_hash(path)
+        if any(digest.startswith(prefix) for prefix in known_hashes(backbone)) or any(digest == file_hash(file) for file in harmless):
+            return cls()
+        content = read_weights(path)
+        extra = content.get("extra", {}) if isinstance(content, Mapping) else {}
+        if not isinstance(extra, Mapping) or "provenance" not in extra:
+            return cls(incomplete=f"begun from {path.name}, and nobody knows what that was trained on")
+        seen = {**extra["provenance"]["trained_on"], **extra["provenance"]["selected_on"]}
+        beside = path.parent / "signatures.npz"
+        if not extra.get("signatures_sha256") or not beside.exists() or file_hash(beside) != extra["signatures_sha256"]:
+            return cls(seen, None, extra.get("incomplete") or f"begun from {path.name}, beside which its signatures are missing")
+        stored = Signatures.load(beside)
+        return cls(seen, stored.subset(name for name in stored.names if name in seen), extra.get("incomplete", ""))
+
+    def joined(self, provenance: dict[str, dict[str, str]], signatures: Signatures) -> tuple[dict[str, dict[str, str]], Signatures]:
+        """A run's own provenance and signatures with the inherited ones; another picture of one name gets "inherited:" before it."""
+        if not self.seen:
+            return provenance, signatures
+        own = dict(zip(signatures.names, signatures.digests, strict=True))
+        theirs = {} if self.signatures is None else dict(zip(self.signatures.names, self.signatures.digests, strict=True))
+        title = {name: f"inherited:{name}" if name in own and name in theirs and (own[name] != theirs[name]).any() else name for name in self.seen}
+        trained = {**{title[name]: digest for name, digest in self.seen.items()}, **provenance["trained_on"]}
+        if self.signatures is not None:
+            new = [k for k, name in enumerate(self.signatures.names) if title[name] not in own]
+            pick = self.signatures
+            signatures = Signatures(
+                (*signatures.names, *(title[pick.names[k]] for k in new)),
+                *(np.concatenate([getattr(signatures, key), getattr(pick, key)[new]]) for key in ("counts", "places", "descriptors", "digests")),
+            )
+        return {"trained_on": trained, "selected_on": provenance["selected_on"]}, signatures
+
 # %% ../nbs/11_runs.ipynb #23097de0
 def _occupied(out: Path, resume: bool) -> None:
     """RunError where `out` holds something that a new run would overwrite."""
@@ -489,6 +586,7 @@ def _changes(then: Any, now: Any, where: str = "") -> list[str]:
 def _same_run(out: Path, settings: Mapping[str, Any]) -> None:
     """RunError showing the difference where the run in `out` was begun with other settings."""
     then, now = dict(Run(out).settings), json.loads(json.dumps(settings))
+    then["recipe"] = Run(out).recipe.to_dict()  # a setting that did not exist then has its default
     for values in (then, now):  # the folder may have moved; the split's fingerprint holds the pixels of every picture
         values.pop("source", None)
     if differences := _changes(then, now):
@@ -547,8 +645,10 @@ def train(
     say = (lambda *words: None) if quiet else (lambda *words: print(*words, flush=True))
     _occupied(out, resume)
     model = _build(recipe, seed)
+    ancestry = Ancestry.of(recipe.backbone, recipe.weights)
     loaded, duplicates, signatures = source.check(recipe.preprocessing)
     split = split or _split_of(loaded, duplicates, recipe, split_seed, fold, fold_of)
+    provenance, signatures = ancestry.joined(_provenance(recipe, split), signatures)
     settings = _settings(recipe, source, split, seed, split_seed, fold, fold_of, loaded)
     with locked(out):
         if resume and (out / "recipe.json").exists():
@@ -562,7 +662,10 @@ def train(
             _write_json(out / "recipe.json", settings)
         notes = {**environment(device), "command": command}
         _write_json(out / "environment.json", notes)
-        notes |= _fit(model, recipe, loaded, split, out, seed, device, resume, quiet)
+        if not (out / "signatures.npz").exists():
+            signatures.save(out / "signatures.npz")
+        seen = {"provenance": provenance, "signatures_sha256": file_hash(out / "signatures.npz"), "incomplete": ancestry.incomplete}
+        notes |= _fit(model, recipe, loaded, split, out, seed, device, resume, quiet, seen)
         _write_json(out / "environment.json", notes)
     return Run(out)
 
@@ -602,10 +705,10 @@ def _build(recipe: Recipe, seed: int) -> LandmarkRegressor:
 
 def _fit(
     model: LandmarkRegressor, recipe: Recipe, data: LandmarkData, split: Split, out: Path, seed: int, device: torch.device, resume: bool,
-    quiet: bool,
+    quiet: bool, seen: Mapping[str, Any],
 ) -> dict[str, Any]:
     """Train; returns how it ended. What the trainer writes meanwhile (best.pt, last.pt) is whole at any moment."""
-    extra = {"provenance": _provenance(recipe, split), "model": model.config, "weights_used": model.weights_used, "seed": seed,
+    extra = {**seen, "model": model.config, "weights_used": model.weights_used, "seed": seed,
              "recipe": recipe.to_dict(), "split_fingerprint": split.fingerprint}
     began = time.perf_counter()
     with open(out / "train.log", "a", encoding="utf-8") as log:

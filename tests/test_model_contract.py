@@ -172,7 +172,7 @@ def test_the_offline_backbone_keeps_its_batch_norm_in_eval_while_it_learns():
     assert all(p.grad is not None for p in model.backbone.parameters())  # yet its weights learn
 
     original = EfficientNet.from_name("efficientnet-lite0").eval()  # the package's own way, for pictures of 224
-    original.load_state_dict(torch.load(module._packaged("efficientnet_lite0")[0], weights_only=True))
+    original.load_state_dict(torch.load(module.packaged_weights("efficientnet_lite0")[0], weights_only=True))
     images = torch.rand(1, 3, 224, 224)
     with torch.no_grad():
         assert torch.allclose(

@@ -1,0 +1,232 @@
+"""The guard and the ledger, attacked: altered copies, edited folders, inherited weights, two processes at once."""
+
+import json
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from landmark_thesis.data import (
+    Signatures,
+    check_data,
+    find_copies,
+    find_dataset,
+    preprocess,
+    read_image,
+    thesis_split,
+)
+from landmark_thesis.evaluate import LEDGER, LeakageError, evaluate_runs, ledger_entries, log_opening
+from landmark_thesis.phantom import phantoms
+from landmark_thesis.runs import SMOKE, Run, RunError, Source, changed, train
+
+SMALL = changed(SMOKE, phase1_epochs=0, phase2_epochs=1, image_size=64)
+
+
+def _warp(picture, degrees=0.0, scale=1.0):
+    height, width = picture.shape
+    return cv2.warpAffine(picture, cv2.getRotationMatrix2D((width / 2, height / 2), degrees, scale), (width, height))
+
+
+def _grey(picture, gain=1.0, shift=0.0, gamma=1.0):
+    return np.clip(255 * (np.clip(gain * picture / 255 + shift, 0, 1) ** gamma), 0, 255).astype(np.uint8)
+
+
+def _jpeg(picture, quality):
+    return cv2.imdecode(cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, quality])[1], cv2.IMREAD_GRAYSCALE)
+
+
+def _cut(picture, pixels=25):
+    border = pixels * len(picture) // 299
+    return np.ascontiguousarray(picture[border:-border, border:-border])
+
+
+ATTACKS = {
+    "jpeg 50": lambda p: _jpeg(p, 50),
+    "jpeg 90": lambda p: _jpeg(p, 90),
+    "to 512": lambda p: cv2.resize(p, (512, 512), interpolation=cv2.INTER_CUBIC),
+    "to 180": lambda p: cv2.resize(p, (180, 180), interpolation=cv2.INTER_AREA),
+    "cropped 25": _cut,
+    "cropped 25 on one side": lambda p: np.ascontiguousarray(p[:, 25 * len(p) // 299 :]),
+    "turned 5": lambda p: _warp(p, 5),
+    "clahe again": lambda p: cv2.createCLAHE(2.0, (4, 4)).apply(p),
+    "contrast up": lambda p: _grey(p, 1.4, -0.2),
+    "contrast down": lambda p: _grey(p, 0.6, 0.2),
+    "brighter": lambda p: _grey(p, 1.2, 0.05),
+    "gamma 0.7": lambda p: _grey(p, gamma=0.7),
+    "mirrored": lambda p: np.ascontiguousarray(p[:, ::-1]),
+    "mirrored, cropped": lambda p: _cut(np.ascontiguousarray(p[:, ::-1]), 15),
+    "turned, jpeg 60": lambda p: _jpeg(_warp(p, -4), 60),
+}
+
+
+def _recall(pictures, attack, known):
+    changed = np.stack([preprocess(attack(picture)) for picture in pictures])
+    names = [f"copy-{k}" for k in range(len(pictures))]
+    found = {(name, like) for name, like, _ in find_copies(changed, names, known)}
+    return sum((f"copy-{k}", str(k)) in found for k in range(len(pictures))) / len(pictures)
+
+
+def test_each_attack_on_phantoms_is_caught_and_no_stranger_is_accused():
+    pictures = phantoms(12, seed=3, size=299)[0]
+    known = Signatures.of(np.stack([preprocess(p) for p in pictures]))
+    assert {name: _recall(pictures, attack, known) for name, attack in ATTACKS.items()} == dict.fromkeys(ATTACKS, 1.0)
+    strangers = np.stack([preprocess(p) for p in phantoms(40, seed=4, size=299)[0]])
+    assert find_copies(strangers, [f"s{k}" for k in range(40)], known) == []
+
+
+def _spoiled(run, change):
+    lines = (run / LEDGER).read_text().splitlines(keepends=True)
+    (run / LEDGER).write_text("".join(change(lines)))
+
+
+@pytest.mark.parametrize(
+    "change, line",
+    [
+        (lambda lines: [lines[0], lines[1].replace('"f1"', '"f9"'), lines[2]], 3),
+        (lambda lines: [lines[0], lines[2]], 2),
+        (lambda lines: lines[1:], 1),
+        (lambda lines: [lines[0], lines[2], lines[1]], 2),
+    ],
+    ids=["changed", "removed", "beheaded", "swapped"],
+)
+def test_a_ledger_that_was_touched_is_found(tmp_path, change, line):
+    for number in range(3):
+        log_opening([tmp_path], {"fingerprint": f"f{number}"})
+    _spoiled(tmp_path, change)
+    with pytest.raises(ValueError, match=f"line {line}: does not follow"):
+        ledger_entries(tmp_path)
+
+
+def test_two_processes_write_one_unbroken_chain(tmp_path):
+    code = f"from landmark_thesis.evaluate import log_opening\nfor k in range(50): log_opening([{str(tmp_path)!r}], {{'fingerprint': 'f', 'k': k}})"
+    both = [subprocess.Popen([sys.executable, "-c", code]) for _ in range(2)]
+    assert [process.wait(120) for process in both] == [0, 0]
+    entries = ledger_entries(tmp_path)
+    assert len(entries) == len({entry["id"] for entry in entries}) == 100
+
+
+def test_a_ledger_that_cannot_be_written_is_an_error(tmp_path):
+    (tmp_path / LEDGER).mkdir()
+    with pytest.raises(RunError, match="cannot be logged"):
+        log_opening([tmp_path], {"fingerprint": "f"})
+
+
+@pytest.fixture(scope="module")
+def parent(tmp_path_factory) -> Run:
+    return train(SMALL, Source(phantoms=60), tmp_path_factory.mktemp("guard") / "parent", seed=1, quiet=True)
+
+
+def test_a_childs_past_is_its_parents(parent, tmp_path):
+    recipe = replace(SMALL, weights=str(parent.path / "best.pt"))
+    child = train(recipe, Source(phantoms=60), tmp_path / "renamed", seed=2, split_seed=5, quiet=True)
+    assert child.provenance["trained_on"].keys() >= set(parent.part("train")) | set(parent.part("val"))
+    assert child.unverified == "" and parent.unverified == ""
+    for part in ("test", "val"):  # of the child's own split: its parent trained on some of them
+        with pytest.raises(LeakageError, match="renamed has seen"):
+            evaluate_runs(child, part=part)
+    with pytest.raises(LeakageError, match="renamed has seen"):
+        evaluate_runs([parent, child], part="val")
+    grandchild = train(replace(SMALL, weights=str(child.path / "best.pt")), Source(phantoms=60), tmp_path / "third", seed=3, quiet=True)
+    assert grandchild.provenance["trained_on"].keys() >= set(parent.part("train"))
+    assert not (child.path / "errors.csv").exists() and not (child.path / LEDGER).exists()
+
+
+def test_weights_without_a_past_make_the_result_unverified(parent, tmp_path):
+    from landmark_thesis.model import save_backbone
+
+    save_backbone(parent.model().backbone, "tiny", tmp_path / "trunk.pt")
+    child = train(replace(SMALL, weights=str(tmp_path / "trunk.pt")), Source(phantoms=60), tmp_path / "child", seed=2, quiet=True)
+    assert evaluate_runs(child)["unverified"] == ["child: begun from trunk.pt, and nobody knows what that was trained on"]
+
+
+def test_an_edited_folder_is_refused_and_a_missing_file_said(parent, tmp_path):
+    shutil.copytree(parent.path, tmp_path / "copy")
+    (tmp_path / "copy" / "signatures.npz").unlink()
+    assert evaluate_runs(tmp_path / "copy")["unverified"] == ["copy: near-duplicates not checked: signatures.npz is missing"]
+    Signatures.of(np.zeros((1, 64, 64), np.uint8), ["x"]).save(tmp_path / "copy" / "signatures.npz")
+    with pytest.raises(RunError, match="is not the file that best.pt was made with"):
+        evaluate_runs(tmp_path / "copy")
+    split = parent.split
+    parts = {**split.parts, "train": split.parts["test"], "test": split.parts["train"]}
+    (tmp_path / "copy" / "signatures.npz").unlink()  # the split is looked at with signatures or without
+    replace(split, parts=parts).save(tmp_path / "copy" / "split.json")
+    with pytest.raises(RunError, match="is not the split that best.pt was trained on"):
+        evaluate_runs(tmp_path / "copy", part="test")
+
+
+def _without(checkpoint, out, *keys):
+    """The run folder with a checkpoint as older versions wrote it."""
+    shutil.copytree(checkpoint.path, out)
+    content = torch.load(out / "best.pt", weights_only=True)
+    torch.save({**content, "extra": {key: value for key, value in content["extra"].items() if key not in keys}}, out / "best.pt")
+    return Run(out)
+
+
+def test_a_checkpoint_of_before_signatures_is_guarded_by_names_and_hashes_and_says_so(parent, tmp_path):
+    old = _without(parent, tmp_path / "old", "signatures_sha256", "split_fingerprint")
+    assert evaluate_runs(old)["unverified"] == ["old: near-duplicates not checked: no signatures recorded"]
+    with pytest.raises(LeakageError, match="old has seen 45 of 45"):
+        evaluate_runs(old, part="test", split=replace(old.split, parts={"test": old.part("train")}))
+    split = old.split
+    parts = {**split.parts, "train": split.parts["test"], "test": split.parts["train"]}
+    replace(split, parts=parts).save(old.path / "split.json")  # no fingerprint in the checkpoint: the names tell
+    with pytest.raises(RunError, match="is not the split that best.pt was trained on"):
+        evaluate_runs(old.path, part="test")
+
+
+def test_a_child_of_a_checkpoint_without_signatures_inherits_its_names(parent, tmp_path):
+    old = _without(parent, tmp_path / "old", "signatures_sha256")
+    recipe = replace(SMALL, weights=str(old.path / "best.pt"))
+    child = train(recipe, Source(phantoms=60, phantom_seed=9), tmp_path / "child", seed=2, quiet=True)
+    assert child.unverified == "begun from best.pt, beside which its signatures are missing"
+    with pytest.raises(LeakageError, match="child has seen"):
+        evaluate_runs(child, part="test", split=parent.split, source=parent.source)
+
+
+def test_folds_over_all_pictures_open_the_test_part(tmp_path):
+    source = Source(phantoms=60)
+    folds = [train(SMALL, source, tmp_path / f"{i}", fold=(i, 2), fold_of="all", quiet=True) for i in (1, 2)]
+    data = source.load(SMALL.preprocessing)
+    opened = thesis_split(data.names, data.categories, pixel_hash=data.pixel_hash).fingerprint_of("test")
+    results = evaluate_runs(folds, part="oof")
+    assert results["test_fingerprint"] == opened and results["test_ledger"]["opened"] == 1
+    assert [entry["fingerprint"] for fold in folds for entry in ledger_entries(fold.path)] == [opened] * 2
+    inside = train(SMALL, source, tmp_path / "development", fold=(1, 2), quiet=True)
+    assert evaluate_runs(inside, part="oof")["test_ledger"]["opened"] == 0 and ledger_entries(inside.path) == []
+
+
+def test_a_run_begun_before_a_setting_existed_goes_on(parent, tmp_path):
+    shutil.copytree(parent.path, tmp_path / "old")
+    settings = json.loads((tmp_path / "old" / "recipe.json").read_text())
+    for phase in settings["recipe"]["phases"]:
+        del phase["cache_views"]
+    (tmp_path / "old" / "recipe.json").write_text(json.dumps(settings))
+    assert train(SMALL, Source(phantoms=60), tmp_path / "old", seed=1, resume=True, quiet=True).finished
+    with pytest.raises(RunError, match="batch_size: 16 then, 8 now"):
+        train(replace(SMALL, batch_size=8), Source(phantoms=60), tmp_path / "old", seed=1, resume=True, quiet=True)
+
+
+def test_altered_real_pictures_are_caught(real_data):
+    files = find_dataset(real_data)
+    names = sorted(files.images)[::24][:40]
+    pictures = [read_image(files.images[name]) for name in names]
+    known = Signatures.of(np.stack([preprocess(p) for p in pictures]))
+    assert {name: _recall(pictures, attack, known) for name, attack in ATTACKS.items()} == dict.fromkeys(ATTACKS, 1.0)
+
+
+@pytest.mark.slow
+def test_no_real_picture_is_accused_but_the_known_pairs(real_data):
+    """Each of the 957 against the others: two halves suffice, taken by each bit of its number, for then any two are parted once."""
+    report = check_data(real_data)
+    data, names = report.data, np.array(report.data.names)
+    pairs = set()
+    for bit in range(10):
+        half = (np.arange(len(names)) >> bit) % 2 == 1
+        known = report.signatures.subset(names[~half])
+        pairs |= {frozenset(pair[:2]) for pair in find_copies(data.images[torch.from_numpy(half)], names[half], known)}
+    assert pairs == {frozenset(("COVID-192", "COVID-334")), frozenset(("COVID-57", "COVID-1054"))}
