@@ -161,20 +161,30 @@ def refuse_leakage(
 
     copies: for each model, near-duplicates (picture, seen picture) that `data.find_copies` found.
     """
-    complaints = []
-    for model, provenance in provenances.items():
-        seen = provenance.seen(pixel_hash, validation=part == "val")
-        if seen:
-            complaints.append(f"{model} has seen {len(seen)} of {len(pixel_hash)} pictures ({_listed(seen)})")
-        alike = {name: known for name, known in (copies or {}).get(model, ()) if name not in seen}
-        if alike:
-            what = "a near-duplicate" if len(alike) == 1 else "near-duplicates"
-            complaints.append(f"{model} has seen {what} of {_listed([f'{name} ({known})' for name, known in alike.items()])}")
+    complaints = [
+        complaint for model, provenance in provenances.items() for complaint in _complaints(model, provenance, pixel_hash, part, (copies or {}).get(model, ()))
+    ]
     if complaints:
-        raise LeakageError(
-            f"not scored: {'; '.join(complaints)}. Score pictures that no model was trained or selected on; "
-            "--allow-contaminated scores them all the same and stamps the result"
-        )
+        raise _refusal(complaints)
+
+
+def _complaints(model: str, provenance: Provenance, pixel_hash: Mapping[str, str], part: str, copies: Sequence[tuple[str, str]]) -> list[str]:
+    """What `model` has seen of the pictures, in words; empty for nothing."""
+    complaints, seen = [], provenance.seen(pixel_hash, validation=part == "val")
+    if seen:
+        complaints.append(f"{model} has seen {len(seen)} of {len(pixel_hash)} pictures ({_listed(seen)})")
+    alike = {name: known for name, known in copies if name not in seen}
+    if alike:
+        what = "a near-duplicate" if len(alike) == 1 else "near-duplicates"
+        complaints.append(f"{model} has seen {what} of {_listed([f'{name} ({known})' for name, known in alike.items()])}")
+    return complaints
+
+
+def _refusal(complaints: Sequence[str]) -> LeakageError:
+    return LeakageError(
+        f"not scored: {'; '.join(complaints)}. Score pictures that no model was trained or selected on; "
+        "--allow-contaminated scores them all the same and stamps the result"
+    )
 
 # %% ../nbs/12_evaluate.ipynb #80f28b6f
 LEDGER = "test_ledger.jsonl"
@@ -481,7 +491,7 @@ def _seen(
     runs: Sequence[Run], loaded: Mapping[PreprocessSettings, LandmarkData], names: Sequence[tuple[str, ...]], part: str, allow: bool
 ) -> tuple[bool, list[str]]:
     """(contaminated, "run: why" where not everything is known); raises LeakageError, naming all models, unless `allow`."""
-    contaminated, unverified, refusals, found = False, [], [], {}
+    unverified, complaints, found = [], [], {}
     for run, own in zip(runs, names, strict=True):
         data = loaded[run.recipe.preprocessing].subset(own)
         if why := run.unverified:
@@ -492,13 +502,10 @@ def _seen(
         if run.signatures is not None:  # members of an ensemble mostly saw the same pictures: compare once
             key = (run.recipe.preprocessing, own, run.signatures.digests.tobytes(), tuple(provenance.trained_on), tuple(provenance.selected_on))
             copies = found[key] if key in found else found.setdefault(key, _copies(run, provenance, data, part))
-        try:
-            refuse_leakage(data.pixel_hash, {run.name: provenance}, part, {run.name: copies})
-        except LeakageError as error:
-            refusals.append(str(error))
-    if refusals and not allow:
-        raise LeakageError("\n".join(refusals))
-    return contaminated or bool(refusals), unverified
+        complaints += _complaints(run.name, provenance, data.pixel_hash, part, copies)
+    if complaints and not allow:
+        raise _refusal(complaints)
+    return bool(complaints), unverified
 
 
 def _baselines(run: Run, scored: Scored) -> dict[str, float | None]:
