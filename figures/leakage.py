@@ -12,11 +12,10 @@ import csv
 import io
 import json
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from sklearn.model_selection import train_test_split
 
 from landmark_thesis.data import LandmarkData, Split, load_data, near_duplicates, thesis_split, write_whole
 from landmark_thesis.evaluate import LeakageError, combine, evaluate_runs, predict_points
@@ -29,33 +28,21 @@ SEEDS = (123, 321, 111, 666)  # the thesis' last ensemble
 RECORD = Path(__file__).resolve().parent / "records" / "leakage"
 
 
-def member_split(data: LandmarkData, seed: int, duplicates: Iterable[Sequence]) -> Split:
-    """The thesis' draw with this seed, but for 96 test pictures out of the held quarter; of a pair in two parts, the earlier part's picture is dropped."""
-    category = dict(zip(data.names, data.categories, strict=True))
-    train_names, held = train_test_split(list(data.names), test_size=0.25, random_state=seed, stratify=list(data.categories))
-    val, test = train_test_split(held, test_size=SCORED, random_state=seed, stratify=[category[name] for name in held])
-    parts = {"train": train_names, "val": val, "test": test}
-    order = {name: number for number, part in enumerate(parts) for name in parts[part]}
-    dropped = {
-        min(pair, key=order.get): f"near-duplicate of {max(pair, key=order.get)} in a later part"
-        for pair in (pair[:2] for pair in duplicates)
-        if all(name in order for name in pair) and order[pair[0]] != order[pair[1]]
-    }
-    kept = {part: tuple(name for name in names if name not in dropped) for part, names in parts.items()}
-    return Split(kept, {name: data.pixel_hash[name] for name in data.names}, seed, dropped)
-
-
 def train_all(folder: str, out: Path) -> None:
     data = load_data(folder)
     duplicates = near_duplicates(data.images, data.names)
     development = set(thesis_split(data.names, data.categories, duplicates=duplicates).development)
     data = data.subset([name for name in data.names if name in development])
+
+    def split(seed: int) -> Split:
+        return thesis_split(data.names, data.categories, seed, duplicates, data.pixel_hash, test_size=SCORED)
+
     for seed in SEEDS:
         for arm, split_seed in (("leaky", seed), ("clean", SPLIT_SEED)):
             place = out / f"{arm}-{seed}"
             print(f"{place.name}: split {split_seed}", flush=True)
             train(
-                DENSE, folder, place, seed=seed, split=member_split(data, split_seed, duplicates), split_seed=split_seed, resume=place.exists(),
+                DENSE, folder, place, seed=seed, split=split(split_seed), split_seed=split_seed, resume=place.exists(),
                 quiet=True, command="python figures/leakage.py train DATA OUT",
             )
 

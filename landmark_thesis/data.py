@@ -1139,6 +1139,7 @@ def thesis_split(
     seed: int = 42,
     duplicates: Iterable[Sequence] = (),
     pixel_hash: dict[str, str] | None = None,
+    test_size: float | int = 0.4,
 ) -> Split:
     """The thesis' split: two stratified draws, 25 % and then 40 % of these; near-duplicates of a later part leave the earlier.
 
@@ -1146,6 +1147,7 @@ def thesis_split(
         names: in the order of the table (the draw depends on it); 957 give 717 / 144 / 96. categories: their classes.
         seed: of the draw; the thesis' tests use 42. duplicates: (name, name, ...) pairs, from `near_duplicates`.
         pixel_hash: name -> hash, to be saved and counted in the fingerprint.
+        test_size: of the second draw, a share or a number of pictures; the thesis' is 40 %.
 
     Returns:
         Parts "train", "val", "test". Of a pair that a draw parts, the picture in the earlier part is dropped.
@@ -1156,7 +1158,7 @@ def thesis_split(
     category = dict(zip(names, categories, strict=True))
     try:
         train, held = train_test_split(list(names), test_size=0.25, random_state=seed, stratify=list(categories))
-        val, test = train_test_split(held, test_size=0.4, random_state=seed, stratify=[category[name] for name in held])
+        val, test = train_test_split(held, test_size=test_size, random_state=seed, stratify=[category[name] for name in held])
     except ValueError as error:
         raise DataError(f"{len(names)} pictures cannot be split by class ({error}); a class needs about ten") from None
     parts, dropped = _drop_duplicates({"train": train, "val": val, "test": test}, duplicates)

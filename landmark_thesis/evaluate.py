@@ -16,6 +16,7 @@ import io
 import json
 import os
 import uuid
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -45,15 +46,18 @@ from landmark_thesis.data import (
 from .landmarks import AXIS, CENTRAL, FLIP_PERMUTATION, LANDMARK_NAMES, LEFT_CONTOUR, NUM_LANDMARKS, RIGHT_CONTOUR, project_to_shape
 from .model import pick_precision
 from landmark_thesis.pixel_error import (
+    agreement,
     along_across,
     axis_length,
     axis_tilt,
     compare,
+    conformal_summary,
     contour_error,
     displacements,
     lung_widths,
     mean_radial_error,
     radial_errors,
+    seed_spread,
     summarise,
 )
 from .runs import Run, RunError, Source, environment, pick_device
@@ -560,7 +564,7 @@ def evaluate_runs(
     names = _names_to_score(runs, data, part, split)
     contaminated, unverified = _seen(everybody, loaded, [*names, *names[:1] * len(rivals)], part, allow_contaminated)
     scored = _score(runs, loaded, names, tta, ensemble, where)
-    results = _results(runs, scored, part, split or runs[0].split, tta, ensemble, mm_per_px, where)
+    results = _results(runs, scored, names, part, split or runs[0].split, tta, ensemble, mm_per_px, where)
     results |= {"contaminated": contaminated, "unverified": unverified, "command": command}
     if against is not None:
         rival = _score(rivals, loaded, names[:1], tta, "mean", where)
@@ -593,7 +597,8 @@ def _opened(data: LandmarkData, names: Sequence[tuple[str, ...]], part: str, spl
 
 
 def _results(
-    runs: Sequence[Run], scored: Scored, part: str, split: Split, tta: bool, ensemble: str, mm_per_px: float | None, device: torch.device
+    runs: Sequence[Run], scored: Scored, names: Sequence[tuple[str, ...]], part: str, split: Split, tta: bool, ensemble: str,
+    mm_per_px: float | None, device: torch.device,
 ) -> dict[str, Any]:
     alone = None if scored.each is None else [float(mean_radial_error(answer.astype(np.float64), scored.target, 224)) for answer in scored.each]
     return {
@@ -614,16 +619,39 @@ def _results(
             for number, run in enumerate(runs)
         ],
         "seed_sd_px": float(np.std(alone, ddof=1)) if alone is not None and len(alone) > 1 else None,
-        part: summarise(scored.pred.astype(np.float64), scored.target, scored.data.categories, mm_per_px=mm_per_px),
+        "seeds": _spread(scored),
+        part: summarise(scored.pred.astype(np.float64), scored.target, scored.data.categories, mm_per_px=mm_per_px)
+        | {"agreement": agreement(_rows(scored, part))}
+        | ({"conformal": _conformal(scored, names)} if part == "oof" and len(runs) > 1 else {}),
         "baselines": _baselines(runs[0], scored),
     }
+
+
+def _rows(scored: Scored, part: str) -> list[dict[str, Any]]:
+    return error_rows(scored.pred.astype(np.float64), scored.target, scored.data.names, scored.data.categories, part)
+
+
+def _spread(scored: Scored) -> dict[str, Any] | None:
+    """Spread over runs apart from spread over pictures, of the pictures with a label; None for a single run."""
+    if scored.each is None or len(scored.each) < 2:
+        return None
+    radial = np.stack([radial_errors(answer.astype(np.float64), scored.target, 224) for answer in scored.each])
+    return seed_spread(np.nanmean(radial[:, np.isfinite(radial).any((0, 2))], axis=2))
+
+
+def _conformal(scored: Scored, names: Sequence[tuple[str, ...]]) -> dict[str, Any]:
+    """Radii of 90 % from the errors of all folds, and their coverage measured on each fold with the radii of the others."""
+    radial = radial_errors(scored.pred.astype(np.float64), scored.target, 224)
+    with warnings.catch_warnings():  # too few pictures for a radius: None says so
+        warnings.simplefilter("ignore", UserWarning)
+        return conformal_summary(radial, np.repeat(np.arange(len(names)), [len(own) for own in names]))
 
 
 def _keep_errors(runs: Sequence[Run], names: Sequence[tuple[str, ...]], scored: Scored, part: str) -> None:
     """errors.csv of one run, or of each fold; an ensemble's errors belong to no run."""
     if len(runs) > 1 and part != "oof":
         return
-    rows = error_rows(scored.pred.astype(np.float64), scored.target, scored.data.names, scored.data.categories, part)
+    rows = _rows(scored, part)
     for run, own in zip(runs, names, strict=True):
         write_errors([row for row in rows if row["image"] in set(own)], run.path / "errors.csv")
 
@@ -655,6 +683,10 @@ def report(results: Mapping[str, Any]) -> str:
     lines.append(f"  mean shape            {_number(results['baselines']['mean_shape_px'])}")
     if len(results["models"]) > 1:
         lines += [f"  {model['run']:<20} alone: {_number(model.get(f'{part}_mre_px'))}" for model in results["models"]]
+    if "conformal" in metrics:
+        radius, covered = [value for value in metrics["conformal"]["radius_px"].values() if value is not None], metrics["conformal"]
+        reach = f"{min(radius):.1f} to {max(radius):.1f}" if radius else "too few pictures"
+        lines.append(f"  90 % radius          {reach}, by landmark; measured coverage {100 * covered['coverage']:.0f} %")
     if "against" in results:
         other = results["against"]
         lines.append(

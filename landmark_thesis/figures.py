@@ -57,7 +57,7 @@ WORDS: Mapping[str, tuple[str, str]] = {
     "unverified": ("UNVERIFIED", "SIN VERIFICAR"),
     "selected": ("SELECTED ON THESE PICTURES", "ELEGIDO CON ESTAS IMÁGENES"),
     "why_contaminated": ("CONTAMINATED: pictures of the test part were trained on", "CONTAMINADO: se entrenó con imágenes de la parte de prueba"),
-    "why_unverified": ("UNVERIFIED: nobody knows what was trained on", "SIN VERIFICAR: se ignora con qué se entrenó"),
+    "why_unverified": ("UNVERIFIED: not all is known of what was trained on", "SIN VERIFICAR: no se sabe todo sobre las imágenes de entrenamiento"),
     "why_selected": ("SELECTED: on these pictures, so a little too small", "ELEGIDO: con estas mismas imágenes, algo optimista"),
     # parts of a split
     "part_train": ("training", "entrenamiento"),

@@ -166,6 +166,7 @@ def test_folds_are_scored_by_the_run_that_left_them_out(folder, tmp_path, capsys
     assert main(["evaluate", *map(str, places), "--split", "oof", "--json", str(tmp_path / "oof.json")]) == 0
     results = json.loads((tmp_path / "oof.json").read_text())
     assert results["n_oof"] == 60 and len(results["models"]) == 2
+    assert results["oof"]["conformal"]["n"] == results["oof"]["agreement"]["width3_px"]["n"] == 60
     scored = [row["image"] for place in places for row in read_errors(place / "errors.csv", "oof")]
     assert sorted(scored) == sorted(phantom_data(60, seed=5, size=32).names)
     capsys.readouterr()
@@ -256,3 +257,13 @@ def test_interruption_saves_the_best_and_exits_130(folder, tmp_path, monkeypatch
     monkeypatch.undo()
     assert main([*SMALL, "--data", str(folder), "--out", str(out), "--resume"]) == 0
     assert runs.Run(out).finished
+
+
+def test_the_spread_over_seeds_stands_apart_from_the_spread_over_pictures(folder, run, tmp_path):
+    other, single = tmp_path / "other", json.loads((run / "results.json").read_text())
+    assert main([*SMALL, "--data", str(folder), "--seed", "1", "--out", str(other)]) == 0
+    assert main(["evaluate", str(run), str(other), "--json", str(tmp_path / "both.json")]) == 0
+    both = json.loads((tmp_path / "both.json").read_text())
+    assert single["seeds"] is None and both["seeds"]["n_seeds"] == 2 and both["seeds"]["n_pictures"] == both["n_val"]
+    assert both["seeds"]["seed_sd_px"] == pytest.approx(both["seed_sd_px"])
+    assert both["seeds"]["mean_px"] == pytest.approx(np.mean([model["val_mre_px"] for model in both["models"]]), abs=1e-3)
