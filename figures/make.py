@@ -15,6 +15,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+from landmark_thesis.bench import markdown
 from landmark_thesis.figures import (
     Result,
     annotator_drift,
@@ -30,7 +31,7 @@ from landmark_thesis.runs import Run, save_record
 HERE = Path(__file__).resolve().parent
 RECORDS = HERE / "records"
 README = HERE.parent / "README.md"
-MARKERS = re.compile(r"(<!-- results:begin -->\n).*?(<!-- results:end -->)", re.S)
+MARKERS = re.compile(r"(<!-- (results|speed):begin -->\n).*?(<!-- \2:end -->)", re.S)
 # order and names of the table; a record that is not named here is drawn, but not listed
 TITLES = {
     "thesis-lite0": "`thesis` recipe, EfficientNet-Lite0, ImageNet weights",
@@ -132,8 +133,15 @@ def readme_block() -> str:
     return "\n".join(lines)
 
 
+def speed_block() -> str:
+    """What `landmark-thesis bench` found, machine by machine."""
+    found = [json.loads(path.read_text(encoding="utf-8")) for path in sorted((HERE / "bench").glob("*.json"))]
+    return "\n\n".join(f"{markdown(content)}\n\n`{content['command']}`" for content in found) + "\n"
+
+
 def with_block(text: str) -> str:
-    return MARKERS.sub(lambda match: match.group(1) + readme_block() + match.group(2), text)
+    blocks = {"results": readme_block, "speed": speed_block}
+    return MARKERS.sub(lambda match: match.group(1) + blocks[match.group(2)]() + match.group(3), text)
 
 
 def stale() -> list[str]:
