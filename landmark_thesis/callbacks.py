@@ -199,14 +199,11 @@ class EarlyStopping(Callback):
         self.counter, self.should_stop = int(state["counter"]), bool(state["should_stop"])
 
 # %% ../nbs/07_callbacks.ipynb #6408e796
-def save_checkpoint(path: str | Path, contents: Mapping[str, Any]) -> Path:
-    """Write `contents` (tensors and plain Python values) to `path`, whole or not at all; returns the path."""
-    path = Path(path)
+def save_checkpoint(path: str | Path, contents: Mapping[str, Any], *, make_folders: bool = True) -> Path:
+    """Write `contents` (tensors and plain Python values) to `path`, whole or not at all; returns the path. As `data.write_whole`."""
     buffer = io.BytesIO()
     torch.save(dict(contents), buffer)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(path, buffer.getbuffer())
-    return path
+    return write_whole(path, buffer.getbuffer(), make_folders=make_folders)
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Any]:
