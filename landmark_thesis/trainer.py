@@ -4,12 +4,12 @@
 
 # %% auto #0
 __all__ = ['SCHEDULES', 'WARM_UP', 'WARM_START', 'OPTIMIZERS', 'CACHE_BUDGET', 'FORMAT', 'PHASE2_FLOOR', 'Mean', 'picture_errors',
-           'train_mode', 'landmarks_of', 'batch_loss', 'NonFiniteLossError', 'image_names', 'FiniteGuard', 'Compute',
-           'forward_loss', 'train_pass', 'validation_pass', 'schedule_factor', 'Phase', 'group_rates',
-           'build_optimizer', 'averaged_copy', 'update_average', 'random_state', 'set_random_state', 'tell_epoch',
-           'load_weights', 'PhaseRun', 'start_phase', 'check_resume', 'view_loaders', 'FeatureLoader', 'cache_features',
-           'why_not_cached', 'cached_loaders', 'TrainerState', 'ResumableState', 'ModelFiles', 'run_epoch', 'run_phase',
-           'run_phases', 'two_phases', 'LandmarkTrainer']
+           'train_mode', 'landmarks_of', 'batch_loss', 'NonFiniteLossError', 'NoFiniteEpochError', 'image_names',
+           'FiniteGuard', 'Compute', 'forward_loss', 'train_pass', 'validation_pass', 'schedule_factor', 'Phase',
+           'group_rates', 'build_optimizer', 'averaged_copy', 'update_average', 'random_state', 'set_random_state',
+           'tell_epoch', 'load_weights', 'PhaseRun', 'start_phase', 'check_resume', 'view_loaders', 'FeatureLoader',
+           'cache_features', 'why_not_cached', 'cached_loaders', 'TrainerState', 'ResumableState', 'ModelFiles',
+           'run_epoch', 'run_phase', 'run_phases', 'two_phases', 'LandmarkTrainer']
 
 # %% ../nbs/08_trainer.ipynb #627bdcd9
 import random
@@ -140,6 +140,10 @@ def batch_loss(criterion: Criterion, output: Any, target: Tensor) -> tuple[Tenso
 # %% ../nbs/08_trainer.ipynb #3b8b47f9
 class NonFiniteLossError(FloatingPointError):
     """The loss or its gradient became NaN or infinite; the message names the step and its pictures."""
+
+
+class NoFiniteEpochError(RuntimeError):
+    """A phase ended without one finite validation error: there are no weights to choose."""
 
 
 def image_names(meta: Any) -> list[str]:
@@ -1234,7 +1238,7 @@ def run_phase(
         while run.epoch < phase.epochs and run.stop_reason is None:
             run_epoch(trainer, run, train_loader, val_loader, criterion)
         if trainer.best_state is None:
-            raise RuntimeError(f"no epoch of {phase.name} had a finite validation error: there are no weights to choose")
+            raise NoFiniteEpochError(f"no epoch of {phase.name} had a finite validation error: there are no weights to choose")
     except BaseException as error:
         trainer.run = None
         if trainer.best_state is not None:
@@ -1293,7 +1297,7 @@ def run_phases(
         A model that lacks part of the protocol.
     NonFiniteLossError
         The loss became NaN or infinite.
-    RuntimeError
+    NoFiniteEpochError
         No epoch had a finite validation error.
     """
     names = [phase.name for phase in phases]
