@@ -57,7 +57,7 @@ from landmark_thesis.model import (
     packaged_weights,
     read_weights,
 )
-from .trainer import LandmarkTrainer, Phase, load_weights
+from .trainer import ALONE, LandmarkTrainer, Phase, World, load_weights
 
 # %% ../nbs/11_runs.ipynb #a2cb4b4b
 LOSSES = {"wing": WingLoss, "combined": CombinedLoss, "dense": DenseLoss}
@@ -623,6 +623,8 @@ def train(
     resume: bool = False,
     quiet: bool = False,
     command: str = "",
+    world: World = ALONE,
+    compiler: str | None = None,
 ) -> Run:
     """Train one model into a run folder.
 
@@ -632,6 +634,8 @@ def train(
         fold: (i, k), the i-th of k folds (counted from 1) over the development pictures or all, see `fold_of`.
         device: "auto", "cpu", "cuda". resume: go on where the run in `out` stopped; a finished one is returned as it is.
         quiet: print nothing. command: kept in environment.json.
+        world: the processes that train this model together (`trainer.processes`); all call this alike, the first one writes.
+        compiler: a backend of torch.compile ("inductor"); None leaves the model as it is.
 
     Returns:
         The run, ready to be evaluated.
@@ -642,36 +646,50 @@ def train(
     """
     out, device = Path(out), pick_device(device)
     source = Source.of(data)
+    quiet = quiet or not world.first
     say = (lambda *words: None) if quiet else (lambda *words: print(*words, flush=True))
-    _occupied(out, resume)
+    if world.first:
+        _occupied(out, resume)
     model = _build(recipe, seed)
     ancestry = Ancestry.of(recipe.backbone, recipe.weights)
     loaded, duplicates, signatures = source.check(recipe.preprocessing)
     split = split or _split_of(loaded, duplicates, recipe, split_seed, fold, fold_of)
     provenance, signatures = ancestry.joined(_provenance(recipe, split), signatures)
     settings = _settings(recipe, source, split, seed, split_seed, fold, fold_of, loaded)
-    with locked(out):
-        if resume and (out / "recipe.json").exists():
-            _same_run(out, settings)
-            if Run(out).finished:
-                say(f"{out}: this run is finished; nothing to do")
-                return Run(out)
-        else:
-            split.save(out / "split.json")
-            signatures.save(out / "signatures.npz")
-            _write_json(out / "recipe.json", settings)
-        notes = {**environment(device), "command": command}
-        _write_json(out / "environment.json", notes)
-        if not (out / "signatures.npz").exists():
-            signatures.save(out / "signatures.npz")
+    notes = {**environment(device), "processes": world.size, "compiler": compiler, "command": command}
+    with locked(out) if world.first else contextlib.nullcontext():
+        finished = _opened(out, settings, split, signatures, notes, resume) if world.first else None
+        if world.hear(finished)[0]:
+            say(f"{out}: this run is finished; nothing to do")
+            return Run(out)
         seen = {"provenance": provenance, "signatures_sha256": file_hash(out / "signatures.npz"), "incomplete": ancestry.incomplete}
-        notes |= _fit(model, recipe, loaded, split, out, seed, device, resume, quiet, seen)
-        _write_json(out / "environment.json", notes)
+        notes |= _fit(model, recipe, loaded, split, out, seed, device, resume, quiet, seen, world, compiler)
+        if world.first:
+            _write_json(out / "environment.json", notes)
+    world.hear("written")
     return Run(out)
 
 # %% ../nbs/11_runs.ipynb #8488c54b
 def _write_json(path: Path, content: Mapping[str, Any]) -> None:
     write_whole(path, (json.dumps(content, indent=1) + "\n").encode())
+
+
+def _opened(
+    out: Path, settings: Mapping[str, Any], split: Split, signatures: Signatures, notes: Mapping[str, Any], resume: bool
+) -> bool:
+    """Write what a run folder begins with, or check what is in it; True where that is a finished run."""
+    if resume and (out / "recipe.json").exists():
+        _same_run(out, settings)
+        if Run(out).finished:
+            return True
+    else:
+        split.save(out / "split.json")
+        signatures.save(out / "signatures.npz")
+        _write_json(out / "recipe.json", settings)
+    _write_json(out / "environment.json", notes)
+    if not (out / "signatures.npz").exists():
+        signatures.save(out / "signatures.npz")
+    return False
 
 
 def _settings(
@@ -705,18 +723,18 @@ def _build(recipe: Recipe, seed: int) -> LandmarkRegressor:
 
 def _fit(
     model: LandmarkRegressor, recipe: Recipe, data: LandmarkData, split: Split, out: Path, seed: int, device: torch.device, resume: bool,
-    quiet: bool, seen: Mapping[str, Any],
+    quiet: bool, seen: Mapping[str, Any], world: World, compiler: str | None,
 ) -> dict[str, Any]:
     """Train; returns how it ended. What the trainer writes meanwhile (best.pt, last.pt) is whole at any moment."""
     extra = {**seen, "model": model.config, "weights_used": model.weights_used, "seed": seed,
              "recipe": recipe.to_dict(), "split_fingerprint": split.fingerprint}
     began = time.perf_counter()
-    with open(out / "train.log", "a", encoding="utf-8") as log:
+    with open(out / "train.log" if world.first else os.devnull, "a", encoding="utf-8") as log:
         stream = _Tee(log) if quiet else _Tee(sys.stdout, log)
         print(f"{model.weights_used}\n{len(split.parts['train'])} pictures to train on, {len(split.parts['val'])} to validate on", file=stream)
         trainer = LandmarkTrainer(
             model, device, out, callbacks=[Progress(stream), CSVLogger(out / "history.csv")], precision=recipe.precision, quiet=quiet,
-            seed=seed, extra=extra,
+            seed=seed, extra=extra, world=world, compiler=compiler,
         )
         train_batches, val_batches = _loaders(recipe, data, split, seed, device)
         criterion = LOSSES[recipe.loss](**recipe.loss_options)
