@@ -302,8 +302,9 @@ def _mistakes() -> tuple[type[BaseException], ...]:
     from landmark_thesis.evaluate import LeakageError
     from landmark_thesis.model import WeightsError
     from landmark_thesis.runs import RunError
+    from landmark_thesis.trainer import ProcessError
 
-    return DataError, WeightsError, RunError, LeakageError
+    return DataError, WeightsError, RunError, LeakageError, ProcessError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -316,9 +317,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("\nlandmark-thesis: interrupted; what was saved so far is whole, and --resume goes on from there", file=sys.stderr)
         return 130
     except Exception as error:
-        from landmark_thesis.trainer import ProcessError
-
-        if not isinstance(error, (ProcessError, *_mistakes())):
+        if not isinstance(error, _mistakes()):
             raise
         print(f"landmark-thesis: {error}", file=sys.stderr)
-        return 1 if isinstance(error, ProcessError) else 2
+        return getattr(error, "exit_code", 2)  # 1 for a training that broke off in its middle
