@@ -159,7 +159,7 @@ TEXTS: Mapping[str, tuple[str, str]] = {
 
 def say(key: str, lang: str = "en", **values: Any) -> str:
     """A text in "en" or "es", its blanks filled; KeyError for an unknown key."""
-    return TEXTS[key][LANGUAGES.index(lang)].format(**values)
+    return (TEXTS if key in TEXTS else REPORT)[key][LANGUAGES.index(lang)].format(**values)
 
 # %% ../nbs/15_defense.ipynb #4bd90f11
 class _NoEvidence(Exception):
@@ -408,10 +408,11 @@ def trained_on(records: Records, of: str) -> Evidence:
 
 
 def unplanned_openings(records: Records, record: str) -> Evidence:
-    """How often a run scored its test part beyond what its recipe planned, by its ledger."""
-    run, content = Run(records.folder(record)), records.content(record)
-    opened = openings([run.path], content.get("test_fingerprint", ""))
-    return Evidence(max(0, opened - run.recipe.planned_test_openings), exact=True, n=opened, part="test", **_origin(records, record))
+    """How often the test part was scored beyond the plan, by results.json and by the ledger beside it, whichever counts more."""
+    content = records.content(record)
+    ledger = content.get("test_ledger", {})
+    opened = max(ledger.get("opened", 0), openings([records.folder(record)], content.get("test_fingerprint", "")))
+    return Evidence(max(0, opened - ledger.get("planned", 1)), exact=True, n=opened, part="test", **_origin(records, record))
 
 
 COMPUTATIONS: Mapping[str, Callable[..., Evidence]] = {
@@ -436,11 +437,11 @@ def judge(claim: Claim, records: Records) -> Verdict:
         raise ClaimsError(f"claim '{claim.id}': {error}") from None
     if evidence.spoilt:
         return Verdict(claim, "NOT SUPPORTED", f"spoilt_{evidence.spoilt}", evidence=evidence)
-    numbers = {"value": _number(evidence.value), "stated": claim.stated}
+    numbers, agrees = {"value": _number(evidence.value), "stated": claim.stated}, "counted" if evidence.exact else "states"
     if claim.stated is not None and abs(evidence.value - claim.stated) > claim.tolerance + 1e-9:
         return Verdict(claim, "FAIL", "states", numbers, evidence)
     if not claim.limits:
-        return Verdict(claim, "PASS", "states", numbers, evidence)
+        return Verdict(claim, "PASS", agrees, numbers, evidence)
     verdict, reason = _against_limits(claim, evidence)
     return Verdict(claim, verdict, reason, numbers, evidence)
 
@@ -565,19 +566,24 @@ figure = "comparison"
 chapter = "01_pixel_error"
 
 [[claim]]
-id = "{record}-opened-as-planned"
+id = "{whole}-opened-as-planned"
 en = "The test part was never scored beyond what the recipe planned."
 es = "La parte de prueba nunca se evaluó más veces de las previstas en la receta."
 compute = "unplanned_openings"
-record = "{record}"
+record = "{whole}"
 is = 0
 chapter = "12_evaluate"
 """
 
 
-def standard_claims(record: str, part: str) -> list[Claim]:
-    """What any defense has to stand, whatever its numbers: nothing scored was trained on, better than the mean shape, opened as planned."""
-    text = STANDARD_CLAIMS.replace("{record}", record).replace("{part}", part)
+def standard_claims(records: Mapping[str, str], whole: str = "") -> list[Claim]:
+    """What any defense has to stand, whatever its numbers: nothing scored was trained on, better than the mean shape, opened as planned.
+
+    `records`: names and the parts that they were scored on; `whole`: the record of them all together, whose openings count, if there is one.
+    """
+    each, opened = STANDARD_CLAIMS.rsplit("[[claim]]", 1)
+    text = "".join(each.replace("{record}", record).replace("{part}", part) for record, part in records.items())
+    text += "".join("[[claim]]" + opened.replace("{whole}", name) for name in ([whole] if whole else records))
     return read_claims(text, "the standard claims")
 
 # %% ../nbs/15_defense.ipynb #cf3fbd37
@@ -1335,7 +1341,7 @@ def defend(
         source: "phantom", a folder of labelled pictures, or a `Source`. out: folder to write into; an unfinished defense in it goes on.
         recipe: None takes `phantom` for phantoms and `dense` for real pictures. seeds: of the weights; several are also scored together.
         part: "test" (logged in the ledger) or "val". lang: of figures and report, "en" or "es". command: kept in results.json.
-        claims: a claims file, whose records are called "seed-0" and so on; None judges `standard_claims`. pdf: see `write_report`.
+        claims: a claims file, whose records are called "seed-0" and so on, and "defense" for all together; None judges `standard_claims`. pdf: see `write_report`.
 
     Returns:
         The content of results.json: of the one run, or of all together; under "verdicts" how many claims passed, failed, or had no support.
@@ -1354,9 +1360,11 @@ def defend(
         place = out / "runs" / f"seed-{seed}"
         runs.append(train(recipe, source, place, seed=seed, device=device, resume=place.exists(), command=command))
     results = _score_all(runs, out, source, part, device, command)
+    results["test_ledger"]["opened"] = openings([run.path for run in runs], results["test_fingerprint"])  # a look that somebody took since counts
+    write_results(results, out / "results.json")  # at once: what was opened must not be lost to a later mistake
     print(report(results))
-    wanted = given or [claim for run in runs for claim in standard_claims(run.name, part)]
-    verdicts = _judge_all(wanted, Records({run.name: run.path for run in runs}), lang)
+    wanted = given or standard_claims({run.name: part for run in runs}, "defense")
+    verdicts = _judge_all(wanted, Records({"defense": out, **{run.name: run.path for run in runs}}), lang)
     results["verdicts"] = _tally(verdicts)
     made = Defense(tuple(runs), results, verdicts, commands=_commands(runs, command), lang=lang)
     _finish(made, out, began, source.load(recipe.preprocessing), pdf)
@@ -1436,7 +1444,7 @@ def defend_records(
         raise RunError(f"{folder}: none of its records holds a results.json; landmark-thesis evaluate RUN --json RUN/results.json writes it")
     beside = next((path for path in (folder / "claims.toml", folder.parent / "claims.toml") if path.exists()), None)
     chosen = Path(claims) if claims is not None else beside
-    wanted = read_claims(chosen) if chosen else [claim for name in by_name for claim in standard_claims(name, records.content(name)["part"])]
+    wanted = read_claims(chosen) if chosen else standard_claims({name: records.content(name)["part"] for name in by_name})
     verdicts = _judge_all(wanted, records, lang)
     first = main or next((name for one in verdicts for name in (one.evidence.records if one.evidence else ()) if name in by_name), next(iter(by_name)))
     if first not in by_name:
