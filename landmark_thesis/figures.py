@@ -55,7 +55,15 @@ from landmark_thesis.landmarks import (
 )
 from .model import count_parameters, create_model
 from .phantom import SHAPE_MEAN
-from .pixel_error import SDR_RADII, agreement, bootstrap_interval, compare_errors, cumulative_errors, detection_rate, holm
+from landmark_thesis.pixel_error import (
+    SDR_RADII,
+    agreement,
+    bootstrap_interval,
+    compare_errors,
+    cumulative_errors,
+    detection_rate,
+    holm,
+)
 from .runs import Recipe, Run
 
 Rows = Sequence[Mapping[str, Any]]  # of an errors.csv, as `evaluate.read_errors` gives them
@@ -195,7 +203,6 @@ WORDS: Mapping[str, tuple[str, str]] = {
     "axis_px": ("axis length ({unit})", "longitud del eje ({unit})"),
     "tilt_deg": ("axis tilt (degrees)", "inclinación del eje (grados)"),
     "width3_px": ("width at mid height ({unit})", "ancho a media altura ({unit})"),
-    "agreement_mean": ("mean of both", "media de ambas"),
     "agreement_difference": ("prediction minus label", "predicción menos etiqueta"),
     "agreement_bias": ("bias {bias} {interval}", "sesgo {bias} {interval}"),
     "agreement_limits": ("limits {low} to {high}", "límites {low} a {high}"),
@@ -207,14 +214,14 @@ WORDS: Mapping[str, tuple[str, str]] = {
     "epochs": ("{epochs} epochs", "{epochs} épocas"),
     "module_attention": ("coordinate\nattention", "atención\nde coordenadas"),
     "module_layers": ("pooling,\n3 layers", "promedio,\n3 capas"),
-    "module_lateral": ("1 x 1\nconvolutions", "convoluciones\n1 x 1"),
+    "module_lateral": ("1 x 1\nconv.", "conv.\n1 x 1"),
     "module_context": ("context\nof 7 x 7", "contexto\nde 7 x 7"),
-    "module_look": ("3 x 3\nconvolutions", "convoluciones\n3 x 3"),
+    "module_look": ("3 x 3\nconv.", "conv.\n3 x 3"),
     "module_logits": ("maps and\nsoft-argmax", "mapas y\nsoft-argmax"),
     "mode": ("mode {number}: {share} %", "modo {number}: {share} %"),
     "aligned": ("{n} shapes,\naligned", "{n} formas,\nalineadas"),
-    "minus": ("2 sd below", "2 de por debajo"),
-    "plus": ("2 sd above", "2 de por encima"),
+    "minus": ("-2 sd", "-2 DE"),
+    "plus": ("+2 sd", "+2 DE"),
     # notes under them
     "note_split": ("{n} pictures; split {fingerprint}, seed {seed}", "{n} imágenes; división {fingerprint}, semilla {seed}"),
     "note_dropped": ("left out as near-duplicates of a later part: {names}", "excluidas por ser casi duplicados de una parte posterior: {names}"),
@@ -245,8 +252,8 @@ WORDS: Mapping[str, tuple[str, str]] = {
         "n = {n} imágenes; cobertura de cada pliegue con los radios de los demás, intervalos de Clopper-Pearson del 95 %; todos los puntos de una imagen dentro: {whole} %",
     ),
     "note_agreement": (
-        "Bland-Altman; line: bias; dashes: 95 % limits of agreement; bands: their 95 % intervals",
-        "Bland-Altman; línea: sesgo; guiones: límites de acuerdo del 95 %; bandas: sus intervalos del 95 %",
+        "Bland-Altman: the difference against the mean of both; line: bias; dashes: 95 % limits of agreement; bands: their 95 % intervals",
+        "Bland-Altman: la diferencia frente a la media de ambas; línea: sesgo; guiones: límites de acuerdo del 95 %; bandas: sus intervalos del 95 %",
     ),
     "note_anatomy": (
         "each mark is a picture; square: mean of a fifth of the pictures, with 95 % interval; rho: Spearman, with 95 % interval",
@@ -255,7 +262,7 @@ WORDS: Mapping[str, tuple[str, str]] = {
     "note_diagram": ("recipe '{recipe}': {total} million parameters; M: millions, k: thousands", "receta '{recipe}': {total} millones de parámetros; M: millones, k: miles"),
     "note_modes": (
         "{n} shapes; place, size and turn taken away; share of the variance; sd: standard deviation",
-        "{n} formas; sin posición, tamaño ni giro; proporción de la varianza; de: desviación estándar",
+        "{n} formas; sin posición, tamaño ni giro; proporción de la varianza; DE: desviación estándar",
     ),
     # tables
     "marks": ("marks", "señala"),
@@ -500,6 +507,21 @@ def _name_points(look: _Look, axes: Axes, points: np.ndarray, texts: Sequence[st
         text.set_path_effects([withStroke(linewidth=0.35 * look.style.font_pt, foreground="white")])  # legible on any picture
 
 # %% ../nbs/14_figures.ipynb #2c57c6ef
+def _panels_below_key(look: _Look, figure: Figure, columns: int, handles: Sequence[Any], share: str = "") -> list[Axes]:
+    """Panels in a row, below a legend that serves them all; `share`: axes to share, of "x" and "y"."""
+    rows = figure.add_gridspec(2, columns, height_ratios=(1.6 * look.style.font_pt / 72, figure.get_figheight()))
+    key = figure.add_subplot(rows[0, :])
+    key.axis("off")
+    key.legend(handles=list(handles), loc="center", ncols=len(handles), fontsize=look.style.font_pt, frameon=False, borderpad=0, handletextpad=0.4, columnspacing=1.2)
+    panels: list[Axes] = []
+    for column in range(columns):
+        first = panels[0] if panels else None
+        panels.append(figure.add_subplot(rows[1, column], sharex=first if "x" in share else None, sharey=first if "y" in share else None))
+        if "y" in share and first is not None:
+            panels[-1].tick_params(labelleft=False)
+    return panels
+
+# %% ../nbs/14_figures.ipynb #c9ac86a5
 def canonical_shape(points: np.ndarray, *, lang: str = "en", size: str = "page", decimal_comma: bool = False) -> Figure:
     """Shapes aligned by Procrustes, their mean, and the first three modes of variation, two standard deviations either way.
 
@@ -509,7 +531,9 @@ def canonical_shape(points: np.ndarray, *, lang: str = "en", size: str = "page",
     fit = procrustes(points)
     modes = shape_modes(fit)
     figure = look.sheet(3.0)
-    cloud, *panels = figure.subplots(1, 4)
+    handles = [Line2D([], [], color=OKABE_ITO[colour], ls=dashes, marker=marker, ms=look.style.marker_pt, lw=look.style.line_pt, label=look.say(key))
+               for key, colour, dashes, marker in (("minus", "orange", "--", "s"), ("plus", "blue", "-", "o"))]
+    cloud, *panels = _panels_below_key(look, figure, 4, handles)
     cloud.plot(*fit.aligned[:300].reshape(-1, 2).T, ".", color="0.7", ms=0.3 * look.style.marker_pt, rasterized=True)
     cloud.plot(*fit.mean.T, "o", color=OKABE_ITO["blue"], mec="black", ms=look.style.marker_pt)
     cloud.set_title(look.say("aligned", n=len(fit.aligned)), fontsize=look.style.font_pt)
@@ -523,9 +547,6 @@ def canonical_shape(points: np.ndarray, *, lang: str = "en", size: str = "page",
     for axes in (cloud, *panels):
         axes.set(xlim=(-reach[0], reach[0]), ylim=(reach[1], -reach[1]), aspect="equal")
         axes.axis("off")
-    handles = [Line2D([], [], color=OKABE_ITO[colour], ls=dashes, marker=marker, ms=look.style.marker_pt, lw=look.style.line_pt, label=look.say(key))
-               for key, colour, dashes, marker in (("minus", "orange", "--", "s"), ("plus", "blue", "-", "o"))]
-    figure.legend(handles=handles, loc="outside lower center", ncols=2, fontsize=look.style.font_pt, frameon=False)
     return look.finish(figure, "canonical_shape", look.say("note_modes", n=len(fit.aligned)))
 
 # %% ../nbs/14_figures.ipynb #0da1d018
@@ -539,7 +560,7 @@ def model_diagram(recipe: Recipe, *, lang: str = "en", size: str = "page", decim
     sizes = {name: sum(p.numel() for p in part.parameters()) for name, part in model.head.named_children()}
     counts = count_parameters(model)
     side, phases = recipe.preprocessing.size, [phase for phase in recipe.phases if phase.epochs > 0]
-    boxes = [(1.1, look.say("picture_in", size=side), ""), (1.5, f"{recipe.backbone.replace('_', chr(10))}\n{_count(look, counts['backbone'])}", "backbone")]
+    boxes = [(1.25, look.say("picture_in", size=side), ""), (1.5, f"{recipe.backbone.replace('_', chr(10))}\n{_count(look, counts['backbone'])}", "backbone")]
     boxes += [(1.6, f"{look.say(f'module_{name}') if f'module_{name}' in WORDS else name}\n{_count(look, number)}", "head") for name, number in sizes.items() if number]
     boxes.append((0.9, look.say("points_out", points=len(LANDMARK_NAMES)), ""))
     figure = look.sheet(2.2 + 0.5 * len(phases))
@@ -837,18 +858,20 @@ def landmark_curves(rows: Rows, *, stamp: str | None = None, lang: str = "en", s
     look, radius = _Look(lang, size, decimal_comma), 5
     radial = _values(rows)
     limit = max(15.0, float(np.nanpercentile(radial, 95)))
+    pooled = np.nanquantile(radial, np.linspace(0, 1, 101))
     lines = (LEFT_CONTOUR, (AXIS[0], *CENTRAL, AXIS[1]), RIGHT_CONTOUR)
     figure = look.sheet(5.2)
     panels = figure.subplots(3, 5, sharex=True, sharey=True)
     for k, axes in zip(np.ravel(lines), panels.ravel(), strict=True):
-        for values, colour, width in ((radial, "0.65", 1), (radial[:, k], OKABE_ITO["blue"], 1.8)):
-            errors, share = cumulative_errors(values)
-            axes.step(np.r_[0, errors, max(limit, errors[-1])], 100 * np.r_[0, share, 1], where="post", color=colour, lw=width * look.style.line_pt)
+        errors, share = cumulative_errors(radial[:, k])
+        axes.plot(pooled, np.linspace(0, 100, 101), color="0.65", lw=look.style.line_pt)
+        axes.step(np.r_[0, errors, max(limit, errors[-1])], 100 * np.r_[0, share, 1], where="post", color=OKABE_ITO["blue"], lw=1.8 * look.style.line_pt)
         axes.axvline(radius, color="0.4", ls=":", lw=look.style.line_pt, zorder=1)
         inside = radial[np.isfinite(radial[:, k]), k] <= radius
         low, high = binomtest(int(inside.sum()), len(inside)).proportion_ci(0.95, "exact")
         text = f"{LANDMARK_NAMES[k]}: {look.number(100 * inside.mean(), 0)} %\n{look.interval(100 * low, 100 * high, 0)}"
-        axes.text(0.97, 0.05, text, transform=axes.transAxes, ha="right", va="bottom", fontsize=look.style.font_pt)
+        told = axes.text(0.97, 0.05, text, transform=axes.transAxes, ha="right", va="bottom", fontsize=look.style.font_pt)
+        told.set_path_effects([withStroke(linewidth=0.3 * look.style.font_pt, foreground="white")])
         look.dress(axes, grid="both")
     panels[0, 0].set(xlim=(0, limit), ylim=(0, 101), xticks=[0, 5, 10], yticks=[0, 50, 100])
     figure.supylabel(look.say("share"), fontsize=look.style.font_pt)
@@ -942,18 +965,24 @@ def landmark_bias(
         known = errors[np.isfinite(errors[:, k]).all(1), k]
         axes.add_patch(_ellipse(place + known.mean(0), np.cov(known.T), facecolor=OKABE_ITO["sky"], edgecolor="black", alpha=0.5, lw=0.7 * look.style.line_pt))
         colour = OKABE_ITO["vermillion"] if sure[k] else "white"
-        axes.add_patch(FancyArrow(*place, *(times * known.mean(0)), width=2.2, head_width=7, head_length=5, length_includes_head=True, facecolor=colour, edgecolor="black", zorder=4))
+        arrow = times * known.mean(0)
+        head = min(6.0, 0.6 * np.hypot(*arrow))  # short arrows have small heads
+        axes.add_patch(FancyArrow(*place, *arrow, width=0.4 * head, head_width=1.3 * head, head_length=head, length_includes_head=True, facecolor=colour, edgecolor="black", zorder=4))
     axes.plot(*points.T, "k.", ms=0.6 * look.style.marker_pt, zorder=5)
     sizes = np.linalg.norm(np.nanmean(errors, 0), axis=1)
     reach = np.sqrt(5.99 * np.nanvar(errors, axis=0).max(1)) + sizes
     _name_points(look, axes, points, [f"{name}: {look.number(value, 1)}" for name, value in zip(LANDMARK_NAMES, sizes, strict=True)], _gaps(reach))
-    margin = reach.max() + (34 if size == "page" else 50)
+    margin = reach.max() + 34
     axes.set(xlim=(points[:, 0].min() - margin, points[:, 0].max() + margin), ylim=(points[:, 1].max() + reach.max() + 8, points[:, 1].min() - reach.max() - 8), aspect="equal")
     axes.axis("off")
     handles = [Patch(facecolor=OKABE_ITO["vermillion"], edgecolor="black", label=look.say("bias_sure", times=times)),
                Patch(facecolor="white", edgecolor="black", label=look.say("bias_unsure")),
                Patch(facecolor=OKABE_ITO["sky"], edgecolor="black", alpha=0.5, label=look.say("ellipse"))]
-    look.legend(axes, *handles, loc="upper center", bbox_to_anchor=(0.5, 0), ncols=1, frameon=False)
+    if size == "slides":  # a wide sheet has its room beside the chest
+        for handle in handles:
+            handle.set_label(textwrap.fill(handle.get_label(), 22))
+    place = {"loc": "center left", "bbox_to_anchor": (1, 0.5)} if size == "slides" else {"loc": "upper center", "bbox_to_anchor": (0.5, 0)}
+    look.legend(axes, *handles, **place, frameon=False)
     return look.finish(figure, "landmark_bias", _set_note(look, rows, look.say("note_bias", level=look.number(level))), stamp)
 
 
@@ -990,20 +1019,25 @@ def agreement_plots(rows: Rows, *, stamp: str | None = None, lang: str = "en", s
     figure = look.sheet(3.6)
     for axes, what in zip(figure.subplots(1, 3), ("axis_px", "tilt_deg", "width3_px"), strict=True):
         pred, true = (np.array([row[f"{what}_{which}"] for row in rows], np.float64) for which in ("pred", "true"))
-        axes.plot((pred + true) / 2, pred - true, "o", color=OKABE_ITO["blue"], mec="white", mew=0.4, alpha=0.7, ms=0.8 * look.style.marker_pt)
-        title = look.say(what, unit=UNIT)
+        axes.plot((pred + true) / 2, pred - true, "o", color=OKABE_ITO["blue"], mec="none", alpha=0.6, ms=0.8 * look.style.marker_pt)
+        title = ""
         if (found := told[what]) is not None:
             for key, dashes in (("bias", "-"), ("low", "--"), ("high", "--")):
                 axes.axhline(found[key], color="black", ls=dashes, lw=1.3 * look.style.line_pt)
                 axes.axhspan(*found[f"{key}_ci95"], color=OKABE_ITO["orange"], alpha=0.35, lw=0)
-            title += "\n" + look.say("agreement_bias", bias=look.number(found["bias"], 1), interval=look.interval(*found["bias_ci95"], 1))
+            title = look.say("agreement_bias", bias=look.number(found["bias"], 1), interval=look.interval(*found["bias_ci95"], 1))
             title += "\n" + look.say("agreement_limits", low=look.number(found["low"], 1), high=look.number(found["high"], 1))
         axes.axhline(0, color="0.4", ls=":", lw=look.style.line_pt)
         axes.set_title(title, fontsize=look.style.font_pt)
         axes.xaxis.set_major_locator(MaxNLocator(4))
         axes.yaxis.set_major_locator(MaxNLocator(6))
-        look.dress(axes, x=look.say("agreement_mean"), y=look.say("agreement_difference") if what == "axis_px" else None)
+        look.dress(axes, x=_below_panel(look, what), y=look.say("agreement_difference") if what == "axis_px" else None)
     return look.finish(figure, "agreement_plots", _set_note(look, rows, look.say("note_agreement")), stamp)
+
+
+def _below_panel(look: _Look, what: str) -> str:
+    """What a narrow panel measures, in two short lines."""
+    return look.say(what, unit=UNIT).replace(" (", "\n(")
 
 # %% ../nbs/14_figures.ipynb #c0f1a30d
 def anatomy_errors(rows: Rows, *, stamp: str | None = None, lang: str = "en", size: str = "page", decimal_comma: bool = False) -> Figure:
@@ -1016,22 +1050,21 @@ def anatomy_errors(rows: Rows, *, stamp: str | None = None, lang: str = "en", si
     labelled = np.isfinite(radial).any(1)
     errors, classes = np.nanmean(radial[labelled], axis=1), np.array([row["category"] for row in rows])[labelled]
     figure = look.sheet(3.6)
-    panels = figure.subplots(1, 3, sharey=True)
+    handles = [Line2D([], [], ls="", marker=marker, color=OKABE_ITO[colour], ms=1.2 * look.style.marker_pt, label=name)
+               for name, (colour, _, marker) in zip(_categories(rows), _cycle(_LINES), strict=False)]
+    panels = _panels_below_key(look, figure, 3, handles, share="y")
     for axes, what in zip(panels, ("axis_px", "tilt_deg", "width3_px"), strict=True):
         measured = np.array([row[f"{what}_true"] for row in rows], np.float64)[labelled]
         for name, (colour, _, marker) in zip(_categories(rows), _cycle(_LINES), strict=False):
-            axes.plot(measured[classes == name], errors[classes == name], marker, color=OKABE_ITO[colour], mec="white", mew=0.4, alpha=0.7, ms=0.8 * look.style.marker_pt, label=name)
+            axes.plot(measured[classes == name], errors[classes == name], marker, color=OKABE_ITO[colour], mec="none", alpha=0.7, ms=0.8 * look.style.marker_pt, label=name)
         for fifth in np.array_split(np.argsort(measured, kind="stable"), min(5, len(measured))):
             numbers = np.array(_mean_and_interval(errors[fifth]))[:, None]
             axes.errorbar([measured[fifth].mean()], numbers[0], _whiskers(numbers), fmt="s", color="black", ms=1.2 * look.style.marker_pt, capsize=0.6 * look.style.marker_pt,
                           lw=1.3 * look.style.line_pt, zorder=4)
         axes.set_title(_rank_correlation(look, measured, errors), fontsize=look.style.font_pt)
         axes.xaxis.set_major_locator(MaxNLocator(4))
-        look.dress(axes, x=look.say(what, unit=UNIT), y=look.say("mean_error", unit=UNIT) if axes is panels[0] else None)
+        look.dress(axes, x=_below_panel(look, what), y=look.say("mean_error", unit=UNIT) if axes is panels[0] else None)
     axes.set_ylim(bottom=0)
-    handles = [Line2D([], [], ls="", marker=marker, color=OKABE_ITO[colour], ms=1.2 * look.style.marker_pt, label=name)
-               for name, (colour, _, marker) in zip(_categories(rows), _cycle(_LINES), strict=False)]
-    figure.legend(handles=handles, loc="outside upper center", ncols=len(handles), fontsize=look.style.font_pt, frameon=False)
     return look.finish(figure, "anatomy_errors", _set_note(look, rows, look.say("note_anatomy")), stamp)
 
 
@@ -1272,25 +1305,22 @@ def ablation_forest(
         raise DataError("no differences to draw: the ledger holds the reference alone")
     half = len(differences) if size == "page" or len(differences) <= 12 else (len(differences) + 1) // 2
     figure = look.sheet(1.9 + 0.27 * len(differences))
-    panels = np.ravel(figure.subplots(1, -(-len(differences) // half), sharex=True))
+    signs = (("better", "blue", "o"), ("unclear", None, "D"), ("worse", "vermillion", "s"))
+    handles = [Line2D([], [], ls="", marker=marker, ms=1.3 * look.style.marker_pt, mec="black", color=OKABE_ITO[colour] if colour else "white", label=look.say(key)) for key, colour, marker in signs]
+    if luck is not None:
+        handles.append(Patch(color="0.85", label=look.say("luck")))
+    panels = _panels_below_key(look, figure, -(-len(differences) // half), handles)
     reach = 1.05 * max(luck or 0, *(np.abs(one.interval).max() for one in differences))
     for axes, first in zip(panels, range(0, len(differences), half), strict=True):
         some = differences[first : first + half]
         for place, one in enumerate(some):
             _draw_difference(look, axes, place, one)
         if luck is not None:
-            axes.axvspan(-luck, luck, color="0.9", zorder=0)
+            axes.axvspan(-luck, luck, color="0.85", zorder=0)
         axes.axvline(0, color="black", lw=look.style.line_pt)
         axes.set_yticks(range(len(some)), [f"{one.label} (s = {one.seeds})" for one in some])
         axes.set(xlim=(-reach, reach), ylim=(half - 0.4, -0.6))
-        look.dress(axes, grid="x")
-    figure.supylabel("")
-    panels[0].set_xlabel(look.say("difference", unit=UNIT), fontsize=look.style.font_pt)
-    signs = (("better", "blue", "o"), ("worse", "vermillion", "s"), ("unclear", None, "D"))
-    handles = [Line2D([], [], ls="", marker=marker, ms=1.3 * look.style.marker_pt, mec="black", color=OKABE_ITO[colour] if colour else "white", label=look.say(key)) for key, colour, marker in signs]
-    if luck is not None:
-        handles.append(Patch(color="0.9", label=look.say("luck")))
-    figure.legend(handles=handles, loc="outside upper center", ncols=4, fontsize=look.style.font_pt, frameon=False)
+        look.dress(axes, x=look.say("difference", unit=UNIT) if len(panels) == 1 else f"\N{GREEK CAPITAL LETTER DELTA} {UNIT}", grid="x")
     note = look.say("note_forest", n=n, reference=reference)
     return look.finish(figure, "ablation_forest", note + ("; " + look.say("note_luck") if luck is not None else ""), stamp)
 
@@ -1319,7 +1349,7 @@ def error_limits(limits: Mapping[str, Any], ours: Sequence[Result] = (), *, lang
     except KeyError as error:
         raise DataError(f"not the measurements of figures/limits.py: no {error}") from None
     figure = look.sheet(1.4 + 0.5 * len(bars))
-    grid, axes = figure.subplots(1, 2, width_ratios=(1, 2.6))
+    grid, axes = figure.subplots(1, 2, width_ratios=(1, 1.5))
     for circle in bars:
         colour, _ = KINDS[circle.kind]
         dashes = {"limit": ":", "baseline": "--"}.get(circle.kind, "-")
@@ -1331,7 +1361,7 @@ def error_limits(limits: Mapping[str, Any], ours: Sequence[Result] = (), *, lang
     for line in lines[np.abs(lines) < reach]:
         grid.axvline(line, color="0.8", lw=0.7 * look.style.line_pt, zorder=0)
         grid.axhline(line, color="0.8", lw=0.7 * look.style.line_pt, zorder=0)
-    _draw_bars(look, axes, bars, 20 if size == "page" else 22, 0.45)
+    _draw_bars(look, axes, bars, 18, 0.36)
     return look.finish(figure, "error_limits", look.say("note_limits", points=len(LANDMARK_NAMES)))
 
 # %% ../nbs/14_figures.ipynb #47d1c5d9
@@ -1434,7 +1464,7 @@ def prediction_examples(
     figure = look.sheet(3.5)
     for axes, (case, row), picture, truth in zip(figure.subplots(1, 3), chosen.items(), shown.images.numpy(), shown.points.numpy(), strict=True):
         moved = np.array([[row[f"{name}_dx"], row[f"{name}_dy"]] for name in LANDMARK_NAMES]) / 224
-        axes.imshow(picture // 8 * 8 + 4, cmap="gray", vmin=0, vmax=255, extent=(0, 1, 1, 0))  # 32 greys: a third of the file
+        axes.imshow(picture // 10 * 10 + 5, cmap="gray", vmin=0, vmax=255, extent=(0, 1, 1, 0), interpolation="none")  # 26 greys: a small file
         axes.plot(*np.stack([truth, truth + moved]).transpose(2, 0, 1), color="white", lw=0.7 * look.style.line_pt)
         axes.plot(*truth.T, "o", mfc="none", mec=OKABE_ITO["sky"], mew=0.9 * look.style.line_pt, ms=1.1 * look.style.marker_pt)
         axes.plot(*(truth + moved).T, "x", color=OKABE_ITO["orange"], mew=look.style.line_pt, ms=look.style.marker_pt)
@@ -1592,7 +1622,7 @@ def _digest(file: Path) -> str:
 
 def _shorter(svg: bytes) -> bytes:
     """Coordinates to a hundredth of a point: half the size, and no last digits that differ from machine to machine."""
-    return re.sub(rb'(?<= d=")[^"]+', lambda path: re.sub(rb"-?\d+\.\d{3,}", lambda number: b"%.2f" % float(number[0]), path[0]), svg)
+    return re.sub(rb'(?<= [dxy]=")[^"]+', lambda path: re.sub(rb"-?\d+\.\d{3,}", lambda number: b"%.2f" % float(number[0]), path[0]), svg)
 
 
 def _check_formats(formats: Sequence[str]) -> None:
