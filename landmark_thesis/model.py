@@ -7,7 +7,8 @@ __all__ = ['MAP_STRIDES', 'IMAGENET_MEAN', 'IMAGENET_STD', 'normalise', 'Backbon
            'RandomWeightsWarning', 'file_hash', 'read_weights', 'save_backbone', 'load_backbone', 'known_hashes',
            'packaged_weights', 'resolve_weights', 'CoordinateAttention', 'RegressionOptions', 'RegressionHead',
            'cell_centres', 'soft_argmax', 'LandmarkOutput', 'DenseOptions', 'DenseHead', 'LandmarkRegressor',
-           'create_model', 'model_from_config', 'count_parameters', 'LandmarkModel', 'check_model', 'pick_precision']
+           'create_model', 'model_from_config', 'model_from_weights', 'count_parameters', 'LandmarkModel',
+           'check_model', 'pick_precision']
 
 # %% ../nbs/06_model.ipynb #fa60f5fb
 import difflib
@@ -354,6 +355,20 @@ def known_hashes(backbone: str) -> dict[str, str]:
     return {Path(name).stem.rsplit("-", 1)[-1]: label for label, name, _ in _published(backbone)}
 
 # %% ../nbs/06_model.ipynb #a3cdc24e
+def _most_bytes(backbone: str) -> int:
+    """The largest file of somebody's own that makes sense for a backbone: its trunk twice over, and room for a head and for names."""
+    with torch.device("meta"):  # shapes without memory
+        trunk = build_backbone(backbone).state_dict()
+    return 2 * sum(value.nbytes for value in trunk.values()) + 2**26
+
+
+def _backbone_of(content: Mapping[str, Any]) -> Any:
+    """The backbone that a run's checkpoint says it is of; None where it says nothing."""
+    for key in ("extra", "model", "backbone"):
+        content = content.get(key) if isinstance(content, Mapping) else None
+    return content
+
+
 def _verified(path: Path, backbone: str, where: str) -> tuple[Mapping[str, Tensor], str]:
     """The tensors of a file and what to say of it; WeightsError unless its hash or its own words vouch for it."""
     if not path.is_file():
@@ -362,7 +377,8 @@ def _verified(path: Path, backbone: str, where: str) -> tuple[Mapping[str, Tenso
     label = next((label for prefix, label in known.items() if digest.startswith(prefix)), None)
     if label is None and where in ("cache", "download"):
         raise WeightsError(f"weights file {path}: sha256 begins with {digest[:8]}, not {' or '.join(known)}: damaged or another file; delete it")
-    content = read_weights(path)
+    # what the hash vouches for may be of any age: some published files are older than the archive
+    content = torch.load(path, map_location="cpu", weights_only=True) if label else read_weights(path, _most_bytes(backbone))
     if label and _tensors_only(content):
         return content, f"{backbone}: ImageNet weights ({label}; {where} {path.name}, sha256 {digest[:8]} checked)"
     if isinstance(content, Mapping) and content.get("format") == _FORMAT and _tensors_only(content.get("state_dict")):
@@ -370,7 +386,7 @@ def _verified(path: Path, backbone: str, where: str) -> tuple[Mapping[str, Tenso
             raise WeightsError(f"weights file {path}: made for {content.get('backbone')}, not {backbone}; name that backbone or another file")
         return content["state_dict"], f"{backbone}: weights of {where} {path.name} (sha256 {digest[:8]})"
     if isinstance(content, Mapping) and _tensors_only(content.get("model_state_dict")):  # a checkpoint: its trunk, without the head
-        made = ((content.get("extra") or {}).get("model") or {}).get("backbone", backbone)
+        made = _backbone_of(content) or backbone
         if made != backbone:
             raise WeightsError(f"weights file {path}: made for {made}, not {backbone}; name that backbone or another file")
         start = "backbone.network."
@@ -747,6 +763,28 @@ def model_from_config(config: Mapping[str, Any]) -> LandmarkRegressor:
     if lacking:
         raise KeyError(f"a model's config must name {', '.join(lacking)}")
     return create_model(**{**config, "weights": "none"})
+
+# %% ../nbs/06_model.ipynb #5702582e
+def model_from_weights(config: Mapping[str, Any], state: Mapping[str, Tensor], source: str = "weights") -> LandmarkRegressor:
+    """The model that `config` describes, holding `state`, whatever somebody wrote into either.
+
+    The model is first built without memory and compared with the tensors, name by name: a config that speaks of a million
+    channels costs nothing. Raises WeightsError, in one line, where they do not fit or a number is not finite.
+    """
+    try:
+        if not _tensors_only(state):
+            raise ValueError("it holds no plain tensors by name")
+        with torch.device("meta"):
+            wanted = model_from_config(config).state_dict()
+    except (ValueError, TypeError, KeyError, AttributeError, RuntimeError, ImportError, OverflowError) as error:
+        reason = str(error).splitlines()[0][:150] if str(error) else type(error).__name__
+        raise WeightsError(f"{source}: not the weights of a model of ours ({reason})") from error
+    faults = {"missing": [key for key in wanted if key not in state], "unknown": [key for key in state if key not in wanted]}
+    if problems := _counted({**faults, **_misfits(wanted, state)}):
+        raise WeightsError(f"{source}: the weights do not fit the model that the file describes: {', '.join(problems)}")
+    model = model_from_config(config)
+    model.load_state_dict(state)
+    return model
 
 # %% ../nbs/06_model.ipynb #3cac143e
 def count_parameters(model: nn.Module) -> dict[str, int]:
