@@ -314,4 +314,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if not isinstance(error, _mistakes()):
             raise
         print(f"landmark-thesis: {error}", file=sys.stderr)
-        return 2
+        return getattr(error, "exit_code", 2)  # 1 for a training that broke off in its middle

@@ -5,13 +5,14 @@
 # %% auto #0
 __all__ = ['IMAGE_EXTENSIONS', 'MAX_PIXELS', 'MIN_SIDE', 'MAX_SIDE', 'LABEL_SIDE', 'KEYPOINTS', 'MIN_INLIERS',
            'THESIS_SPLIT_FINGERPRINT', 'THESIS_TEST_FINGERPRINT', 'Augment', 'DataError', 'Problem', 'write_whole',
-           'read_image', 'pixel_hash', 'Frame', 'PreprocessSettings', 'preprocess', 'Annotations', 'category_of',
-           'read_annotations', 'DatasetFiles', 'find_dataset', 'LandmarkData', 'load_data', 'phantom_data',
-           'chapter_data', 'LabelGrid', 'label_grid', 'Signatures', 'near_duplicates', 'find_copies', 'DataReport',
-           'check_data', 'Split', 'thesis_split', 'kfold_splits', 'epoch_seed', 'BatchLoader', 'batches',
+           'remove_leftovers', 'read_image', 'pixel_hash', 'Frame', 'PreprocessSettings', 'preprocess', 'Annotations',
+           'category_of', 'read_annotations', 'DatasetFiles', 'find_dataset', 'LandmarkData', 'load_data',
+           'phantom_data', 'chapter_data', 'LabelGrid', 'label_grid', 'Signatures', 'near_duplicates', 'find_copies',
+           'DataReport', 'check_data', 'Split', 'thesis_split', 'kfold_splits', 'epoch_seed', 'BatchLoader', 'batches',
            'LandmarkDataset', 'collate_landmarks', 'file_hashes', 'verify_files']
 
 # %% ../nbs/03_data.ipynb #c462df8d
+import contextlib
 import csv
 import hashlib
 import io
@@ -66,30 +67,61 @@ def _raise_if_fatal(problems: Sequence[Problem], where: Path, most: int = 20) ->
         raise DataError("\n  ".join([f"{where}: {len(texts)} problem{'s' * (len(texts) > 1)}", *texts[:most], *more]))
 
 # %% ../nbs/03_data.ipynb #af713ba4
-def write_whole(path: str | Path, content: bytes) -> Path:
+def write_whole(path: str | Path, content: bytes, *, make_folders: bool = True) -> Path:
     """Write a file whole or not at all, whatever interrupts: a reader sees the old content or the new, never half.
 
     Args:
-        path: the file; missing folders above it are made.
-        content: its bytes.
+        path: the file. content: its bytes.
+        make_folders: make missing folders above it; False where a folder that vanished is a fault to be told.
 
     Returns:
         The path. The temporary file stands in the same folder (a replace is atomic only within one file
         system), reaches the disk before the replace, and is removed when anything, Ctrl+C included, goes wrong.
+        What a kill leaves, `remove_leftovers` finds.
+
+    Raises:
+        OSError: with `path` as its file name (no room, no permission, no folder); what stood there stands.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}.tmp")
     try:
+        if make_folders:
+            path.parent.mkdir(parents=True, exist_ok=True)
         with open(temporary, "xb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
+    except BaseException as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        if isinstance(error, OSError) and error.errno:  # the reader knows the file's name, not the temporary one
+            raise OSError(error.errno, error.strerror, str(path)) from error
         raise
+    _sync_folder(path.parent)
     return path
+
+
+def _sync_folder(folder: Path) -> None:
+    """Bring a rename itself to the disk, where the system has a way to ask for it (Windows has none)."""
+    with contextlib.suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def remove_leftovers(folder: str | Path, names: Iterable[str]) -> list[str]:
+    """Remove the temporary files that killed writes of `names` left in `folder`, and return what they were called.
+
+    For the one writer of these files only: a write that goes on at this moment would lose its file.
+    """
+    ours = re.compile(rf"\.({'|'.join(map(re.escape, names))})\.\d+\.[0-9a-f]{{8}}\.tmp")
+    left = [path for path in Path(folder).glob(".*.tmp") if ours.fullmatch(path.name)]
+    for path in left:
+        path.unlink(missing_ok=True)
+    return sorted(path.name for path in left)
 
 # %% ../nbs/03_data.ipynb #d384d326
 IMAGE_EXTENSIONS: tuple[str, ...] = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")

@@ -4,12 +4,12 @@
 
 # %% auto #0
 __all__ = ['SCHEDULES', 'WARM_UP', 'WARM_START', 'OPTIMIZERS', 'CACHE_BUDGET', 'FORMAT', 'PHASE2_FLOOR', 'Mean', 'picture_errors',
-           'train_mode', 'landmarks_of', 'batch_loss', 'NonFiniteLossError', 'image_names', 'FiniteGuard', 'Compute',
-           'forward_loss', 'train_pass', 'validation_pass', 'schedule_factor', 'Phase', 'group_rates',
-           'build_optimizer', 'averaged_copy', 'update_average', 'random_state', 'set_random_state', 'tell_epoch',
-           'load_weights', 'PhaseRun', 'start_phase', 'check_resume', 'view_loaders', 'FeatureLoader', 'cache_features',
-           'why_not_cached', 'cached_loaders', 'TrainerState', 'ResumableState', 'ModelFiles', 'run_epoch', 'run_phase',
-           'run_phases', 'two_phases', 'LandmarkTrainer']
+           'train_mode', 'landmarks_of', 'batch_loss', 'NonFiniteLossError', 'NoFiniteEpochError', 'image_names',
+           'FiniteGuard', 'Compute', 'forward_loss', 'train_pass', 'validation_pass', 'schedule_factor', 'Phase',
+           'group_rates', 'build_optimizer', 'averaged_copy', 'update_average', 'random_state', 'set_random_state',
+           'tell_epoch', 'load_weights', 'PhaseRun', 'start_phase', 'check_resume', 'view_loaders', 'FeatureLoader',
+           'cache_features', 'why_not_cached', 'cached_loaders', 'TrainerState', 'ResumableState', 'ModelFiles',
+           'run_epoch', 'run_phase', 'run_phases', 'two_phases', 'LandmarkTrainer']
 
 # %% ../nbs/08_trainer.ipynb #627bdcd9
 import random
@@ -36,7 +36,7 @@ from landmark_thesis.callbacks import (
     save_checkpoint,
     warn_if_not_finite,
 )
-from .data import BatchLoader, epoch_seed
+from .data import BatchLoader, epoch_seed, remove_leftovers
 from .losses import Criterion, loss_parts
 from .model import check_model, pick_precision
 from .pixel_error import mean_radial_error, radial_errors
@@ -139,7 +139,11 @@ def batch_loss(criterion: Criterion, output: Any, target: Tensor) -> tuple[Tenso
 
 # %% ../nbs/08_trainer.ipynb #3b8b47f9
 class NonFiniteLossError(FloatingPointError):
-    """The loss became NaN or infinite; the message names the step and its pictures."""
+    """The loss or its gradient became NaN or infinite; the message names the step and its pictures."""
+
+
+class NoFiniteEpochError(RuntimeError):
+    """A phase ended without one finite validation error: there are no weights to choose."""
 
 
 def image_names(meta: Any) -> list[str]:
@@ -152,11 +156,11 @@ def image_names(meta: Any) -> list[str]:
     return []
 
 
-def _non_finite(step: int, names: Sequence[str], target: Tensor) -> NonFiniteLossError:
+def _non_finite(step: int, names: Sequence[str], target: Tensor, what: str = "loss") -> NonFiniteLossError:
     """The error for batch `step` (from 1), with the likely cause where there is one to see."""
     pictures = f"pictures: {', '.join(names)}" if names else "no image_name in its meta"
     missing = torch.isnan(target.reshape(len(target), -1)).any(1).nonzero().flatten().tolist()
-    message = f"the loss is not finite at batch {step} ({pictures})"
+    message = f"the {what} is not finite at batch {step} ({pictures})"
     if missing:
         whose = ", ".join(names[i] if i < len(names) else f"number {i + 1} of the batch" for i in missing)
         message += f"; a landmark is missing (NaN) in {whose}: take a criterion that leaves missing points out, or drop the picture"
@@ -174,20 +178,34 @@ class FiniteGuard:
     def __init__(self, optimizer: torch.optim.Optimizer, deferred: bool) -> None:
         self.optimizer, self.deferred = optimizer, deferred
         self._first: Tensor | None = None  # on the device: the first bad step, 0 while there is none
+        self._by_gradient: Tensor | None = None  # on the device: whether that step's loss was finite, but not its gradient
         self._batches: list[tuple[list[str], Tensor]] = []
 
     def look(self, loss: Tensor, step: int, names: list[str], target: Tensor) -> None:
         """Take the loss of batch `step` (from 1), before its backward pass."""
         if not self.deferred:
+            self._batches.clear()  # only the present one can be the first bad one
+        self._batches.append((names, target))
+        if not self.deferred:
             if not bool(torch.isfinite(loss)):
                 raise _non_finite(step, names, target)
             return
         if self._first is None:
-            self._first = torch.zeros((), device=loss.device)
+            self._first = self._by_gradient = torch.zeros((), device=loss.device)
         bad_now = (self._first == 0) & ~torch.isfinite(loss.detach())
         self._first = torch.where(bad_now, float(step), self._first)
         self.optimizer.found_inf = (self._first > 0).float()
-        self._batches.append((names, target))
+
+    def look_at_gradient(self, norm: Tensor, step: int) -> None:
+        """Take the norm of the gradient of the batch last looked at, before the optimiser's step: a finite loss may have none (the root of 0)."""
+        bad = ~torch.isfinite(norm)
+        if not self.deferred:
+            if bool(bad):
+                raise _non_finite(step, *self._batches[-1], what="gradient")
+            return
+        self._by_gradient = torch.where((self._first == 0) & bad, 1.0, self._by_gradient)
+        self._first = torch.where((self._first == 0) & bad, float(step), self._first)
+        self.optimizer.found_inf = (self._first > 0).float()
 
     def __enter__(self) -> "FiniteGuard":
         return self
@@ -198,7 +216,7 @@ class FiniteGuard:
         del self.optimizer.found_inf  # whatever happened: left behind, it would silence every later step
         step = int(self._first)
         if step and error is None:
-            raise _non_finite(step, *self._batches[step - 1])
+            raise _non_finite(step, *self._batches[step - 1], what="gradient" if self._by_gradient else "loss")
 
 
 def _is_fused(optimizer: torch.optim.Optimizer) -> bool:
@@ -332,8 +350,11 @@ def train_pass(
                 guard.look(loss, step, image_names(meta), target)
                 optimizer.zero_grad(set_to_none=True)
                 loss.backward()
+                gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+                norm = nn.utils.get_total_norm(gradients)
+                guard.look_at_gradient(norm, step)
                 if clip_norm is not None:
-                    nn.utils.clip_grad_norm_(parameters, clip_norm)
+                    nn.utils.clip_grads_with_norm_(parameters, clip_norm, norm)
                 optimizer.step()
                 _count(means, loss, parts, points, target, compute.image_size)
                 if after_step is not None:
@@ -341,10 +362,16 @@ def train_pass(
                     if not model.training or any(part.training for part in held):  # a callback validated, or called train()
                         train_mode(model)
     except torch.OutOfMemoryError as error:
-        raise torch.OutOfMemoryError(f"out of memory on {compute.device} with batches of {batch_size}; try a smaller batch size") from error
+        raise _out_of_memory(compute, loader_name, batch_size) from error
     if not batch_size:
         raise ValueError(f"{loader_name} is empty: it gave no batch (a generator can be walked through only once)")
     return means.read()
+
+
+def _out_of_memory(compute: Compute, loader_name: str, batch_size: int) -> torch.OutOfMemoryError:
+    """The error that says what was too large (`batch_size` 0: not even one batch came), and what to do."""
+    batches = f"batches of {batch_size}" if batch_size else "the first batch"
+    return torch.OutOfMemoryError(f"out of memory on {compute.device} with {batches} of {loader_name}; try a smaller batch size")
 
 # %% ../nbs/08_trainer.ipynb #3a5c67f3
 @torch.no_grad()
@@ -365,13 +392,16 @@ def validation_pass(
         The loader gave no batch.
     """
     model.eval()
-    means, batches = Mean(), 0
-    for batch in loader:
-        images, target, _ = compute.batch(batch, loader_name)
-        loss, parts, points = forward_loss(forward or model, images, target, criterion, compute)
-        _count(means, loss, parts, points, target, compute.image_size)
-        batches += 1
-    if not batches:
+    means, batch_size = Mean(), 0
+    try:
+        for batch in loader:
+            images, target, _ = compute.batch(batch, loader_name)
+            batch_size = len(target)
+            loss, parts, points = forward_loss(forward or model, images, target, criterion, compute)
+            _count(means, loss, parts, points, target, compute.image_size)
+    except torch.OutOfMemoryError as error:
+        raise _out_of_memory(compute, loader_name, batch_size) from error
+    if not batch_size:
         raise ValueError(f"{loader_name} is empty: it gave no batch (a generator can be walked through only once)")
     return {f"val_{name}": value for name, value in means.read().items()}
 
@@ -977,7 +1007,7 @@ class TrainerState:
             self.best_error_px = error if np.isfinite(error) else None
             self.best_phase, self.best_epoch = phase.name, epoch
             if self.save_dir is not None:
-                save_checkpoint(self.save_dir / "best.pt", self.model_file(self.best_state))
+                save_checkpoint(self.save_dir / "best.pt", self.model_file(self.best_state), make_folders=False)
 
     def end(self, phase: Phase) -> None:
         """A phase is over: the model takes the best weights, of whichever phase."""
@@ -1046,7 +1076,7 @@ class ResumableState(TrainerState):
             "random": random_state(),
             "extra": self.extra,
         }
-        save_checkpoint(self.save_dir / "last.pt", contents)
+        save_checkpoint(self.save_dir / "last.pt", contents, make_folders=False)
 
     def read_state(self, phases: Sequence[Phase], batches: int | None) -> dict[str, Any] | None:
         """What last.pt holds, checked against the phases now asked for; None, said aloud, where there is no such file.
@@ -1075,7 +1105,7 @@ class ResumableState(TrainerState):
             return
         ours = self.model_file(self.best_state)
         if not path.is_file() or read_checkpoint(path)["best"] != ours["best"]:
-            save_checkpoint(path, ours)
+            save_checkpoint(path, ours, make_folders=False)
 
     def restore(self, saved: Mapping[str, Any], loaders: Iterable[Any]) -> None:
         """Put back what `save_state` wrote, the random streams last. ValueError if the callbacks or the model are not those of then."""
@@ -1189,8 +1219,8 @@ def run_phase(
 ) -> None:
     """The loop: run `phase` on the trainer's model, from its first epoch or, with `saved` (from last.pt), from where that stands.
 
-    At the end the model holds the chosen weights. On any exception, Ctrl+C too, the model gets the best weights so far, the callbacks
-    hear of it, and it is raised again.
+    At the end the model holds the chosen weights. On any exception, Ctrl+C too, the model gets the best weights so far (where no epoch
+    was completed yet, it keeps what it has) and goes to eval mode, the callbacks hear of it, and it is raised again.
     """
     model, batches = trainer.model, _length(train_loader)
     run = trainer.run = start_phase(model, phase, batches)
@@ -1208,11 +1238,12 @@ def run_phase(
         while run.epoch < phase.epochs and run.stop_reason is None:
             run_epoch(trainer, run, train_loader, val_loader, criterion)
         if trainer.best_state is None:
-            raise RuntimeError(f"no epoch of {phase.name} had a finite validation error: there are no weights to choose")
+            raise NoFiniteEpochError(f"no epoch of {phase.name} had a finite validation error: there are no weights to choose")
     except BaseException as error:
         trainer.run = None
         if trainer.best_state is not None:
             model.load_state_dict(trainer.best_state)
+        model.eval()  # as after a phase that ends well: whoever predicts now must not do it under dropout
         call_event(trainer.callbacks, "on_exception", trainer, phase, error)
         raise
     trainer.end(phase)
@@ -1266,7 +1297,7 @@ def run_phases(
         A model that lacks part of the protocol.
     NonFiniteLossError
         The loss became NaN or infinite.
-    RuntimeError
+    NoFiniteEpochError
         No epoch had a finite validation error.
     """
     names = [phase.name for phase in phases]
@@ -1279,6 +1310,8 @@ def run_phases(
     for name, loader in (("train_loader", train_loader), ("val_loader", val_loader)):
         if loader is not None and _length(loader) == 0:
             raise ValueError(f"{name} is empty: it has no batch")
+    if trainer.save_dir is not None:
+        remove_leftovers(trainer.save_dir, ("best.pt", "last.pt"))
     saved = trainer.read_state(wanted, _length(train_loader)) if resume else None
     running = saved["running"] if saved else None
     if saved and not running:
@@ -1288,6 +1321,8 @@ def run_phases(
             trainer.say(f"{phase.name}: already finished")
             continue
         here = running is not None and running["name"] == phase.name
+        if phase.name in trainer.phases_run and not here:
+            trainer.say(f"{phase.name} was run before: it begins again from the weights that the model holds now, and its history is replaced")
         trainer.say(_headline(phase, running["epoch"] if here else 0, trainer))
         run_phase(trainer, phase, train_loader, val_loader, criterion, saved if here else None)
     return {name: trainer.history.get(name, {}) for name in names}
