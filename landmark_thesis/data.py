@@ -481,7 +481,7 @@ def _coordinate(cells: list[str], layout: _Layout, index: int) -> float | str:
     return f"{'xy'[index % 2]}{index // 2 + 1} is {_shown(text)}, {kind}"
 
 
-_FRACTIONS = "all its coordinates lie between 0 and 1: fractions; pixels of the picture are wanted (x times width, y times height, less a half)"
+_FRACTIONS = "all its coordinates are about 0 to 1: fractions; pixels of the picture are wanted (x times width, y times height, less a half)"
 
 
 def _parse_row(cells: list[str], layout: _Layout) -> tuple[str, str, list[float], list[str]]:
@@ -496,7 +496,7 @@ def _parse_row(cells: list[str], layout: _Layout) -> tuple[str, str, list[float]
         missing = [math.isnan(value) for value in values]
         faults += [f"point {k // 2 + 1} has only one coordinate" for k in range(0, len(values), 2) if missing[k] != missing[k + 1]]
         faults += ["no point at all"] * all(missing)
-        if len(values) > 4 and all(0 <= value <= 1 for value in values if not math.isnan(value)) and not all(missing):
+        if len(values) > 4 and all(-1 <= value <= 2 for value in values if not math.isnan(value)) and not all(missing):
             faults += [_FRACTIONS]
     category = cells[layout.category].strip() if layout.category is not None else category_of(_stem(name))
     return name, category or "unknown", values, faults

@@ -5,10 +5,10 @@
 # %% auto #0
 __all__ = ['MAP_STRIDES', 'IMAGENET_MEAN', 'IMAGENET_STD', 'normalise', 'Backbone', 'TinyNet', 'build_backbone', 'WeightsError',
            'RandomWeightsWarning', 'file_hash', 'read_weights', 'save_backbone', 'load_backbone', 'known_hashes',
-           'packaged_weights', 'resolve_weights', 'CoordinateAttention', 'RegressionOptions', 'RegressionHead',
-           'cell_centres', 'soft_argmax', 'LandmarkOutput', 'DenseOptions', 'DenseHead', 'LandmarkRegressor',
-           'create_model', 'model_from_config', 'model_from_weights', 'count_parameters', 'LandmarkModel',
-           'check_model', 'pick_precision']
+           'most_bytes', 'packaged_weights', 'resolve_weights', 'CoordinateAttention', 'RegressionOptions',
+           'RegressionHead', 'cell_centres', 'soft_argmax', 'LandmarkOutput', 'DenseOptions', 'DenseHead',
+           'LandmarkRegressor', 'create_model', 'model_from_config', 'model_from_weights', 'count_parameters',
+           'LandmarkModel', 'check_model', 'pick_precision']
 
 # %% ../nbs/06_model.ipynb #fa60f5fb
 import difflib
@@ -355,7 +355,7 @@ def known_hashes(backbone: str) -> dict[str, str]:
     return {Path(name).stem.rsplit("-", 1)[-1]: label for label, name, _ in _published(backbone)}
 
 # %% ../nbs/06_model.ipynb #a3cdc24e
-def _most_bytes(backbone: str) -> int:
+def most_bytes(backbone: str) -> int:
     """The largest file of somebody's own that makes sense for a backbone: its trunk twice over, and room for a head and for names."""
     with torch.device("meta"):  # shapes without memory
         trunk = build_backbone(backbone).state_dict()
@@ -378,7 +378,7 @@ def _verified(path: Path, backbone: str, where: str) -> tuple[Mapping[str, Tenso
     if label is None and where in ("cache", "download"):
         raise WeightsError(f"weights file {path}: sha256 begins with {digest[:8]}, not {' or '.join(known)}: damaged or another file; delete it")
     # what the hash vouches for may be of any age: some published files are older than the archive
-    content = torch.load(path, map_location="cpu", weights_only=True) if label else read_weights(path, _most_bytes(backbone))
+    content = torch.load(path, map_location="cpu", weights_only=True) if label else read_weights(path, most_bytes(backbone))
     if label and _tensors_only(content):
         return content, f"{backbone}: ImageNet weights ({label}; {where} {path.name}, sha256 {digest[:8]} checked)"
     if isinstance(content, Mapping) and content.get("format") == _FORMAT and _tensors_only(content.get("state_dict")):
