@@ -403,7 +403,7 @@ def _read_weights(path: Path) -> dict[str, Any]:
         return contents
     except CheckpointError as error:
         raise RunError(f"{error}; put the original back, or train anew") from error
-    except (ImportError, ValueError) as error:
+    except (ImportError, ValueError, FileNotFoundError) as error:
         raise error if isinstance(error, RunError) else RunError(f"{path}: {error}") from error
 
 

@@ -1127,6 +1127,7 @@ class ResumableState(TrainerState):
         if saved.get("format") != FORMAT:
             raise ValueError(f"{path} has format {saved.get('format')}, this version reads {FORMAT}")
         wrong = [key for key, kind in _STATE.items() if not isinstance(saved.get(key), kind)]
+        wrong += ["running"] * (bool(saved.get("running")) and not (isinstance(saved["running"], dict) and isinstance(saved["running"].get("epoch"), int)))
         if wrong:
             raise CheckpointError(f"{path}: {', '.join(wrong)} missing or of the wrong kind; it is damaged, or was changed by hand")
         check_resume(saved, {phase.name: self.settings_of(phase, batches) for phase in phases}, path)

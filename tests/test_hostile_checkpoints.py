@@ -125,7 +125,7 @@ def compressed(path):
 def zip_bomb(path):
     content = members(path)
     big = max(content, key=lambda name: len(content[name]))
-    content[big] = bytes(2**28)
+    content[big] = bytes(2**25)
     rebuilt(path, content, zipfile.ZIP_DEFLATED)
 
 
@@ -133,8 +133,7 @@ def padded(path):
     content = members(path)
     rebuilt(path, content)
     with zipfile.ZipFile(path, "a") as archive, archive.open(f"{next(iter(content)).partition('/')[0]}/data/more", "w", force_zip64=True) as more:
-        for _ in range(12):
-            more.write(bytes(2**24))
+        more.write(bytes(5 * 2**24))
 
 
 def overlapping_members(path):
@@ -305,8 +304,11 @@ def ids(cases):
     return [case[0] if isinstance(case[0], str) else case[0].__name__ for case in cases]
 
 
-@pytest.mark.parametrize(("spoil", "word"), FILES + CONTENTS, ids=ids(FILES + CONTENTS))
-@pytest.mark.parametrize("command", ["evaluate", "predict"])
+FEW = [case for case in FILES if case[0] in (exploit, exploit_in_legacy_format, zip_bomb, a_number_too_many, a_flipped_bit_of_a_weight, a_folder)]
+BEST = [*(("evaluate", *case) for case in FILES + CONTENTS), *(("predict", *case) for case in [*FEW, CONTENTS[0], CONTENTS[8]])]
+
+
+@pytest.mark.parametrize(("command", "spoil", "word"), BEST, ids=[f"{command}-{spoil.__name__}" for command, spoil, _ in BEST])
 def test_a_hostile_best_pt(command, spoil, word, run, tmp_path, capsys):
     spoil(run / "best.pt")
     words = [command, run] if command == "evaluate" else [command, run, picture(tmp_path)]
@@ -325,7 +327,7 @@ def picture(folder: Path) -> Path:
     return folder / "chest.png"
 
 
-@pytest.mark.parametrize(("spoil", "word"), FILES, ids=ids(FILES))
+@pytest.mark.parametrize(("spoil", "word"), FEW, ids=ids(FEW))
 def test_hostile_weights_to_begin_with(spoil, word, run, tmp_path, capsys):
     spoil(run / "best.pt")
     words = ["train-landmarks", "--data", "phantom", "--recipe", "smoke", "--out", tmp_path / "new", "--weights", run / "best.pt"]
@@ -354,7 +356,7 @@ def no_history(content):
     content["history"] = None
 
 
-LAST = [*FILES, (nan_weights, "not finite"), (a_missing_weight, "missing"), (another_shape, "another shape"), (no_weights, "model"),
+LAST = [*FEW, (nan_weights, "not finite"), (a_missing_weight, "missing"), (another_shape, "another shape"), (no_weights, "model"),
         (a_view_of_a_petabyte, "another shape"), (nothing_of_the_phase, ""), (random_states_of_words, ""), (callbacks_of_others, "callbacks"), (no_history, "history")]
 
 
@@ -397,7 +399,7 @@ RUNS = {
     "a recipe in Latin-1": ("recipe.json", lambda folder: (folder / "recipe.json").write_bytes(b'{"a": "\xe9"}'), "cannot be read"),
     "a recipe without a recipe": ("recipe.json", edited("recipe.json", lambda content: content.pop("recipe")), "recipe missing"),
     "an unknown field": ("recipe.json", edited("recipe.json", put("recipe", "run_this", "rm -rf")), "unknown field run_this"),
-    "a field of another kind": ("recipe.json", edited("recipe.json", put("recipe", "phases", 3)), "wrong"),
+    "a field of another kind": ("recipe.json", edited("recipe.json", put("recipe", "phases", 3)), "a field is missing, or not what it can be"),
     "pictures of a billion pixels": ("recipe.json", edited("recipe.json", put("recipe", "preprocessing", "size", 10**9)), "from 16 to 2048"),
     "pictures of half a pixel": ("recipe.json", edited("recipe.json", put("recipe", "preprocessing", "size", 0.5)), "from 16 to 2048"),
     "a billion CLAHE tiles": ("recipe.json", edited("recipe.json", put("recipe", "preprocessing", "clahe_tiles", 10**9)), "CLAHE"),
