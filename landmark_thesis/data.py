@@ -872,9 +872,9 @@ def label_grid(points_px: np.ndarray, side: int) -> LabelGrid | None:
     values = values[(values >= 0) & (values <= side)]
     if values.size < 100 or not (values == np.rint(values)).all():
         return None
-    seen = set(np.unique(values).astype(int).tolist())
-    for steps in [*range(8, side // 2 + 1), side]:
-        if seen <= {round(k * side / steps) for k in range(steps + 1)}:
+    seen = np.unique(values)
+    for steps in [*range(8, min(side // 2, MAX_SIDE) + 1), side]:
+        if (np.rint(np.rint(seen * steps / side) * side / steps) == seen).all():  # each is what its nearest step gives
             return LabelGrid(steps, side)
     return None
 
