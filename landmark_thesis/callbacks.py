@@ -35,7 +35,8 @@ class Callback:
     """A listener of the training loop; override the events you need.
 
     `trainer` is the `LandmarkTrainer` that runs, `phase` its `Phase`, `epoch` and `batch` count from 1, `metrics` maps names to
-    floats. Callbacks run by rising `order`, then in the order given; one that writes checkpoints runs last.
+    floats. Callbacks run by rising `order`, then in the order given; one that writes checkpoints runs last. One that writes files or
+    shows something says `first_process_only = True`: where several processes train one model, it is told of events in the first alone.
 
     Raises
     ------
@@ -44,6 +45,7 @@ class Callback:
     """
 
     order: int = 0
+    first_process_only: bool = False
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -256,6 +258,7 @@ class ModelCheckpoint(Callback):
     """
 
     order = 100
+    first_process_only = True
 
     def __init__(
         self, save_dir: str | Path, monitor: str = "val_loss", mode: str = "min", save_best_only: bool = True, *, min_delta: float = 0.0
@@ -450,6 +453,7 @@ class Progress(Callback):
     """
 
     order = 50
+    first_process_only = True
 
     def __init__(self, stream: Any = None, bar: bool | None = None) -> None:
         self.stream, self.bar = stream, bar
@@ -536,6 +540,7 @@ class LiveCurves(Callback):
     """
 
     order = 60
+    first_process_only = True
 
     def __init__(self, show: Callable[[bytes], None] | None = None) -> None:
         self.show, self._handle, self._cell = show, None, None
@@ -574,6 +579,7 @@ class CSVLogger(Callback):
     """
 
     order = 70
+    first_process_only = True
 
     def __init__(self, path: str | Path) -> None:
         self.path, self._began = Path(path), False

@@ -106,6 +106,7 @@ def _add_train(commands) -> None:
     command.add_argument("--device", default="auto", help="auto (default), cpu, cuda or cuda:N")
     command.add_argument("--precision", choices=("auto", "fp32", "bf16"), help="default auto: bf16 where the machine has it")
     command.add_argument("--label-size", type=_LABEL_SIZE, metavar="N", help="side of the pictures that were labelled; 0: each file as it is")
+    command.add_argument("--compile", action="store_true", help="torch.compile the model: for GPUs; slower on most CPUs")
     command.add_argument("--resume", action="store_true", help="go on where an interrupted run stopped")
     command.set_defaults(run=_train)
 
@@ -113,16 +114,20 @@ def _add_train(commands) -> None:
 def _train(arguments: argparse.Namespace) -> int:
     if not (arguments.resume and arguments.out.is_dir()):  # an occupied or a locked folder says so itself
         _can_write("--out", arguments.out, folder=True)
-    from landmark_thesis import evaluate, runs
+    from landmark_thesis import evaluate, runs, trainer
 
     recipe = runs.changed(
         _recipe(arguments.recipe), backbone=arguments.backbone, weights=arguments.weights, phase1_epochs=arguments.phase1_epochs,
         phase2_epochs=arguments.phase2_epochs, precision=arguments.precision, image_size=arguments.image_size,
     )
-    run = runs.train(
-        recipe, runs.Source.of(arguments.data, arguments.label_size), arguments.out, seed=arguments.seed, split_seed=arguments.split_seed,
-        fold=arguments.fold, fold_of=arguments.fold_of, device=arguments.device, resume=arguments.resume, command=_command(arguments),
-    )
+    with trainer.processes(runs.pick_device(arguments.device)) as (world, device):  # one, or those that torchrun started
+        run = runs.train(
+            recipe, runs.Source.of(arguments.data, arguments.label_size), arguments.out, seed=arguments.seed, split_seed=arguments.split_seed,
+            fold=arguments.fold, fold_of=arguments.fold_of, device=device, resume=arguments.resume, command=_command(arguments), world=world,
+            compiler="inductor" if arguments.compile else None,
+        )
+    if not world.first:
+        return 0
     part = "oof" if arguments.fold else "val"
     results = evaluate.evaluate_runs(run, part=part, device=arguments.device, command=_command(arguments))
     evaluate.write_results(results, run.path / "results.json")
@@ -348,8 +353,9 @@ def _mistakes() -> tuple[type[BaseException], ...]:
     from landmark_thesis.evaluate import LeakageError
     from landmark_thesis.model import WeightsError
     from landmark_thesis.runs import RunError
+    from landmark_thesis.trainer import ProcessError
 
-    return _Mistake, DataError, WeightsError, RunError, LeakageError
+    return _Mistake, DataError, WeightsError, RunError, LeakageError, ProcessError
 
 
 def _one_line(error: BaseException, most: int = 5) -> str:

@@ -1385,8 +1385,8 @@ class BatchLoader:
         on_cpu = torch.Generator().manual_seed(seed)  # the order must not depend on the device
         order = torch.randperm(len(data), generator=on_cpu) if self.shuffle else torch.arange(len(data))
         generator = torch.Generator(data.images.device).manual_seed(seed)
-        for index in order.split(self.batch_size):
-            chosen = index.to(data.images.device)
+        there = order.to(data.images.device, non_blocking=True)  # once: a copy in each step would make the host wait for the device
+        for index, chosen in zip(order.split(self.batch_size), there.split(self.batch_size), strict=True):
             images, points = data.images[chosen].unsqueeze(1).float() / 255, data.points[chosen]
             if self.augmentation is not None:
                 images, points = self.augmentation(images, points, generator)

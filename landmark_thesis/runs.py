@@ -60,7 +60,7 @@ from landmark_thesis.model import (
     packaged_weights,
     read_weights,
 )
-from .trainer import LandmarkTrainer, NoFiniteEpochError, NonFiniteLossError, Phase
+from .trainer import ALONE, LandmarkTrainer, NoFiniteEpochError, NonFiniteLossError, Phase, ProcessError, World
 
 # %% ../nbs/11_runs.ipynb #a2cb4b4b
 MAX_BATCH = 1024  # pictures in a step
@@ -770,6 +770,8 @@ def train(
     resume: bool = False,
     quiet: bool = False,
     command: str = "",
+    world: World = ALONE,
+    compiler: str | None = None,
 ) -> Run:
     """Train one model into a run folder.
 
@@ -779,6 +781,8 @@ def train(
         fold: (i, k), the i-th of k folds (counted from 1) over the development pictures or all, see `fold_of`.
         device: "auto", "cpu", "cuda". resume: go on where the run in `out` stopped; a finished one is returned as it is.
         quiet: print nothing. command: kept in environment.json.
+        world: the processes that train this model together (`trainer.processes`); all call this alike, the first one writes.
+        compiler: a backend of torch.compile ("inductor"); None leaves the model as it is.
 
     Returns:
         The run, ready to be evaluated.
@@ -791,30 +795,27 @@ def train(
     """
     out, device = Path(out), pick_device(device)
     source = Source.of(data)
+    quiet = quiet or not world.first
     say = (lambda *words: None) if quiet else (lambda *words: print(*words, flush=True))
-    _occupied(out, resume)
+    if world.first:
+        _occupied(out, resume)
     model = _build(recipe, seed)
     ancestry = Ancestry.of(recipe.backbone, recipe.weights)
     loaded, duplicates, signatures = source.check(recipe.preprocessing)
     split = split or _split_of(loaded, duplicates, recipe, split_seed, fold, fold_of)
     provenance, signatures = ancestry.joined(_provenance(recipe, split), signatures)
     settings = _settings(recipe, source, split, seed, split_seed, fold, fold_of, loaded)
-    with locked(out), _told(out):
-        _occupied(out, resume, held=True)  # again: another run may have come and gone while we checked the pictures
-        if resume and (out / "recipe.json").exists():
-            _same_run(out, settings, split)
-            if Run(out).finished:
-                say(f"{out}: this run is finished; nothing to do")
-                return Run(out)
-        notes = {**environment(device), "command": command}
-        _write_json(out / "recipe.json", settings)  # first: a folder that has it is ours, whatever else a kill left out
-        _write_json(out / "environment.json", notes)
-        for name, content in (("split.json", split), ("signatures.npz", signatures)):
-            if not (out / name).exists():
-                content.save(out / name)
+    notes = {**environment(device), "processes": world.size, "compiler": compiler, "command": command}
+    with locked(out) if world.first else contextlib.nullcontext(), _told(out):
+        finished = _opened(out, settings, split, signatures, notes, resume) if world.first else None
+        if world.hear(finished)[0]:
+            say(f"{out}: this run is finished; nothing to do")
+            return Run(out)
         seen = {"provenance": provenance, "signatures_sha256": file_hash(out / "signatures.npz"), "incomplete": ancestry.incomplete}
-        notes |= _fit(model, recipe, loaded, split, out, seed, device, resume, quiet, seen)
-        _write_json(out / "environment.json", notes)
+        notes |= _fit(model, recipe, loaded, split, out, seed, device, resume, quiet, seen, world, compiler)
+        if world.first:
+            _write_json(out / "environment.json", notes)
+    world.hear("written")
     return Run(out)
 
 # %% ../nbs/11_runs.ipynb #8488c54b
@@ -829,14 +830,31 @@ def _told(out: Path) -> Iterator[None]:
         yield
     except CheckpointError as error:
         raise RunError(f"{error}; put the original back, or remove it to begin anew") from error
-    except (OSError, NonFiniteLossError, NoFiniteEpochError, torch.OutOfMemoryError) as error:
+    except (OSError, NonFiniteLossError, NoFiniteEpochError, ProcessError, torch.OutOfMemoryError) as error:
         if not out.is_dir():
             raise TrainingBroke(f"{out}: the folder is gone, and what was saved in it; put it back and resume, or train anew") from error
         why = f"{error.strerror}: {error.filename}" if isinstance(error, OSError) and error.filename else str(error)
         saved = "what was saved before is whole, and --resume goes on from there" if (out / "last.pt").exists() else "no epoch was completed yet"
         raise TrainingBroke(f"{out}: the training broke off ({why}); {saved}") from error
 
+# %% ../nbs/11_runs.ipynb #37342c91
+def _opened(
+    out: Path, settings: Mapping[str, Any], split: Split, signatures: Signatures, notes: Mapping[str, Any], resume: bool
+) -> bool:
+    """Write what a run folder begins with, or check what is in it; True where that is a finished run."""
+    _occupied(out, resume, held=True)  # again: another run may have come and gone while we checked the pictures
+    if resume and (out / "recipe.json").exists():
+        _same_run(out, settings, split)
+        if Run(out).finished:
+            return True
+    _write_json(out / "recipe.json", settings)  # first: a folder that has it is ours, whatever else a kill left out
+    _write_json(out / "environment.json", notes)
+    for name, content in (("split.json", split), ("signatures.npz", signatures)):
+        if not (out / name).exists():
+            content.save(out / name)
+    return False
 
+# %% ../nbs/11_runs.ipynb #2b760ac1
 def _settings(
     recipe: Recipe, source: Source, split: Split, seed: int, split_seed: int, fold: tuple[int, int] | None, fold_of: str, data: LandmarkData
 ) -> dict[str, Any]:
@@ -870,18 +888,18 @@ def _build(recipe: Recipe, seed: int) -> LandmarkRegressor:
 
 def _fit(
     model: LandmarkRegressor, recipe: Recipe, data: LandmarkData, split: Split, out: Path, seed: int, device: torch.device, resume: bool,
-    quiet: bool, seen: Mapping[str, Any],
+    quiet: bool, seen: Mapping[str, Any], world: World, compiler: str | None,
 ) -> dict[str, Any]:
     """Train; returns how it ended. What the trainer writes meanwhile (best.pt, last.pt) is whole at any moment."""
     extra = {**seen, "model": model.config, "weights_used": model.weights_used, "seed": seed,
              "recipe": recipe.to_dict(), "split_fingerprint": split.fingerprint}
     began = time.perf_counter()
-    with open(out / "train.log", "a", encoding="utf-8") as log:
+    with open(out / "train.log" if world.first else os.devnull, "a", encoding="utf-8") as log:
         stream = _Tee(log) if quiet else _Tee(sys.stdout, log)
         print(f"{model.weights_used}\n{len(split.parts['train'])} pictures to train on, {len(split.parts['val'])} to validate on", file=stream)
         trainer = LandmarkTrainer(
             model, device, out, callbacks=[Progress(stream), CSVLogger(out / "history.csv")], precision=recipe.precision, quiet=quiet,
-            seed=seed, extra=extra,
+            seed=seed, extra=extra, world=world, compiler=compiler,
         )
         train_batches, val_batches = _loaders(recipe, data, split, seed, device)
         criterion = LOSSES[recipe.loss](**recipe.loss_options)

@@ -7,6 +7,7 @@ import signal
 import stat
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -47,39 +48,44 @@ def _pictures():
     return phantom_data(26, seed=3, size=64)
 
 
-def _moments(kill_at, torn):
-    """Count every moment of a run (each event of its loop, each step of each write) and die at number `kill_at`."""
-    count = [0]
+def _moments(end_at, torn, by):
+    """Name every moment of a run (each event of its loop, each step of each write), and send itself the signal `by` at number `end_at`."""
+    passed, fsync = [], os.fsync
 
-    def tick(function, *arguments):
-        count[0] += 1
-        if count[0] == kill_at:
-            if torn and function is fsync and stat.S_ISREG(os.fstat(arguments[0]).st_mode):
-                os.ftruncate(arguments[0], os.fstat(arguments[0]).st_size // 2)  # what a kill in the middle of the write leaves
-            os.kill(os.getpid(), signal.SIGKILL)
+    def tick(moment, handle=None):
+        passed.append(moment)
+        if len(passed) == end_at:
+            if torn and handle is not None and stat.S_ISREG(os.fstat(handle).st_mode):
+                os.ftruncate(handle, os.fstat(handle).st_size // 2)  # what a kill in the middle of the write leaves
+            os.kill(os.getpid(), by)
 
-    def around(function):
-        def wrapped(*arguments):
-            tick(function, *arguments)
-            result = function(*arguments)
-            tick(None)
-            return result
+    def synced(handle):
+        tick("before fsync", handle)
+        fsync(handle)
+        tick("after fsync")
 
-        return wrapped
+    def replaced(temporary, path, replace=os.replace):
+        tick(f"before {Path(path).name}")
+        replace(temporary, path)
+        tick(f"after {Path(path).name}")
 
-    fsync = os.fsync
-    os.fsync, os.replace, trainer.call_event = around(os.fsync), around(os.replace), around(trainer.call_event)
-    return count
+    def called(callbacks, event, *arguments, call_event=trainer.call_event):
+        tick(f"before {event}")
+        call_event(callbacks, event, *arguments)
+        tick(f"after {event}")
+
+    os.fsync, os.replace, trainer.call_event = synced, replaced, called
+    return passed
 
 
-def _one_run(data, recipe, out, resume=False, kill_at=0, torn=False, pipe=None):
-    """In a process of its own: one run from drawn pictures to the end, or to its death at moment `kill_at`."""
+def _one_run(data, recipe, out, resume=False, end_at=0, torn=False, by=signal.SIGTERM, pipe=None):
+    """In a process of its own: one run from drawn pictures to the end, or to a signal at moment `end_at`."""
     torch.set_num_threads(1)
     runs.Source.check = lambda self, preprocessing: (data, [], runs.Signatures.of(data.images, data.names))
-    count = _moments(kill_at, torn)
+    passed = _moments(end_at, torn, by)
     runs.train(recipe, runs.Source(phantoms=len(data)), out, seed=5, resume=resume, quiet=True)
     if pipe is not None:
-        pipe.send(count[0])
+        pipe.send(passed)
 
 
 @pytest.fixture(scope="module")
@@ -149,16 +155,124 @@ def assert_same_run(killed, whole):
     assert runs.Run(killed).finished
 
 
-def survives(start, peaceful, name, out, moments, torn=False):
-    """A run that is killed at each of `moments`, one process after the other, and then goes on to its end."""
+def survives(start, peaceful, name, out, moments, by=signal.SIGKILL, **options):
+    """A run that is ended at each of `moments`, one process after the other, and then goes on to its end."""
     for number, moment in enumerate(moments):
-        ends(start(RECIPES[name], out, resume=number > 0, kill_at=moment, torn=torn), -signal.SIGKILL)
+        ends(start(RECIPES[name], out, resume=number > 0, end_at=moment, by=by, **options), -by if by == signal.SIGKILL else 1)
     ends(start(RECIPES[name], out, resume=True), 0)
     assert_same_run(out, peaceful(name)[0])
 
 
-@pytest.mark.parametrize("seed", range(3))
-def test_a_run_killed_at_any_moment_goes_on_as_if_nothing_had_been(start, peaceful, tmp_path, seed):
-    name = ["two phases", "averaged", "cached phase 1"][seed]
-    moment = random.Random(seed).randint(1, peaceful(name)[1])
-    survives(start, peaceful, name, tmp_path / "run", [moment], torn=bool(seed % 2))
+def when(moments, moment, number):
+    """The place (from 1) of the `number`-th `moment`."""
+    return [place for place, passed in enumerate(moments, 1) if passed == moment][number]
+
+
+def test_a_run_killed_at_any_moment_goes_on_as_if_nothing_had_been(start, peaceful, tmp_path):
+    survives(start, peaceful, "two phases", tmp_path / "run", [random.Random(0).randint(1, len(peaceful("two phases")[1]))])
+
+
+def test_so_does_one_killed_in_the_middle_of_a_write_and_then_again(start, peaceful, tmp_path):
+    moments = peaceful("averaged")[1]
+    written = when(moments, "before last.pt", 3)
+    again = random.Random(1).randint(1, len(moments) - written)
+    survives(start, peaceful, "averaged", tmp_path / "run", [written - 2, again], torn=True)
+
+
+def test_so_does_one_killed_before_anything_was_saved_and_in_phase_1_on_stored_features(start, peaceful, tmp_path):
+    moments, out = peaceful("cached phase 1")[1], tmp_path / "run"
+    begun = when(moments, "before recipe.json", 0)
+    survives(start, peaceful, "cached phase 1", out, [begun, when(moments, "before on_batch_end", 3)])
+
+
+def test_nothing_saved_yet_is_said(tmp_path, monkeypatch, capsys):
+    (tmp_path / ".recipe.json.123.0a1b2c3d.tmp").write_text("{")
+    (tmp_path / "lock").touch()
+    data = _pictures()
+    monkeypatch.setattr(runs.Source, "check", lambda *_: (data, [], runs.Signatures.of(data.images, data.names)))
+    runs.train(replace(TWO, phases=(replace(TWO.phases[0], epochs=1),)), runs.Source(phantoms=len(data)), tmp_path, resume=True)
+    assert f"nothing saved in {tmp_path} yet: the run begins anew" in capsys.readouterr().out
+    assert runs.Run(tmp_path).finished and not list(tmp_path.glob(".*"))
+
+
+def test_two_runs_in_one_folder_the_second_is_refused_and_a_killed_ones_lock_blocks_nobody(start, peaceful, tmp_path, monkeypatch):
+    out, data = tmp_path / "run", _pictures()
+    asleep = when(peaceful("two phases")[1], "before on_fit_start", 0)
+    first = start(TWO, out, end_at=asleep, by=signal.SIGSTOP)  # it holds the folder
+    deadline = time.monotonic() + 120
+    while not (out / "train.log").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    looked = []
+    monkeypatch.setattr(runs.Source, "check", lambda *_: looked.append(1))
+    for resume in (False, True):
+        with pytest.raises(runs.RunError, match="another training writes there now"):
+            runs.train(TWO, runs.Source(phantoms=len(data)), out, resume=resume, quiet=True)
+    assert not looked, "refused only after the pictures were checked"
+    assert first.is_alive()
+    first.kill()
+    ends(first, -signal.SIGKILL)
+    assert (out / "lock").exists()
+    with runs.locked(out):
+        pass
+
+
+def test_a_run_that_came_and_went_while_the_pictures_were_checked_is_not_overwritten(tmp_path, monkeypatch):
+    out, data = tmp_path / "run", _pictures()
+
+    def check(self, preprocessing):
+        out.mkdir()
+        (out / "recipe.json").write_text("another's")
+        return data, [], runs.Signatures.of(data.images, data.names)
+
+    monkeypatch.setattr(runs.Source, "check", check)
+    with pytest.raises(runs.RunError, match="holds files already"):
+        runs.train(TWO, runs.Source(phantoms=len(data)), out, quiet=True)
+    assert [path.name for path in out.iterdir()] == ["recipe.json"] and (out / "recipe.json").read_text() == "another's"
+
+
+def test_a_lock_whose_name_was_taken_away_is_not_held(tmp_path, monkeypatch):
+    """A opens, the holder ends and unlinks, A locks what nobody else can see: B would lock a new file."""
+    real = runs._lock
+
+    def late(file):
+        (tmp_path / "lock").unlink()
+        return real(file)
+
+    monkeypatch.setattr(runs, "_lock", late)
+    with pytest.raises(runs.RunError, match="another training"), runs.locked(tmp_path):
+        raise AssertionError("held a lock without a name")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(30))
+def test_thirty_kills_from_outside(start, peaceful, tmp_path, seed):
+    name = list(RECIPES)[seed % len(RECIPES)]
+    whole, _, seconds = peaceful(name)
+    draw, out = random.Random(seed), tmp_path / "run"
+    for resume in (False, True)[: 1 + seed % 2]:  # every other one twice in a row
+        process = start(RECIPES[name], out, resume=resume)
+        process.join(draw.uniform(0, seconds))
+        process.kill()
+        process.join()
+    if out.exists() and runs.Run(out).path.joinpath("environment.json").exists() and runs.Run(out).finished:
+        assert_same_run(out, whole)
+        return
+    ends(start(RECIPES[name], out, resume=True), 0)
+    assert_same_run(out, whole)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("file", ["recipe.json", "split.json", "signatures.npz", "environment.json", "best.pt", "history.csv", "last.pt"])
+def test_kills_at_every_step_of_a_write(start, peaceful, tmp_path, file):
+    moments = peaceful("two phases")[1]
+    place = when(moments, f"before {file}", -1)
+    for step in (-2, -1, 0, 1, 2, 3):  # around the fsync of the file, the rename, the fsync of the folder
+        survives(start, peaceful, "two phases", tmp_path / f"{step}", [place + step], torn=step == -2)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(6))
+def test_so_does_one_interrupted_by_ctrl_c_at_any_moment(start, peaceful, tmp_path, seed):
+    name = list(RECIPES)[seed % len(RECIPES)]
+    moment = random.Random(seed).randint(1, len(peaceful(name)[1]))
+    survives(start, peaceful, name, tmp_path / "run", [moment], by=signal.SIGINT)
