@@ -6,7 +6,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from landmark_thesis.data import DataError, Frame, kfold_splits, read_annotations, thesis_split
-from landmark_thesis.landmarks import FLIP_PERMUTATION, fractions_to_pixels, from_shape, pixels_to_fractions, project_to_shape, to_shape
+from landmark_thesis.landmarks import (
+    FLIP_PERMUTATION,
+    fractions_to_pixels,
+    from_shape,
+    pixels_to_fractions,
+    project_to_shape,
+    to_shape,
+)
 from landmark_thesis.pixel_error import along_across, displacements, mean_radial_error, radial_errors
 
 QUICK = settings(derandomize=True, max_examples=25, deadline=None, database=None, suppress_health_check=list(HealthCheck))
