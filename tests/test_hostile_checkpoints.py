@@ -153,7 +153,6 @@ def overlapping_members(path):
 def a_number_too_many(path):
     """A pickle that claims more numbers than its member holds: torch would read on behind the end."""
     content = members(path)
-    name = next(name for name in content if name.endswith("data.pkl"))
     storage = next(name for name in content if name.endswith("/data/0"))
     content[storage] = content[storage][:-4]
     rebuilt(path, content)
