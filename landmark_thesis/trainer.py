@@ -15,6 +15,7 @@ __all__ = ['PROCESS_PATIENCE', 'ALONE', 'SCHEDULES', 'WARM_UP', 'WARM_START', 'O
 # %% ../nbs/08_trainer.ipynb #627bdcd9
 import contextlib
 import datetime
+import functools
 import os
 import random
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -38,6 +39,7 @@ from landmark_thesis.callbacks import (
     Progress,
     call_event,
     is_better,
+    CheckpointError,
     read_checkpoint,
     save_checkpoint,
     warn_if_not_finite,
@@ -877,10 +879,11 @@ def load_weights(model: nn.Module, weights: Mapping[str, Tensor], source: str) -
         "missing in the file": [name for name in own if name not in weights],
         "unknown to the model": [name for name in weights if name not in own],
         "of another shape": shapes,
+        "not finite": [name for name in own if name in weights and weights[name].shape == own[name].shape and not weights[name].isfinite().all()],
     }
     problems = [f"{len(names)} {kind} ({', '.join(names[:2])}{', ...' if len(names) > 2 else ''})" for kind, names in kinds.items() if names]
     if problems:
-        raise ValueError(f"{source} holds the weights of another architecture than this {type(model).__name__}: {'; '.join(problems)}")
+        raise ValueError(f"{source} holds no weights for this {type(model).__name__}, or those of another architecture: {'; '.join(problems)}")
     model.load_state_dict(weights)
 
 
@@ -1288,6 +1291,27 @@ class TrainerState:
         }
 
 # %% ../nbs/08_trainer.ipynb #59a139c5
+_STATE = {"model": dict, "best": dict, "history": dict, "stopped": dict, "phases_run": list, "finished": list, "settings": dict, "callbacks": dict,
+          "loaders": list, "precision": str, "random": dict, "running": (dict, type(None))}
+
+
+def _damage_told(put_back: Callable[..., Any]) -> Callable[..., Any]:
+    """A method that puts back what last.pt holds: whatever of it has another form than was written is a CheckpointError naming the file."""
+
+    @functools.wraps(put_back)
+    def told(self: Any, *arguments: Any) -> Any:
+        try:
+            return put_back(self, *arguments)
+        except CheckpointError:
+            raise
+        except ValueError as error:
+            raise CheckpointError(str(error)) from error
+        except (KeyError, TypeError, AttributeError, IndexError, RuntimeError) as error:
+            raise CheckpointError(f"{self.save_dir / 'last.pt'}: is damaged, or was changed by hand ({type(error).__name__}: {str(error)[:100]})") from error
+
+    return told
+
+
 class ResumableState(TrainerState):
     """A `TrainerState` that can be written to last.pt and put back exactly."""
 
@@ -1330,6 +1354,12 @@ class ResumableState(TrainerState):
         }
         save_checkpoint(self.save_dir / "last.pt", contents, make_folders=False)
 
+    @_damage_told
+    def restore_phase(self, saved: Mapping[str, Any], run: PhaseRun) -> None:
+        """Put back what `save_state` wrote of the phase that was running."""
+        run.load_state_dict(saved["running"])
+
+    @_damage_told
     def read_state(self, phases: Sequence[Phase], batches: int | None) -> dict[str, Any] | None:
         """What last.pt holds, checked against the phases now asked for; None, said aloud, where there is no such file.
 
@@ -1344,9 +1374,14 @@ class ResumableState(TrainerState):
         if not path.is_file():
             self.say(f"nothing saved in {self.save_dir} yet: the run begins anew")
             return None
-        saved = read_checkpoint(path)
+        size = sum(value.nbytes for value in self.model.state_dict().values())
+        saved = read_checkpoint(path, most=8 * size + 2**27)  # weights, two moments, an average, the best; names and random states
         if saved.get("format") != FORMAT:
             raise ValueError(f"{path} has format {saved.get('format')}, this version reads {FORMAT}")
+        wrong = [key for key, kind in _STATE.items() if not isinstance(saved.get(key), kind)]
+        wrong += ["running"] * (bool(saved.get("running")) and not (isinstance(saved["running"], dict) and isinstance(saved["running"].get("epoch"), int)))
+        if wrong:
+            raise CheckpointError(f"{path}: {', '.join(wrong)} missing or of the wrong kind; it is damaged, or was changed by hand")
         check_resume(saved, {phase.name: self.settings_of(phase, batches) for phase in phases}, path)
         return saved
 
@@ -1359,6 +1394,7 @@ class ResumableState(TrainerState):
         if not path.is_file() or read_checkpoint(path)["best"] != ours["best"]:
             save_checkpoint(path, ours, make_folders=False)
 
+    @_damage_told
     def restore(self, saved: Mapping[str, Any], loaders: Iterable[Any]) -> None:
         """Put back what `save_state` wrote, the random streams last. ValueError if the callbacks or the model are not those of then."""
         callbacks = self._keyed_callbacks()
@@ -1485,7 +1521,7 @@ def run_phase(
     call_event(trainer.listeners, "on_fit_start", trainer, phase)
     if saved is not None:
         trainer.restore(saved, [train_loader, val_loader])
-        run.load_state_dict(saved["running"])
+        trainer.restore_phase(saved, run)
     start_alike(trainer.world, model)
     try:
         if phase.cache_views and run.epoch < phase.epochs and run.stop_reason is None:
