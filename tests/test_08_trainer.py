@@ -308,7 +308,7 @@ def test_errors_of_a_step_say_what_to_do():
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate")
 
     model.register_forward_pre_hook(too_big)
-    with pytest.raises(torch.OutOfMemoryError, match="batches of 8; try a smaller batch size"):
+    with pytest.raises(torch.OutOfMemoryError, match="batches of 8 of train_loader; try a smaller batch size"):
         trainer.train_epoch(toy_loader(), optimizer, nn.MSELoss())
 
 
