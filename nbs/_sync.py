@@ -214,7 +214,7 @@ def run(root: Path, names: list[str]) -> None:
     """Run chapters top to bottom in an ordinary Jupyter kernel, on phantoms, and keep what they print and draw."""
     from nbclient import NotebookClient
 
-    environment = {key: value for key, value in os.environ.items() if key != "LANDMARK_THESIS_DATA"}
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("LANDMARK_THESIS_")}
     environment["PYTHONPATH"] = os.pathsep.join([str(root), environment.get("PYTHONPATH", "")]).rstrip(os.pathsep)
     for path in chapters(root / "nbs"):
         if names and path.stem not in names and path.name not in names:
