@@ -25,6 +25,7 @@ from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from tqdm import tqdm
 
 from .data import write_whole
+from .model import WeightsError, read_weights
 
 # %% ../nbs/07_callbacks.ipynb #b329acb8
 EVENTS = ("on_fit_start", "on_epoch_start", "on_batch_end", "on_epoch_end", "on_fit_end", "on_exception")
@@ -34,7 +35,8 @@ class Callback:
     """A listener of the training loop; override the events you need.
 
     `trainer` is the `LandmarkTrainer` that runs, `phase` its `Phase`, `epoch` and `batch` count from 1, `metrics` maps names to
-    floats. Callbacks run by rising `order`, then in the order given; one that writes checkpoints runs last.
+    floats. Callbacks run by rising `order`, then in the order given; one that writes checkpoints runs last. One that writes files or
+    shows something says `first_process_only = True`: where several processes train one model, it is told of events in the first alone.
 
     Raises
     ------
@@ -43,6 +45,7 @@ class Callback:
     """
 
     order: int = 0
+    first_process_only: bool = False
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -210,23 +213,26 @@ class CheckpointError(ValueError):
     """A file that is no checkpoint of ours, or a damaged one."""
 
 
-def read_checkpoint(path: str | Path) -> dict[str, Any]:
-    """What `save_checkpoint` wrote, on the CPU, without running any code from the file.
+def read_checkpoint(path: str | Path, most: int | None = None) -> dict[str, Any]:
+    """What `save_checkpoint` wrote, on the CPU, without running any code from the file; read as `model.read_weights` reads.
 
     Raises
     ------
     FileNotFoundError
         When there is no such file.
     CheckpointError
-        When the file is damaged, or holds more than tensors and plain values.
+        When the file is damaged, is larger than `most` bytes, or holds more than tensors and plain values by name.
     """
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"no checkpoint at {path}")
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        raise CheckpointError(f"{path} is no checkpoint of ours or is damaged ({type(error).__name__}); nothing was loaded") from error
+        contents = read_weights(path, most)
+    except WeightsError as error:
+        raise CheckpointError(f"{path} is no checkpoint of ours or is damaged ({str(error.__cause__)[:150]}); nothing was loaded") from error
+    if not isinstance(contents, dict):
+        raise CheckpointError(f"{path} is no checkpoint of ours: it holds a {type(contents).__name__}, not values by name; nothing was loaded")
+    return contents
 
 # %% ../nbs/07_callbacks.ipynb #d51354ca
 class ModelCheckpoint(Callback):
@@ -252,6 +258,7 @@ class ModelCheckpoint(Callback):
     """
 
     order = 100
+    first_process_only = True
 
     def __init__(
         self, save_dir: str | Path, monitor: str = "val_loss", mode: str = "min", save_best_only: bool = True, *, min_delta: float = 0.0
@@ -446,6 +453,7 @@ class Progress(Callback):
     """
 
     order = 50
+    first_process_only = True
 
     def __init__(self, stream: Any = None, bar: bool | None = None) -> None:
         self.stream, self.bar = stream, bar
@@ -532,6 +540,7 @@ class LiveCurves(Callback):
     """
 
     order = 60
+    first_process_only = True
 
     def __init__(self, show: Callable[[bytes], None] | None = None) -> None:
         self.show, self._handle, self._cell = show, None, None
@@ -570,6 +579,7 @@ class CSVLogger(Callback):
     """
 
     order = 70
+    first_process_only = True
 
     def __init__(self, path: str | Path) -> None:
         self.path, self._began = Path(path), False

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from landmark_thesis.evaluate import read_errors
+from landmark_thesis.figures import drawn_from, outdated_inputs
 from landmark_thesis.landmarks import LANDMARK_NAMES
 from landmark_thesis.runs import RECORD_FILES, Run
 
@@ -56,3 +57,13 @@ def test_the_test_part_of_the_real_pictures_is_still_closed():
 def test_the_readme_states_what_the_records_say():
     text = make.README.read_text(encoding="utf-8")
     assert make.with_block(text) == text
+
+
+DRAWN = sorted((ROOT / "figures").rglob("*.svg"))
+
+
+@pytest.mark.parametrize("figure", DRAWN, ids=lambda path: path.relative_to(ROOT / "figures").as_posix())
+def test_a_committed_figure_was_drawn_from_what_the_records_hold_today(figure):
+    assert outdated_inputs(figure, make.RECORDS, make.HERE) == [], "its data have changed: python figures/make.py"
+    assert drawn_from(figure) or figure.stem in ("landmark_scheme", "canonical_shape")  # those two show no data
+    assert figure.stat().st_size < 150_000, "too large for a repository"
