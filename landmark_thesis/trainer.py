@@ -1510,7 +1510,7 @@ def run_phase(
     """The loop: run `phase` on the trainer's model, from its first epoch or, with `saved` (from last.pt), from where that stands.
 
     At the end the model holds the chosen weights. On any exception, Ctrl+C too, the model gets the best weights so far (where no epoch
-    was completed yet, it keeps what it has) and goes to eval mode, the callbacks hear of it, and it is raised again.
+    had any, those it began with) and goes to eval mode, the callbacks hear of it, and it is raised again.
     """
     model, batches = trainer.model, _length(train_loader)
     run = trainer.run = start_phase(model, phase, batches)
@@ -1523,6 +1523,7 @@ def run_phase(
         trainer.restore(saved, [train_loader, val_loader])
         trainer.restore_phase(saved, run)
     start_alike(trainer.world, model)
+    begun_with = _weights(model) if trainer.best_state is None else None
     try:
         if phase.cache_views and run.epoch < phase.epochs and run.stop_reason is None:
             train_loader, val_loader, run.on_features = cached_loaders(trainer, phase, train_loader, val_loader)
@@ -1532,8 +1533,7 @@ def run_phase(
             raise NoFiniteEpochError(f"no epoch of {phase.name} had a finite validation error: there are no weights to choose")
     except BaseException as error:
         trainer.run = None
-        if trainer.best_state is not None:
-            model.load_state_dict(trainer.best_state)
+        model.load_state_dict(begun_with if trainer.best_state is None else trainer.best_state)
         model.eval()  # as after a phase that ends well: whoever predicts now must not do it under dropout
         call_event(trainer.listeners, "on_exception", trainer, phase, error)
         raise
