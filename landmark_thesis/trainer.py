@@ -574,7 +574,7 @@ def train_pass(
                 images, target, meta = compute.batch(batch, loader_name)
                 batch_size = len(target)
                 given.add(target)
-                loss, parts, points = forward_loss(forward or model, images, target, criterion, compute)
+                loss, parts, points = forward_loss(model if forward is None else forward, images, target, criterion, compute)
                 guard.look(loss, step, image_names(meta), target)
                 optimizer.zero_grad(set_to_none=True)
                 loss.backward()
@@ -628,7 +628,7 @@ def validation_pass(
             images, target, _ = compute.batch(batch, loader_name)
             batch_size = len(target)
             given.add(target)
-            loss, parts, points = forward_loss(forward or model, images, target, criterion, compute)
+            loss, parts, points = forward_loss(model if forward is None else forward, images, target, criterion, compute)
             _count(means, loss, parts, points, target, compute.image_size)
     except torch.OutOfMemoryError as error:
         raise _out_of_memory(compute, loader_name, batch_size) from error
