@@ -306,7 +306,7 @@ OKABE_ITO: Mapping[str, str] = {
     "vermillion": "#D55E00", "purple": "#CC79A7", "grey": "#999999",
 }
 _LINES = [("blue", "-", "o"), ("orange", "--", "s"), ("green", "-.", "^"), ("purple", ":", "D"), ("sky", (0, (5, 1)), "v")]
-_GROUPS = (("axis_ends", AXIS, "orange", "//"), ("central", CENTRAL, "sky", ".."), ("borders", LATERAL, "blue", ""))
+_GROUPS = (("axis_ends", AXIS, "orange", "//"), ("central", CENTRAL, "sky", "."), ("borders", LATERAL, "blue", ""))
 _HEAT = "cividis"  # even steps of lightness: it survives colour blindness and grey print
 
 # %% ../nbs/14_figures.ipynb #4bdc206b
@@ -640,7 +640,7 @@ def split_parts(split: Split, *, lang: str = "en", size: str = "page", decimal_c
 def _stack_bars(look: _Look, axes: Axes, counts: np.ndarray, classes: Sequence[str]) -> None:
     """Counts (parts, classes) as stacked bars, each written in its piece where it fits."""
     start = np.zeros(len(counts))
-    for name, column, (colour, hatch) in zip(classes, counts.T, _cycle((("sky", ""), ("orange", "//"), ("green", ".."), ("purple", "\\\\"))), strict=False):
+    for name, column, (colour, hatch) in zip(classes, counts.T, _cycle((("sky", ""), ("orange", "//"), ("green", "."), ("purple", "\\\\"))), strict=False):
         axes.barh(range(len(counts)), column, 0.7, left=start, color=OKABE_ITO[colour], edgecolor="black", hatch=hatch, label=f"{name} (n = {column.sum()})")
         for place, (left, number) in enumerate(zip(start, column, strict=True)):
             if number > 0.07 * counts.sum(1).max():
@@ -870,8 +870,8 @@ def landmark_curves(rows: Rows, *, stamp: str | None = None, lang: str = "en", s
         inside = radial[np.isfinite(radial[:, k]), k] <= radius
         low, high = binomtest(int(inside.sum()), len(inside)).proportion_ci(0.95, "exact")
         text = f"{LANDMARK_NAMES[k]}: {look.number(100 * inside.mean(), 0)} %\n{look.interval(100 * low, 100 * high, 0)}"
-        told = axes.text(0.97, 0.05, text, transform=axes.transAxes, ha="right", va="bottom", fontsize=look.style.font_pt)
-        told.set_path_effects([withStroke(linewidth=0.3 * look.style.font_pt, foreground="white")])
+        rim = {"facecolor": "white", "edgecolor": "none", "pad": 0.5, "alpha": 0.8}
+        axes.text(0.97, 0.05, text, transform=axes.transAxes, ha="right", va="bottom", fontsize=look.style.font_pt, bbox=rim)
         look.dress(axes, grid="both")
     panels[0, 0].set(xlim=(0, limit), ylim=(0, 101), xticks=[0, 5, 10], yticks=[0, 50, 100])
     figure.supylabel(look.say("share"), fontsize=look.style.font_pt)
@@ -1121,7 +1121,7 @@ class Result(NamedTuple):
 
 KINDS: Mapping[str, tuple[str, str]] = {  # colour and hatch; what spoils a number is hatched, in print too
     "ours": ("blue", ""),
-    "baseline": ("grey", ".."),
+    "baseline": ("grey", "."),
     "published": ("sky", ""),
     "contaminated": ("vermillion", "xx"),
     "unverified": ("yellow", "//"),
@@ -1349,7 +1349,7 @@ def error_limits(limits: Mapping[str, Any], ours: Sequence[Result] = (), *, lang
     except KeyError as error:
         raise DataError(f"not the measurements of figures/limits.py: no {error}") from None
     figure = look.sheet(1.4 + 0.5 * len(bars))
-    grid, axes = figure.subplots(1, 2, width_ratios=(1, 1.5))
+    grid, axes = figure.subplots(1, 2, width_ratios=(1, 1.7))
     for circle in bars:
         colour, _ = KINDS[circle.kind]
         dashes = {"limit": ":", "baseline": "--"}.get(circle.kind, "-")
@@ -1361,7 +1361,7 @@ def error_limits(limits: Mapping[str, Any], ours: Sequence[Result] = (), *, lang
     for line in lines[np.abs(lines) < reach]:
         grid.axvline(line, color="0.8", lw=0.7 * look.style.line_pt, zorder=0)
         grid.axhline(line, color="0.8", lw=0.7 * look.style.line_pt, zorder=0)
-    _draw_bars(look, axes, bars, 18, 0.36)
+    _draw_bars(look, axes, bars, 18 if size == "page" else 24, 0.36)
     return look.finish(figure, "error_limits", look.say("note_limits", points=len(LANDMARK_NAMES)))
 
 # %% ../nbs/14_figures.ipynb #47d1c5d9
