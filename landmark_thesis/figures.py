@@ -356,7 +356,7 @@ class _Look:
         return self.say(f"part_{name}") if f"part_{name}" in WORDS else name
 
     def number(self, value: float | None, digits: int = 2) -> str:
-        text = "-" if value is None or not np.isfinite(value) else f"{value:.{digits}f}"
+        text = "-" if value is None or not np.isfinite(value) else f"{round(value, digits) + 0.0:.{digits}f}"  # no minus zero
         return text.replace(".", ",") if self.decimal_comma else text
 
     def interval(self, low: float, high: float, digits: int = 2) -> str:
@@ -507,6 +507,11 @@ def _name_points(look: _Look, axes: Axes, points: np.ndarray, texts: Sequence[st
         text.set_path_effects([withStroke(linewidth=0.35 * look.style.font_pt, foreground="white")])  # legible on any picture
 
 # %% ../nbs/14_figures.ipynb #2c57c6ef
+def _cycle(items: Sequence[Any]):
+    while True:
+        yield from items
+
+
 def _panels_below_key(look: _Look, figure: Figure, columns: int, handles: Sequence[Any], share: str = "") -> list[Axes]:
     """Panels in a row, below a legend that serves them all; `share`: axes to share, of "x" and "y"."""
     rows = figure.add_gridspec(2, columns, height_ratios=(1.6 * look.style.font_pt / 72, figure.get_figheight()))
@@ -574,6 +579,11 @@ def model_diagram(recipe: Recipe, *, lang: str = "en", size: str = "page", decim
     axes.set(xlim=(-0.05, sum(width + 0.25 for width, *_ in boxes)), ylim=(-0.2 - 0.7 * len(phases), 1.35))
     axes.axis("off")
     return look.finish(figure, "model_diagram", look.say("note_diagram", recipe=recipe.name, total=look.number(counts["total"] / 1e6)))
+
+
+def _phase_name(look: _Look, phase: str) -> str:
+    number = phase.removeprefix("phase")
+    return look.say("phase", number=number) if number.isdigit() and phase != number else phase
 
 
 def _count(look: _Look, number: int) -> str:
@@ -684,11 +694,6 @@ def learning_curves(
     return look.finish(figure, "learning_curves", look.say("note_curves", unit=UNIT), stamp)
 
 # %% ../nbs/14_figures.ipynb #193e25c5
-def _phase_name(look: _Look, phase: str) -> str:
-    number = phase.removeprefix("phase")
-    return look.say("phase", number=number) if number.isdigit() and phase != number else phase
-
-
 def _mark_chosen(look: _Look, axes: Axes, history: Rows, chosen: tuple[str, int] | None) -> None:
     if chosen is None:
         return
@@ -815,11 +820,6 @@ def error_distribution(rows: Rows, *, stamp: str | None = None, lang: str = "en"
     look.legend(axes, loc="lower right", title=look.say("within", radii=" / ".join(map(str, radii)), unit=UNIT))
     beyond = look.say("note_beyond", beyond=int((everything > limit).sum()), points=len(everything))
     return look.finish(figure, "error_distribution", _set_note(look, rows, beyond), stamp)
-
-
-def _cycle(items: Sequence[Any]):
-    while True:
-        yield from items
 
 # %% ../nbs/14_figures.ipynb #40648b9a
 def landmark_distribution(rows: Rows, *, stamp: str | None = None, lang: str = "en", size: str = "page", decimal_comma: bool = False) -> Figure:
@@ -1177,9 +1177,10 @@ def comparison(
         raise DataError("nothing to compare: give at least one (label, value, interval, kind)")
     if unknown := sorted({result.kind for result in results} - KINDS.keys()):
         raise ValueError(f"unknown kind {', '.join(unknown)}: choose one of {', '.join(KINDS)}")
-    figure = look.sheet(1.8 + 0.42 * len(results))
+    wrap = 28 if size == "page" else 34
+    figure = look.sheet(1.8 + len(results) * max(0.42, *(0.08 + 0.16 * len(textwrap.wrap(result.label, wrap)) for result in results)))
     axes = figure.subplots()
-    _draw_bars(look, axes, results, 24 if size == "page" else 34, 0.66)
+    _draw_bars(look, axes, results, wrap, 0.62)
     if floor is not None:
         axes.axvline(floor, color="black", ls=":", lw=look.style.line_pt, label=look.say("floor", value=look.number(floor)))
         look.legend(axes, loc="lower left", bbox_to_anchor=(0, 1), frameon=False, borderpad=0)
