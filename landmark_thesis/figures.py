@@ -306,7 +306,7 @@ OKABE_ITO: Mapping[str, str] = {
     "vermillion": "#D55E00", "purple": "#CC79A7", "grey": "#999999",
 }
 _LINES = [("blue", "-", "o"), ("orange", "--", "s"), ("green", "-.", "^"), ("purple", ":", "D"), ("sky", (0, (5, 1)), "v")]
-_GROUPS = (("axis_ends", AXIS, "orange", "//"), ("central", CENTRAL, "sky", ".."), ("borders", LATERAL, "blue", ""))
+_GROUPS = (("axis_ends", AXIS, "orange", "//"), ("central", CENTRAL, "sky", "."), ("borders", LATERAL, "blue", ""))
 _HEAT = "cividis"  # even steps of lightness: it survives colour blindness and grey print
 
 # %% ../nbs/14_figures.ipynb #4bdc206b
@@ -356,7 +356,7 @@ class _Look:
         return self.say(f"part_{name}") if f"part_{name}" in WORDS else name
 
     def number(self, value: float | None, digits: int = 2) -> str:
-        text = "-" if value is None or not np.isfinite(value) else f"{value:.{digits}f}"
+        text = "-" if value is None or not np.isfinite(value) else f"{round(value, digits) + 0.0:.{digits}f}"  # no minus zero
         return text.replace(".", ",") if self.decimal_comma else text
 
     def interval(self, low: float, high: float, digits: int = 2) -> str:
@@ -507,6 +507,11 @@ def _name_points(look: _Look, axes: Axes, points: np.ndarray, texts: Sequence[st
         text.set_path_effects([withStroke(linewidth=0.35 * look.style.font_pt, foreground="white")])  # legible on any picture
 
 # %% ../nbs/14_figures.ipynb #2c57c6ef
+def _cycle(items: Sequence[Any]):
+    while True:
+        yield from items
+
+
 def _panels_below_key(look: _Look, figure: Figure, columns: int, handles: Sequence[Any], share: str = "") -> list[Axes]:
     """Panels in a row, below a legend that serves them all; `share`: axes to share, of "x" and "y"."""
     rows = figure.add_gridspec(2, columns, height_ratios=(1.6 * look.style.font_pt / 72, figure.get_figheight()))
@@ -576,6 +581,11 @@ def model_diagram(recipe: Recipe, *, lang: str = "en", size: str = "page", decim
     return look.finish(figure, "model_diagram", look.say("note_diagram", recipe=recipe.name, total=look.number(counts["total"] / 1e6)))
 
 
+def _phase_name(look: _Look, phase: str) -> str:
+    number = phase.removeprefix("phase")
+    return look.say("phase", number=number) if number.isdigit() and phase != number else phase
+
+
 def _count(look: _Look, number: int) -> str:
     return f"{look.number(number / 1e6, 1)} M" if number >= 1e6 else f"{look.number(number / 1e3, 0 if number >= 1e4 else 1)} k"
 
@@ -640,7 +650,7 @@ def split_parts(split: Split, *, lang: str = "en", size: str = "page", decimal_c
 def _stack_bars(look: _Look, axes: Axes, counts: np.ndarray, classes: Sequence[str]) -> None:
     """Counts (parts, classes) as stacked bars, each written in its piece where it fits."""
     start = np.zeros(len(counts))
-    for name, column, (colour, hatch) in zip(classes, counts.T, _cycle((("sky", ""), ("orange", "//"), ("green", ".."), ("purple", "\\\\"))), strict=False):
+    for name, column, (colour, hatch) in zip(classes, counts.T, _cycle((("sky", ""), ("orange", "//"), ("green", "."), ("purple", "\\\\"))), strict=False):
         axes.barh(range(len(counts)), column, 0.7, left=start, color=OKABE_ITO[colour], edgecolor="black", hatch=hatch, label=f"{name} (n = {column.sum()})")
         for place, (left, number) in enumerate(zip(start, column, strict=True)):
             if number > 0.07 * counts.sum(1).max():
@@ -684,11 +694,6 @@ def learning_curves(
     return look.finish(figure, "learning_curves", look.say("note_curves", unit=UNIT), stamp)
 
 # %% ../nbs/14_figures.ipynb #193e25c5
-def _phase_name(look: _Look, phase: str) -> str:
-    number = phase.removeprefix("phase")
-    return look.say("phase", number=number) if number.isdigit() and phase != number else phase
-
-
 def _mark_chosen(look: _Look, axes: Axes, history: Rows, chosen: tuple[str, int] | None) -> None:
     if chosen is None:
         return
@@ -816,11 +821,6 @@ def error_distribution(rows: Rows, *, stamp: str | None = None, lang: str = "en"
     beyond = look.say("note_beyond", beyond=int((everything > limit).sum()), points=len(everything))
     return look.finish(figure, "error_distribution", _set_note(look, rows, beyond), stamp)
 
-
-def _cycle(items: Sequence[Any]):
-    while True:
-        yield from items
-
 # %% ../nbs/14_figures.ipynb #40648b9a
 def landmark_distribution(rows: Rows, *, stamp: str | None = None, lang: str = "en", size: str = "page", decimal_comma: bool = False) -> Figure:
     """Box plot of each landmark's errors, beside its mean with a 95 % interval over pictures. Arguments as in `landmark_errors`."""
@@ -870,8 +870,8 @@ def landmark_curves(rows: Rows, *, stamp: str | None = None, lang: str = "en", s
         inside = radial[np.isfinite(radial[:, k]), k] <= radius
         low, high = binomtest(int(inside.sum()), len(inside)).proportion_ci(0.95, "exact")
         text = f"{LANDMARK_NAMES[k]}: {look.number(100 * inside.mean(), 0)} %\n{look.interval(100 * low, 100 * high, 0)}"
-        told = axes.text(0.97, 0.05, text, transform=axes.transAxes, ha="right", va="bottom", fontsize=look.style.font_pt)
-        told.set_path_effects([withStroke(linewidth=0.3 * look.style.font_pt, foreground="white")])
+        rim = {"facecolor": "white", "edgecolor": "none", "pad": 0.5, "alpha": 0.8}
+        axes.text(0.97, 0.05, text, transform=axes.transAxes, ha="right", va="bottom", fontsize=look.style.font_pt, bbox=rim)
         look.dress(axes, grid="both")
     panels[0, 0].set(xlim=(0, limit), ylim=(0, 101), xticks=[0, 5, 10], yticks=[0, 50, 100])
     figure.supylabel(look.say("share"), fontsize=look.style.font_pt)
@@ -1121,7 +1121,7 @@ class Result(NamedTuple):
 
 KINDS: Mapping[str, tuple[str, str]] = {  # colour and hatch; what spoils a number is hatched, in print too
     "ours": ("blue", ""),
-    "baseline": ("grey", ".."),
+    "baseline": ("grey", "."),
     "published": ("sky", ""),
     "contaminated": ("vermillion", "xx"),
     "unverified": ("yellow", "//"),
@@ -1177,9 +1177,10 @@ def comparison(
         raise DataError("nothing to compare: give at least one (label, value, interval, kind)")
     if unknown := sorted({result.kind for result in results} - KINDS.keys()):
         raise ValueError(f"unknown kind {', '.join(unknown)}: choose one of {', '.join(KINDS)}")
-    figure = look.sheet(1.8 + 0.42 * len(results))
+    wrap = 28 if size == "page" else 34
+    figure = look.sheet(1.8 + len(results) * max(0.42, *(0.08 + 0.16 * len(textwrap.wrap(result.label, wrap)) for result in results)))
     axes = figure.subplots()
-    _draw_bars(look, axes, results, 24 if size == "page" else 34, 0.66)
+    _draw_bars(look, axes, results, wrap, 0.62)
     if floor is not None:
         axes.axvline(floor, color="black", ls=":", lw=look.style.line_pt, label=look.say("floor", value=look.number(floor)))
         look.legend(axes, loc="lower left", bbox_to_anchor=(0, 1), frameon=False, borderpad=0)
@@ -1349,7 +1350,7 @@ def error_limits(limits: Mapping[str, Any], ours: Sequence[Result] = (), *, lang
     except KeyError as error:
         raise DataError(f"not the measurements of figures/limits.py: no {error}") from None
     figure = look.sheet(1.4 + 0.5 * len(bars))
-    grid, axes = figure.subplots(1, 2, width_ratios=(1, 1.5))
+    grid, axes = figure.subplots(1, 2, width_ratios=(1, 1.7))
     for circle in bars:
         colour, _ = KINDS[circle.kind]
         dashes = {"limit": ":", "baseline": "--"}.get(circle.kind, "-")
@@ -1361,7 +1362,7 @@ def error_limits(limits: Mapping[str, Any], ours: Sequence[Result] = (), *, lang
     for line in lines[np.abs(lines) < reach]:
         grid.axvline(line, color="0.8", lw=0.7 * look.style.line_pt, zorder=0)
         grid.axhline(line, color="0.8", lw=0.7 * look.style.line_pt, zorder=0)
-    _draw_bars(look, axes, bars, 18, 0.36)
+    _draw_bars(look, axes, bars, 18 if size == "page" else 24, 0.36)
     return look.finish(figure, "error_limits", look.say("note_limits", points=len(LANDMARK_NAMES)))
 
 # %% ../nbs/14_figures.ipynb #47d1c5d9

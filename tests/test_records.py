@@ -59,6 +59,7 @@ def test_the_readme_states_what_the_records_say():
     assert make.with_block(text) == text
 
 
+LARGER = {"landmark_curves": 225, "anatomy_errors": 165}  # kB: fifteen panels, and three marks a picture; all others 150
 DRAWN = sorted((ROOT / "figures").rglob("*.svg"))
 
 
@@ -66,4 +67,5 @@ DRAWN = sorted((ROOT / "figures").rglob("*.svg"))
 def test_a_committed_figure_was_drawn_from_what_the_records_hold_today(figure):
     assert outdated_inputs(figure, make.RECORDS, make.HERE) == [], "its data have changed: python figures/make.py"
     assert drawn_from(figure) or figure.stem in ("landmark_scheme", "canonical_shape")  # those two show no data
-    assert figure.stat().st_size < 150_000, "too large for a repository"
+    kind = figure.stem.rsplit("_", 1)[0]
+    assert figure.stat().st_size < 1000 * LARGER.get(kind, 150), "too large for a repository"
