@@ -32,10 +32,18 @@ def test_a_playground_redraws_and_shows_its_errors():
     assert panel.error is None and panel.widget.children[1].value == "" and panel.still() != first
 
 
+def test_a_still_is_small():
+    noise = np.random.default_rng(0).integers(0, 255, (64, 64), dtype=np.uint8)
+    kind, content = smallest(cv2.imencode(".png", noise)[1].tobytes())
+    assert kind == "image/jpeg" and len(content) < 64 * 64 and cv2.imdecode(np.frombuffer(content, np.uint8), 0).shape == (64, 64)
+    line = cv2.imencode(".png", np.eye(64, dtype=np.uint8) * 255)[1].tobytes()
+    assert smallest(line) == ("image/png", line)
+
+
 def test_a_display_carries_a_widget_and_a_still_picture():
     panel = playground(lambda x: Figure(figsize=(1, 1)), {"x": widgets.IntSlider(1, 1, 4)}, "nothing")
     bundle = panel._repr_mimebundle_()
-    assert base64.b64decode(bundle["image/png"]) == panel.still()
+    assert base64.b64decode(bundle["image/png"]) == panel.still()  # a drawing; a radiograph is smaller as a JPEG
     assert bundle["application/vnd.jupyter.widget-view+json"]["model_id"] == panel.widget.model_id
 
 
