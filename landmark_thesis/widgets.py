@@ -4,11 +4,11 @@
 
 # %% auto #0
 __all__ = ['THESIS_CLASSES', 'THESIS_MEMBER_SEEDS', 'MIN_AXIS_PX', 'ANNOTATOR_HELP', 'png', 'smallest', 'Panel', 'error_box',
-           'playground', 'trained_parameters', 'phase_rates', 'draw_phases', 'phase_explorer', 'augmented_views',
-           'share_outside', 'draw_augmentation', 'augmentation_playground', 'remaining_seconds', 'duration',
-           'TrainingStopped', 'Watch', 'LiveTraining', 'viewing_order', 'picture_errors', 'draw_case', 'viewer',
-           'seen_by', 'draw_leak', 'split_explorer', 'Draft', 'click', 'move', 'nudge', 'Slot', 'annotation_queue',
-           'observer_error', 'AnnotationSession', 'annotator', 'draw_draft']
+           'picture_html', 'playground', 'trained_parameters', 'phase_rates', 'draw_phases', 'phase_explorer',
+           'augmented_views', 'share_outside', 'draw_augmentation', 'augmentation_playground', 'remaining_seconds',
+           'duration', 'TrainingStopped', 'Watch', 'LiveTraining', 'viewing_order', 'picture_errors', 'draw_case',
+           'viewer', 'seen_by', 'draw_leak', 'split_explorer', 'Draft', 'click', 'move', 'nudge', 'Slot',
+           'annotation_queue', 'observer_error', 'AnnotationSession', 'annotator', 'draw_draft']
 
 # %% ../nbs/16_widgets.ipynb #01499f23
 import base64
@@ -112,15 +112,18 @@ def error_box(error: BaseException | None) -> str:
     )
 
 
+def picture_html(picture: bytes, describe: str) -> str:
+    """A PNG as an <img> with words for those who cannot see it (an ipywidgets Image has no place for any)."""
+    return f'<img class="lt-picture" alt="{html.escape(describe)}" style="max-width:100%" src="data:image/png;base64,{base64.b64encode(picture).decode()}">'
+
+
 def playground(draw: Callable[..., Figure], controls: Mapping[str, widgets.Widget], describe: str, columns: int = 3) -> Panel:
     """Controls above one figure: whenever a control moves, `draw(**values)` is called and its figure replaces the last one.
 
     `controls`: name of the argument -> widget. `describe`: what the picture shows, for screen readers. An error that `draw` raises is shown
     in the figure's place until the next value. The panel has `controls` and `error` (the last one, or None).
     """
-    picture = widgets.Image(format="png", layout=widgets.Layout(max_width="100%", object_fit="contain"))
-    picture.add_class("lt-picture")
-    message = widgets.HTML()
+    picture, message = widgets.HTML(), widgets.HTML()
     for control in controls.values():
         control.layout.width = "100%"
         control.style.description_width = "11em"
@@ -129,13 +132,13 @@ def playground(draw: Callable[..., Figure], controls: Mapping[str, widgets.Widge
     def refresh(_change: Any = None) -> None:
         panel.error = None
         try:
-            picture.value = png(draw(**{name: control.value for name, control in controls.items()}))
+            panel.png = png(draw(**{name: control.value for name, control in controls.items()}))
+            picture.value = picture_html(panel.png, describe)
         except Exception as error:
             panel.error = error
         message.value = error_box(panel.error)
 
-    panel = Panel(widgets.VBox([grid, message, picture]), lambda: bytes(picture.value), controls=dict(controls), error=None, picture=picture)
-    picture.tooltip = describe
+    panel = Panel(widgets.VBox([grid, message, picture]), lambda: panel.png, controls=dict(controls), error=None, png=b"")
     for control in controls.values():
         control.observe(refresh, names="value")
     refresh()
@@ -368,7 +371,7 @@ class LiveTraining(Panel):
         self.stop_button = widgets.Button(description="Stop", icon="stop", layout=wide, tooltip="Stop after this step; the best weights are kept", disabled=True)
         self.bar = widgets.FloatProgress(min=0, max=1, layout=widgets.Layout(width="320px"), style={"bar_color": OKABE_ITO["blue"]})
         self.text, self.message = widgets.HTML(value=self._line()), widgets.HTML()
-        self.picture = widgets.Image(format="png", value=self._curves(), layout=widgets.Layout(max_width="100%", object_fit="contain"))
+        self.picture = widgets.HTML(value=self._drawn())
         self.start_button.on_click(lambda _: self.start())
         self.stop_button.on_click(lambda _: self.stop())
         row = widgets.HBox([self.start_button, self.stop_button, self.bar], layout=widgets.Layout(align_items="center"))
@@ -441,7 +444,7 @@ class LiveTraining(Panel):
             trainer.callbacks.remove(watch)
             self._watch = None
             self.start_button.disabled, self.stop_button.disabled = False, True
-            self.text.value, self.message.value, self.picture.value = self._line(), error_box(self.error), self._curves()
+            self.text.value, self.message.value, self.picture.value = self._line(), error_box(self.error), self._drawn()
 
     def _best(self) -> str:
         trainer = self.trainer
@@ -455,10 +458,13 @@ class LiveTraining(Panel):
         self.outcome = f"{watch.title or 'starting'}; {duration(watch.remaining)} left"
         self.text.value = self._line()
         if watch.epoch_over:
-            self.picture.value = self._curves()
+            self.picture.value = self._drawn()
 
     def _line(self) -> str:
         return f'<div role="status" style="font-size:15px; line-height:1.5">{html.escape(self.outcome)}</div>'
+
+    def _drawn(self) -> str:
+        return picture_html(self._curves(), "learning curves: error and learning rate, epoch by epoch")
 
     def _curves(self) -> bytes:
         return png(draw_history(self.trainer.history, self.trainer.unit), dpi=70)

@@ -132,8 +132,17 @@ class Chapter:
 
     def run_all(self, seconds: float) -> None:
         """Run > Run All Cells, as a reader does, and wait until every cell has its number."""
-        self.page.locator('.lm-MenuBar-itemLabel:text-is("Run")').click()
-        self.page.locator('.lm-Menu-itemLabel:text-is("Run All Cells")').click()
+        from playwright.sync_api import TimeoutError
+
+        begun = "() => [...document.querySelectorAll('.jp-Notebook .jp-InputPrompt')].some(prompt => /[*0-9]/.test(prompt.textContent))"
+        for patience in (2, 5, 10, 30):  # JupyterLab shows the menu before its commands are there
+            self.page.locator('.lm-MenuBar-itemLabel:text-is("Run")').click()
+            self.page.locator('.lm-Menu-itemLabel:text-is("Run All Cells")').click()
+            try:
+                self.page.wait_for_function(begun, timeout=1000 * patience)
+                break
+            except TimeoutError:
+                self.page.keyboard.press("Escape")
         done = """() => {
             const cells = [...document.querySelectorAll('.jp-Notebook .jp-CodeCell')].filter(cell => cell.querySelector('.cm-content')?.textContent.trim());
             const failed = document.querySelector('.jp-Notebook [data-mime-type="application/vnd.jupyter.error"]');
@@ -148,7 +157,7 @@ class Chapter:
         page, found = self.page, list(self.complaints)
         for output in page.locator('.jp-Notebook [data-mime-type="application/vnd.jupyter.error"]').all():
             found.append(f"error output: {output.inner_text()[-1500:]}")
-        for words in ("Error displaying widget", "Loading widget", "Error rendering", "model not found"):
+        for words in ("Error displaying widget", "Loading widget", "Click to show javascript error", "model not found"):
             count = page.locator(f'.jp-OutputArea-output:has-text("{words}")').count()
             found += [f"{count} outputs say '{words}'"] * (count > 0)
         return [f"{self.name}: {problem}" for problem in found]

@@ -31,7 +31,7 @@ def test_every_cell_runs_and_every_widget_has_its_model(lab):
     chapter.screenshot("all")
     assert chapter.problems() == []
     assert chapter.page.locator(".lt-annotator").count() == 2
-    assert chapter.page.locator(".lt-picture").count() == 4  # phases, augmentation, viewer, leak
+    assert chapter.page.locator(".lt-picture").count() == 6  # phases, augmentation, two trainings, viewer, leak
     assert chapter.page.get_by_role("button", name="Start").count() == 2
 
 
