@@ -20,6 +20,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import nbformat
+
 ROOT = Path(__file__).resolve().parent.parent
 
 # What the console may say although nothing is wrong with a chapter; each with its reason.
@@ -118,12 +120,12 @@ def _wait_for(url: str, server: subprocess.Popen, log: Path, seconds: float = 12
 class Chapter:
     """One notebook in one page. `page` is playwright's; `complaints` is what page and console said that is not allowed."""
 
-    def __init__(self, browser, address: str, name: str) -> None:
-        self.name, self.complaints = name, []
+    def __init__(self, browser, address: str, path: Path) -> None:
+        self.path, self.name, self.complaints = path, path.stem, []
         self.page = browser.new_page(viewport={"width": 1440, "height": 1000})
         self.page.on("pageerror", lambda error: self._note(f"page error: {error}"))
         self.page.on("console", lambda message: message.type == "error" and self._note(f"console: {message.text} ({message.location.get('url', '')})"))
-        self.page.goto(address % f"{name}.ipynb")
+        self.page.goto(address % path.name)
         self.page.wait_for_selector('.jp-Notebook-ExecutionIndicator[data-status="idle"]', timeout=120_000)
 
     def _note(self, text: str) -> None:
@@ -131,7 +133,7 @@ class Chapter:
             self.complaints.append(text)
 
     def run_all(self, seconds: float) -> None:
-        """Run > Run All Cells, as a reader does, and wait until every cell has its number."""
+        """Run > Run All Cells, as a reader does, and wait until no cell waits any more."""
         from playwright.sync_api import TimeoutError
 
         begun = "() => [...document.querySelectorAll('.jp-Notebook .jp-InputPrompt')].some(prompt => /[*0-9]/.test(prompt.textContent))"
@@ -144,23 +146,46 @@ class Chapter:
             except TimeoutError:
                 self.page.keyboard.press("Escape")
         done = """() => {
-            const cells = [...document.querySelectorAll('.jp-Notebook .jp-CodeCell')].filter(cell => cell.querySelector('.cm-content')?.textContent.trim());
-            const failed = document.querySelector('.jp-Notebook [data-mime-type="application/vnd.jupyter.error"]');
-            const numbers = cells.map(cell => cell.querySelector('.jp-InputPrompt')?.textContent ?? '');
-            const idle = document.querySelector('.jp-Notebook-ExecutionIndicator')?.dataset.status === 'idle';
-            return idle && cells.length > 0 && (failed !== null || numbers.every(number => /\\[\\d+\\]/.test(number)));
+            const numbers = [...document.querySelectorAll('.jp-Notebook .jp-InputPrompt')].map(prompt => prompt.textContent);
+            return document.querySelector('.jp-Notebook-ExecutionIndicator')?.dataset.status === 'idle' && !numbers.some(number => number.includes('*'));
         }"""
         self.page.wait_for_function(done, timeout=1000 * seconds, polling=250)
+
+    def saved(self) -> nbformat.NotebookNode:
+        """The notebook as the browser saves it, with all its outputs."""
+        before = self.path.stat().st_mtime_ns
+        self.page.locator('.lm-MenuBar-itemLabel:text-is("File")').click()
+        self.page.locator('.lm-Menu-itemLabel:text-is("Save Notebook")').click()
+        end = time.monotonic() + 30
+        while self.path.stat().st_mtime_ns == before and time.monotonic() < end:
+            time.sleep(0.1)
+        time.sleep(0.2)
+        return nbformat.read(self.path, as_version=4)
 
     def problems(self) -> list[str]:
         """Everything a reader would call broken: error outputs, widgets without a model, errors of page and console."""
         page, found = self.page, list(self.complaints)
-        for output in page.locator('.jp-Notebook [data-mime-type="application/vnd.jupyter.error"]').all():
-            found.append(f"error output: {output.inner_text()[-1500:]}")
+        for cell in self.saved().cells:
+            if cell.cell_type == "code" and cell.source.strip():
+                errors = [output for output in cell.outputs if output.output_type == "error"]
+                found += [f"error output: {error.ename}: {error.evalue}" for error in errors]
+                if not errors and cell.execution_count is None:
+                    found.append(f"never ran: {cell.source[:60]!r}")
         for words in ("Error displaying widget", "Loading widget", "Click to show javascript error", "model not found"):
             count = page.locator(f'.jp-OutputArea-output:has-text("{words}")').count()
             found += [f"{count} outputs say '{words}'"] * (count > 0)
         return [f"{self.name}: {problem}" for problem in found]
+
+    def close(self) -> None:
+        """Shut the kernel down and leave the page."""
+        sessions = self.page.evaluate("""async () => {
+            const root = location.origin + '/api/sessions', xsrf = (document.cookie.match(/_xsrf=([^;]*)/) ?? [])[1] ?? '';
+            const open = await (await fetch(root)).json();
+            for (const { id } of open) await fetch(`${root}/${id}`, { method: 'DELETE', headers: { 'X-XSRFToken': xsrf } });
+            return open.length;
+        }""")
+        assert sessions == 1, f"{sessions} kernels were open"
+        self.page.close()
 
     def screenshot(self, title: str, selector: str | None = None) -> None:
         """Keep a picture of the page, or of the first element of a selector, where LANDMARK_THESIS_SCREENSHOTS says; else do nothing."""
@@ -179,6 +204,6 @@ def opened(folder: Path) -> Iterator:
     with jupyter_lab(folder) as address, sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium(), args=["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"])
         try:
-            yield lambda name: Chapter(browser, address, name)
+            yield lambda name: Chapter(browser, address, folder / "nbs" / f"{name}.ipynb")
         finally:
             browser.close()
