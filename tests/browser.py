@@ -149,7 +149,12 @@ class Chapter:
             const numbers = [...document.querySelectorAll('.jp-Notebook .jp-InputPrompt')].map(prompt => prompt.textContent);
             return document.querySelector('.jp-Notebook-ExecutionIndicator')?.dataset.status === 'idle' && !numbers.some(number => number.includes('*'));
         }"""
-        self.page.wait_for_function(done, timeout=1000 * seconds, polling=250)
+        try:
+            self.page.wait_for_function(done, timeout=1000 * seconds, polling=250)
+        except TimeoutError:
+            self.screenshot("stuck")
+            prompts = self.page.locator(".jp-Notebook .jp-InputPrompt").all_inner_texts()
+            raise AssertionError(f"{self.name}: not through after {seconds:g} s; cells: {' '.join(prompts)}") from None
 
     def saved(self) -> nbformat.NotebookNode:
         """The notebook as the browser saves it, with all its outputs."""

@@ -17,7 +17,7 @@ def lab(tmp_path_factory):
     folder = tmp_path_factory.mktemp("lab")
     with opened(folder) as open_chapter:
         chapter = open_chapter("16_widgets")
-        chapter.run_all(seconds=240)
+        chapter.run_all(seconds=420)
         yield chapter, folder
 
 

@@ -37,6 +37,7 @@ function render({ model, el }) {
   const image = new Image();
   let url = null, fit = 1, view = { scale: 1, x: 0, y: 0 }; // (x, y): the file's coordinates, edges at 0, in the canvas' corner
   let press = null, waiting = null, inFlight = false;
+  let tabbed = null; // where the last Tab went: a fast hand does not wait for Python's answer
 
   const toScreen = ([x, y]) => [(x + 0.5 - view.x) * view.scale, (y + 0.5 - view.y) * view.scale];
   const toFile = ([x, y]) => [x / view.scale + view.x - 0.5, y / view.scale + view.y - 0.5];
@@ -133,6 +134,7 @@ function render({ model, el }) {
   canvas.addEventListener("pointerdown", (event) => {
     canvas.focus({ preventScroll: true });
     canvas.setPointerCapture(event.pointerId);
+    tabbed = null;
     const spot = place(event), index = event.button === 0 ? near(spot) : -1;
     press = { spot, index, from: { ...view }, moved: false };
     if (index >= 0) {
@@ -171,11 +173,13 @@ function render({ model, el }) {
   }, { passive: false });
   canvas.addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey) return;
-    const points = model.get("points"), chosen = model.get("chosen"), middle = [side / 2, side / 2];
+    const points = model.get("points"), chosen = event.key === "Tab" ? tabbed ?? model.get("chosen") : -1, middle = [side / 2, side / 2];
+    if (event.key !== "Shift") tabbed = null;
     if (event.key === "Tab") { // through the points, then on: no keyboard trap
       const order = points.map((_, index) => index).filter((index) => model.get("kinds")[index] !== "middle");
       const next = order[order.indexOf(chosen) + (event.shiftKey ? -1 : 1)];
       if (next === undefined || (chosen < 0 && event.shiftKey)) return;
+      tabbed = next;
       send({ do: "choose", index: next });
     } else if (ARROWS[event.key]) {
       const [dx, dy] = ARROWS[event.key], step = event.shiftKey ? 0.1 : 1;
