@@ -137,6 +137,7 @@ def judge(folder: Path, out: Path, record: Path, runs: Path | None) -> None:
     rows = row_numbers(folder, data)
     names, errors = residuals(data, out)
     order = np.array([rows[name] for name in names])
+    classes = np.array([dict(zip(data.names, data.categories, strict=True))[name] for name in names])
     part = data.subset(split.parts["val"])
     target, where = part.points.numpy().astype(float), np.array([rows[name] for name in part.names])
     drift = smooth(where, order, errors)
@@ -154,7 +155,7 @@ def judge(folder: Path, out: Path, record: Path, runs: Path | None) -> None:
     curve, bands = smooth(curve_rows, order, errors), band(curve_rows, order, errors[:, list(AXIS), 0])
     content = {
         "unit": "px@224", "n_val": len(part), "n_curve": len(names), "split_fingerprint": split.fingerprint, "bandwidth_rows": BANDWIDTH, "shrink": SHRINK,
-        "p_value": permutation_test(order, errors), "results": results, "command": "python figures/drift.py judge",
+        "p_value": permutation_test(order, errors), "p_value_within_class": permutation_test(order, errors, classes), "results": results, "command": "python figures/drift.py judge",
         **{key: value for key, value in environment(pick_device("cpu")).items() if key in ("versions", "device")},
         "curve": {"row": curve_rows.tolist(), **bands, **{f"{name}_{what}": curve[:, k, c].round(3).tolist() for k, name in enumerate(LANDMARK_NAMES) for c, what in enumerate(("along", "across"))}},
         "points": {"row": order.astype(int).tolist(), "L1_along": errors[:, 0, 0].round(2).tolist(), "L2_along": errors[:, 1, 0].round(2).tolist()},
@@ -173,15 +174,27 @@ def band(rows: np.ndarray, order: np.ndarray, values: np.ndarray, draws: int = 1
     return {f"L{k + 1}_along_{word}": limits[i, :, k].round(3).tolist() for k in range(2) for i, word in enumerate(("low", "high"))}
 
 
-def permutation_test(order: np.ndarray, errors: np.ndarray, draws: int = 2000) -> float:
-    """Share of shuffled orders whose curve explains as much of L2's error along the axis as the true order does."""
+def explained_by_row(order: np.ndarray, values: np.ndarray) -> float:
+    """Share of the squares of `values` (N,) that the curve of the *other* pictures explains; negative where it misleads."""
+    return 1 - float(((values - smooth(order, order, values, apart=True)) ** 2).sum() / (values**2).sum())
+
+
+def permutation_test(order: np.ndarray, errors: np.ndarray, groups: np.ndarray | None = None, draws: int = 2000) -> float:
+    """Share of shuffled orders whose curve explains as much of L2's error along the axis as the true order does.
+
+    With `groups`, pictures change places only with others of their group: what is explained by the group alone is then no evidence.
+    """
     rng, values = np.random.default_rng(0), errors[:, 1, 0]
+    members = [np.flatnonzero(groups == group) for group in np.unique(groups)] if groups is not None else [np.arange(len(order))]
 
-    def explained(order: np.ndarray) -> float:
-        return 1 - float(((values - smooth(order, order, values, apart=True)) ** 2).sum() / (values**2).sum())
+    def shuffled() -> np.ndarray:
+        drawn = order.copy()
+        for index in members:
+            drawn[index] = rng.permutation(order[index])
+        return drawn
 
-    true = explained(order)
-    return (1 + sum(explained(rng.permutation(order)) >= true for _ in range(draws))) / (1 + draws)
+    true = explained_by_row(order, values)
+    return (1 + sum(explained_by_row(shuffled(), values) >= true for _ in range(draws))) / (1 + draws)
 
 
 def main() -> int:

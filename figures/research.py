@@ -24,8 +24,12 @@ from landmark_thesis.augment import WIDE_AUGMENTATION
 from landmark_thesis.data import write_whole
 from landmark_thesis.evaluate import evaluate_runs, read_errors, write_results
 from landmark_thesis.landmarks import LANDMARK_NAMES
-from landmark_thesis.runs import DENSE, Recipe, Run, train
+from landmark_thesis.runs import DENSE, THESIS, Recipe, Run, train
 
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+import heads
+
+heads.register()
 HERE = Path(__file__).resolve().parent
 LEDGER = HERE / "research" / "runs.csv"
 ERRORS = HERE / "research" / "errors.csv"
@@ -65,6 +69,15 @@ VARIANTS: dict[str, tuple[Recipe, str]] = {
     "decay-0.2": (_phase2(DENSE, weight_decay=0.2), "four times the weight decay"),
     "resnet34": (replace(DENSE, backbone="resnet34"), "a deeper backbone"),
     "lite0": (replace(DENSE, backbone="efficientnet_lite0", weights="imagenet", precision="fp32"), "ImageNet weights"),
+    "refined": (replace(DENSE, head="refined"), "each coordinate may lean on all others"),
+    "shape-loss": (replace(DENSE, loss="shape"), "the distance after projection on the 14-number shape, as prediction has it"),
+    "refined-shape": (replace(DENSE, head="refined", loss="shape"), "both of these"),
+    "local": (replace(DENSE, head="local"), "maps read in a window about their peak"),
+    "simcc": (replace(DENSE, head="simcc", loss="simcc"), "two classifications a point instead of a map (SimCC)"),
+    "regression": (
+        replace(DENSE, head="regression", head_options=THESIS.head_options, loss="wing", loss_options=THESIS.loss_options),
+        "the thesis' head and loss, all else as `dense`: what the maps are worth",
+    ),
     "size-320": (replace(DENSE, preprocessing=replace(DENSE.preprocessing, size=320)), "a larger picture"),
 }
 

@@ -1,6 +1,7 @@
 """The recorded drift of the labels: its numbers follow from its stored errors, and the curve from pictures of the training part alone."""
 
 import csv
+import importlib.util
 import json
 from pathlib import Path
 
@@ -39,3 +40,21 @@ def test_the_drift_is_no_chance_and_explains_part_of_the_error():
     assert DRIFT["p_value"] < 0.001 and (low > 3).any() and (high < -2).any()  # no flat line lies in the band
     alone, told = ({result["run"]: result["mre_px"] for result in DRIFT["results"] if result["told_the_row"] is word} for word in (False, True))
     assert alone.keys() == told.keys() and all(told[run] < alone[run] - 0.3 for run in alone)
+
+
+def test_what_the_class_alone_explains_is_no_drift_within_it():
+    specification = importlib.util.spec_from_file_location("drift", RECORD.parent.parent / "drift.py")
+    script = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(script)
+    rng, rows = np.random.default_rng(1), np.arange(200.0)
+    classes = np.repeat([0, 1], 100)  # one class after the other
+    by_class, by_row = 6.0 * classes, 6 * np.sin(rows / 16)
+
+    def p_values(signal):
+        errors = np.zeros((200, 15, 2))
+        errors[:, 1, 0] = signal + rng.normal(0, 4, 200)
+        return [script.permutation_test(rows, errors, groups, draws=99) for groups in (None, classes)]
+
+    (anywhere, within), moving = p_values(by_class), p_values(by_row)
+    assert anywhere == 0.01 and within > 0.05
+    assert moving == [0.01, 0.01]

@@ -1,0 +1,122 @@
+"""Would more pictures help? The same recipe on a part of the training pictures, and where its error is heading.
+
+    python figures/curve.py train DATA OUT                             `dense` on 100 and 240 of the training pictures; resumable
+    python figures/curve.py judge DATA OUT --folds DIR --full DIR      all sizes on the validation part (figures/records/curve)
+
+The larger sizes are there already: --folds holds the three models of figures/drift.py (477 or 478 pictures each), --full the runs of `dense` on all of
+them (figures/research.py). The test part is not looked at. The small sizes train for 900 steps, the others for the 40 epochs of the recipe.
+"""
+
+import argparse
+import json
+import math
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from scipy.optimize import least_squares
+from sklearn.model_selection import train_test_split
+
+from landmark_thesis.data import LandmarkData, Split, load_data, near_duplicates, thesis_split, write_whole
+from landmark_thesis.evaluate import predict_points
+from landmark_thesis.landmarks import LATERAL
+from landmark_thesis.pixel_error import along_across, bootstrap_interval, radial_errors
+from landmark_thesis.runs import DENSE, Run, environment, pick_device, train
+
+SIZES, STEPS = (100, 240), 900
+RECORD = Path(__file__).resolve().parent / "records" / "curve"
+
+
+def prepared(folder: Path) -> tuple[LandmarkData, Split]:
+    data = load_data(folder)
+    return data, thesis_split(data.names, data.categories, 42, near_duplicates(data.images, data.names), data.pixel_hash)
+
+
+def part_of(data: LandmarkData, split: Split, size: int, seed: int = 0) -> Split:
+    """`split` with `size` of its training pictures, each class as often as before."""
+    part = data.subset(split.parts["train"])
+    chosen = set(train_test_split(part.names, train_size=size, random_state=seed, stratify=part.categories)[0])
+    kept = tuple(name for name in split.parts["train"] if name in chosen)
+    return Split({**split.parts, "train": kept}, split.pixel_hash, split.seed)
+
+
+def train_small(folder: Path, out: Path) -> None:
+    data, split = prepared(folder)
+    for size in SIZES:
+        recipe = replace(DENSE, phases=(DENSE.phases[0], replace(DENSE.phases[1], epochs=round(STEPS / math.ceil(size / DENSE.batch_size)))))
+        place = out / f"n-{size}"
+        train(recipe, folder, place, split=part_of(data, split, size), resume=place.exists(), quiet=True, command="python figures/curve.py train DATA OUT")
+        print(f"trained on {size}", flush=True)
+
+
+def asymptote(sizes: np.ndarray, errors: np.ndarray) -> tuple[float, float, float]:
+    """Least-squares (limit, factor, exponent) of error = limit + factor * n ** -exponent, exponent between 0.3 and 2."""
+
+    def off(values: np.ndarray) -> np.ndarray:
+        return values[0] + values[1] * (sizes / 100.0) ** -values[2] - errors
+
+    limit, factor, exponent = least_squares(off, (errors.min() * 0.9, errors.max() - errors.min(), 1.0), bounds=([0, 0, 0.3], [np.inf, np.inf, 2.0])).x
+    return float(limit), float(factor * 100.0**exponent), float(exponent)
+
+
+def resampled_limits(sizes: np.ndarray, errors: np.ndarray, draws: int = 1000) -> list[float]:
+    """95 % percentile interval of the limit; errors (runs, pictures), the pictures resampled."""
+    rng = np.random.default_rng(0)
+    picks = rng.integers(errors.shape[1], size=(draws, errors.shape[1]))
+    return np.quantile([asymptote(sizes, errors[:, pick].mean(1))[0] for pick in picks], (0.025, 0.975)).tolist()
+
+
+def judge(folder: Path, runs: Sequence[Run], record: Path) -> dict:
+    data, split = prepared(folder)
+    part = data.subset(split.parts["val"])
+    target = part.points.numpy().astype(float)
+    kinds, found, sizes = {"mre_px": [], "along_px": [], "across_lateral_px": []}, [], []
+    for run in runs:
+        if seen := set(run.part("train")) & set(part.names):
+            raise SystemExit(f"{run.name} was trained on {len(seen)} of the validation pictures; leave it out")
+        answers = predict_points(run.model(), part.images, project=run.recipe.project).astype(float)
+        parts = along_across(answers, target, 224)
+        kinds["mre_px"].append(radial_errors(answers, target, 224).mean(1))
+        kinds["along_px"].append(np.abs(parts[..., 0]).mean(1))
+        kinds["across_lateral_px"].append(np.abs(parts[:, list(LATERAL), 1]).mean(1))
+        sizes.append(len(run.part("train")))
+        low, high = bootstrap_interval(kinds["mre_px"][-1])
+        found.append({"run": run.name, "n_train": sizes[-1], "epochs": run.recipe.phases[1].epochs} | {name: float(rows[-1].mean()) for name, rows in kinds.items()} | {"mre_px_ci95": [low, high]})
+        print(f"{run.name:10} n {sizes[-1]:4d}  {found[-1]['mre_px']:.3f} [{low:.2f}, {high:.2f}]", flush=True)
+    where, limits = np.array(sizes, float), {}
+    for name, rows in kinds.items():
+        limit, factor, exponent = asymptote(where, np.mean(rows, 1))
+        limits[name] = {"limit": limit, "limit_ci95": resampled_limits(where, np.array(rows)), "factor": factor, "exponent": exponent}
+        print(name, {key: np.round(value, 2).tolist() for key, value in limits[name].items()})
+    told = environment(pick_device("cpu"))
+    content = {"unit": "px@224", "n_val": len(part), "split_fingerprint": split.fingerprint, "tta": True, "command": "python figures/curve.py judge", "device": told["device"],
+               "versions": told["versions"], "results": found, "fit": "limit + factor * n ** -exponent", "limits": limits}
+    rows = [",".join(["image", *(f"{run.path.parent.name}/{run.name}" for run in runs)])]
+    rows += [",".join([name, *(f"{errors[k]:.3f}" for errors in kinds["mre_px"])]) for k, name in enumerate(part.names)]
+    write_whole(record / "errors.csv", ("\n".join(rows) + "\n").encode())
+    write_whole(record / "curve.json", (json.dumps(content, indent=1) + "\n").encode())
+    return content
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("step", choices=("train", "judge"))
+    parser.add_argument("data", type=Path)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--folds", type=Path, help="folder with fold-1 to fold-3 of figures/drift.py")
+    parser.add_argument("--full", type=Path, help="folder with the runs dense-0, dense-1, ... of figures/research.py")
+    parser.add_argument("--record", type=Path, default=RECORD)
+    arguments = parser.parse_args()
+    if arguments.step == "train":
+        train_small(arguments.data, arguments.out)
+    else:
+        paths = [*arguments.out.glob("n-*"), *(arguments.folds.glob("fold-*") if arguments.folds else ()), *(arguments.full.glob("dense-*") if arguments.full else ())]
+        runs = sorted((Run(path) for path in paths if (path / "best.pt").exists() and Run(path).finished), key=lambda run: (len(run.part("train")), run.name))
+        judge(arguments.data, runs, arguments.record)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
