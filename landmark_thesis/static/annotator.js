@@ -96,9 +96,13 @@ function render({ model, el }) {
       ink.strokeStyle = index === chosen ? INK.chosen : "black";
       ink.stroke();
       if (index === chosen) {
-        ink.beginPath();
-        ink.arc(x, y, radius + 6, 0, 2 * Math.PI);
-        ink.stroke();
+        for (const [width, stroke] of [[6, "black"], [3, INK.chosen]]) { // seen on bone and on air
+          ink.beginPath();
+          ink.arc(x, y, radius + 6, 0, 2 * Math.PI);
+          ink.lineWidth = width;
+          ink.strokeStyle = stroke;
+          ink.stroke();
+        }
       }
       ink.lineWidth = 3;
       ink.strokeStyle = "black";
