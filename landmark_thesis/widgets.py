@@ -127,7 +127,7 @@ def playground(draw: Callable[..., Figure], controls: Mapping[str, widgets.Widge
     for control in controls.values():
         control.layout.width = "100%"
         control.style.description_width = "11em"
-    grid = widgets.GridBox(list(controls.values()), layout=widgets.Layout(grid_template_columns=f"repeat({columns}, minmax(0, 1fr))", width="100%", max_width="1000px"))
+    grid = widgets.GridBox(list(controls.values()), layout=widgets.Layout(grid_template_columns=f"repeat({columns}, minmax(0, 1fr))", grid_gap="2px 14px", width="100%", max_width="1000px"))
 
     def refresh(_change: Any = None) -> None:
         panel.error = None
@@ -233,10 +233,10 @@ def phase_explorer(model: torch.nn.Module) -> Panel:
         return draw_phases(model, [first, Phase("phase2", epochs2, {"backbone": backbone2, "head": head2}, schedule=schedule, floor_ratio=floor)])
 
     controls = {
-        "epochs1": _slider("phase 1: epochs", 15, 0, 40), "head1": _slider("head", 1e-3, 1e-6, 1e-2, 0.1, log=True),
+        "epochs1": _slider("phase 1: epochs", 15, 0, 40), "head1": _slider("phase 1: head rate", 1e-3, 1e-6, 1e-2, 0.1, log=True),
         "schedule": widgets.Dropdown(options=SCHEDULES, value="cosine", description="phase 2: schedule"),
-        "epochs2": _slider("phase 2: epochs", 50, 0, 100), "head2": _slider("head", 2e-4, 1e-6, 1e-2, 0.1, log=True),
-        "backbone2": _slider("backbone", 2e-5, 1e-6, 1e-2, 0.1, log=True), "floor": _slider("floor (share)", 0.2, 0.0, 1.0, 0.01),
+        "epochs2": _slider("phase 2: epochs", 50, 0, 100), "head2": _slider("phase 2: head rate", 2e-4, 1e-6, 1e-2, 0.1, log=True),
+        "backbone2": _slider("phase 2: backbone", 2e-5, 1e-6, 1e-2, 0.1, log=True), "floor": _slider("phase 2: floor (share)", 0.2, 0.0, 1.0, 0.01),
     }
     return playground(draw, controls, "numbers that train and learning rates of the two phases")
 
@@ -590,7 +590,7 @@ def split_explorer(categories: Sequence[str] = THESIS_CLASSES) -> Panel:
         return draw_leak(seen_by(seeds, scored, categories), [f"member {seed}" for seed in members])
 
     controls = {
-        "members": widgets.SelectMultiple(options=THESIS_MEMBER_SEEDS, value=(123, 321, 111, 666), rows=6, description="members' seeds"),
+        "members": widgets.SelectMultiple(options=THESIS_MEMBER_SEEDS, value=(123, 321, 111, 666), rows=len(THESIS_MEMBER_SEEDS), description="members' seeds"),
         "scored": widgets.BoundedIntText(42, 0, 2**31 - 1, description="split that scores"),
         "shared": widgets.Checkbox(False, description="one split for all (the cure)", indent=False),
     }
