@@ -8,7 +8,7 @@ globals().update({name: value for name, value in vars(chapter).items() if not na
 
 
 # cell 9f07d547
-from landmark_thesis.data import batches, check_data, phantom_data
+from landmark_thesis.data import check_data, phantom_data
 from landmark_thesis.model import create_model
 from landmark_thesis.phantom import phantoms, sample_shapes
 from landmark_thesis.trainer import LandmarkTrainer
