@@ -222,15 +222,20 @@ def _check_data(arguments: argparse.Namespace) -> int:
 # %% ../nbs/18_cli.ipynb #cc4d3f9f
 def _add_defend(commands) -> None:
     command = commands.add_parser(
-        "defend", help="the whole job: train, score, draw, report", description="Train, score on unseen pictures, draw every figure, write a report."
+        "defend", help="the whole job: train, score, judge, report",
+        description="Train, score on unseen pictures, judge every claim, draw every figure, write a report. Exit 3 where a claim fails.",
     )
-    command.add_argument("--data", default="phantom", metavar="DIR|phantom", help="labelled pictures (default: phantoms, drawn on the spot)")
+    origin = command.add_mutually_exclusive_group()
+    origin.add_argument("--data", metavar="DIR|phantom", help="labelled pictures (default: phantoms, drawn on the spot)")
+    origin.add_argument("--records", type=Path, metavar="DIR", help="judge these recorded results instead; trains and scores nothing")
+    command.add_argument("--claims", type=Path, metavar="FILE", help="sentences to judge (default: claims.toml with the records, else three that any result must stand)")
+    command.add_argument("--main", metavar="NAME", help="with --records: the record of the headline (default: that of the first claim)")
     command.add_argument("--out", type=Path, default=Path("defense"), metavar="DIR", help="folder to write (default: defense)")
     command.add_argument("--recipe", help="default: phantom for phantoms, dense for real pictures")
-    command.add_argument("--seeds", type=_SEED, nargs="+", default=[0], metavar="N", help="one run each (default 0)")
-    command.add_argument("--split", choices=("val", "test"), default="test", help="part to score; test (default) is logged in the ledger")
+    command.add_argument("--seeds", type=_SEED, nargs="+", metavar="N", help="one run each (default 0)")
+    command.add_argument("--split", choices=("val", "test"), help="part to score; test (default) is logged in the ledger")
     command.add_argument("--lang", choices=("en", "es"), default="en", help="of figures and report")
-    command.add_argument("--device", default="auto", help="auto (default), cpu, cuda or cuda:N")
+    command.add_argument("--device", help="auto (default), cpu, cuda or cuda:N")
     command.add_argument("--label-size", type=_LABEL_SIZE, metavar="N", help="side of the pictures that were labelled; 0: each file as it is")
     command.set_defaults(run=_defend)
 
@@ -239,13 +244,21 @@ def _defend(arguments: argparse.Namespace) -> int:
     _can_write("--out", arguments.out, folder=True)
     from landmark_thesis import defense, runs
 
-    source = runs.Source.of(arguments.data, arguments.label_size)
-    recipe = None if arguments.recipe is None else _recipe(arguments.recipe)
-    defense.defend(
-        source, arguments.out, recipe=recipe, seeds=arguments.seeds, part=arguments.split, lang=arguments.lang, device=arguments.device,
-        command=_command(arguments),
-    )
-    return 0
+    shared = {"claims": arguments.claims, "lang": arguments.lang, "command": _command(arguments), "pdf": True}
+    training = [f"--{name.replace('_', '-')}" for name in ("recipe", "seeds", "split", "device", "label_size") if getattr(arguments, name) is not None]
+    if arguments.records is not None and training:
+        raise runs.RunError(f"{' and '.join(training)}: of a training, but --records trains nothing; leave out one or the other")
+    if arguments.records is None and arguments.main is not None:
+        raise runs.RunError("--main: chooses among records; give --records DIR, too")
+    if arguments.records is not None:
+        results = defense.defend_records(arguments.records, arguments.out, main=arguments.main, **shared)
+    else:
+        source = runs.Source.of(arguments.data or "phantom", arguments.label_size)
+        recipe = None if arguments.recipe is None else _recipe(arguments.recipe)
+        results = defense.defend(
+            source, arguments.out, recipe=recipe, seeds=arguments.seeds or [0], part=arguments.split or "test", device=arguments.device or "auto", **shared
+        )
+    return 3 if results["verdicts"]["FAIL"] else 0
 
 # %% ../nbs/18_cli.ipynb #e7a4b598
 def _add_figures(commands) -> None:

@@ -127,7 +127,7 @@ def remove_leftovers(folder: str | Path, names: Iterable[str]) -> list[str]:
 IMAGE_EXTENSIONS: tuple[str, ...] = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
 MAX_PIXELS: int = 64_000_000  # a 16-bit mammogram has 20 million; more is a mistake or a decompression bomb
 MIN_SIDE: int = 16
-_FORMATS = ("PNG", "JPEG", "MPO", "TIFF", "BMP")  # by content, whatever the name says; Pillow would start other programs for some of the rest
+_FORMATS = ("PNG", "JPEG", "TIFF", "BMP")  # by content, whatever the name says; Pillow would start other programs for some of the rest
 
 
 def _by_range(values: np.ndarray) -> np.ndarray:

@@ -45,7 +45,7 @@ def test_every_kind_of_picture_is_read_as_the_same_grey(tmp_path):
     stretched = np.rint((GREY.astype(float) - GREY.min()) * 255 / float(np.ptp(GREY)))
     assert np.array_equal(read_image(saved(tmp_path / "sixteen.png", sixteen)), stretched)
     for name, variant in {"cmyk.jpg": picture.convert("CMYK"), "cmyk.tif": picture.convert("CMYK")}.items():
-        assert np.abs(read_image(saved(tmp_path / name, variant)).astype(int) - GREY).mean() < 3, name
+        assert np.abs(read_image(saved(tmp_path / name, variant)).astype(int) - GREY).mean() < 5, name  # of 255: what JPEG loses of such a small picture; an inverted one differs by 100
     wide, turned = Image.fromarray(GREY[:40]), Image.Exif()
     turned[0x0112] = 6
     assert read_image(saved(tmp_path / "turned.jpg", wide, exif=turned, quality=95)).shape == (64, 40)

@@ -577,7 +577,7 @@ def test_a_config_is_compared_before_it_costs_anything():
     state = small.state_dict()
     again = model_from_weights(small.config, state)
     assert all(torch.equal(a, b) for a, b in zip(state.values(), again.state_dict().values(), strict=True))
-    for change, word in (({"channels": 10**9, "groups": 1}, ""), ({"num_landmarks": 10**7}, "of another shape"), ({"backbone": ["tiny"]}, "unknown backbone")):
+    for change, word in (({"channels": 10**9, "groups": 1}, "not the weights of a model of ours"), ({"num_landmarks": 10**7}, "of another shape"), ({"backbone": ["tiny"]}, "unknown backbone")):
         with pytest.raises(WeightsError, match=word) as caught:
             model_from_weights({**small.config, **change}, state, "best.pt")
         assert str(caught.value).startswith("best.pt: ") and "\n" not in str(caught.value)
