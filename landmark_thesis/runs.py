@@ -19,7 +19,7 @@ import random
 import sys
 import time
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cached_property
 from pathlib import Path
@@ -807,7 +807,7 @@ def train(
     settings = _settings(recipe, source, split, seed, split_seed, fold, fold_of, loaded)
     notes = {**environment(device), "processes": world.size, "compiler": compiler, "command": command}
     with locked(out) if world.first else contextlib.nullcontext(), _told(out):
-        finished = _opened(out, settings, split, signatures, notes, resume) if world.first else None
+        finished = _opened(out, settings, split, signatures, notes, resume, say) if world.first else None
         if world.hear(finished)[0]:
             say(f"{out}: this run is finished; nothing to do")
             return Run(out)
@@ -839,20 +839,30 @@ def _told(out: Path) -> Iterator[None]:
 
 # %% ../nbs/11_runs.ipynb #37342c91
 def _opened(
-    out: Path, settings: Mapping[str, Any], split: Split, signatures: Signatures, notes: Mapping[str, Any], resume: bool
+    out: Path, settings: Mapping[str, Any], split: Split, signatures: Signatures, notes: dict[str, Any], resume: bool, say: Callable[[str], None]
 ) -> bool:
-    """Write what a run folder begins with, or check what is in it; True where that is a finished run."""
+    """Write what a run folder begins with, or check what is in it; True where that is a finished run. A move goes into `notes`."""
     _occupied(out, resume, held=True)  # again: another run may have come and gone while we checked the pictures
     if resume and (out / "recipe.json").exists():
         _same_run(out, settings, split)
         if Run(out).finished:
             return True
+        if moved := _moved(out, notes):
+            notes["moved"] = moved
+            say(f"{out.name}: goes on under other conditions, so not to the last bit as it would have there ({'; '.join(moved)})")
     _write_json(out / "recipe.json", settings)  # first: a folder that has it is ours, whatever else a kill left out
     _write_json(out / "environment.json", notes)
     for name, content in (("split.json", split), ("signatures.npz", signatures)):
         if not (out / name).exists():
             content.save(out / name)
     return False
+
+
+def _moved(out: Path, now: Mapping[str, Any]) -> list[str]:
+    """What differs between the machine that the run in `out` was on and this one: versions, device, threads, processes."""
+    then = _read_json(out / "environment.json") if (out / "environment.json").exists() else {}
+    keys = [key for key in ("versions", "system", "device", "threads", "processes", "compiler") if key in then]
+    return [*then.get("moved", []), *_changes({key: then[key] for key in keys}, {key: now[key] for key in keys})]
 
 # %% ../nbs/11_runs.ipynb #2b760ac1
 def _settings(

@@ -198,6 +198,22 @@ def test_labels_or_pictures_changed_under_a_run_are_refused_by_name(tmp_path, mo
     assert trained(out, resume=True).finished
 
 
+def test_a_run_resumed_under_other_conditions_says_so_and_keeps_it(tmp_path, monkeypatch, pictures, capsys):
+    out = tmp_path / "run"
+
+    def stop():
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(torch, "get_num_threads", lambda: 7)
+        at_the_end_of_epoch(patched, 2, stop)
+        trained(out)
+    run = runs.train(TWO, runs.Source(phantoms=26), out, resume=True)
+    said = f"threads: 7 then, {torch.get_num_threads()} now"
+    assert f"not to the last bit as it would have there ({said})" in capsys.readouterr().out
+    assert runs._read_json(run.path / "environment.json")["moved"] == [said]
+
+
 @pytest.fixture
 def disk(tmp_path):
     """`disk(options)`: a small file system of its own, mounted (or mounted again) with these options."""
