@@ -1,4 +1,4 @@
-"""Rebuild everything that is drawn in this folder, and the results in the README, from the records: no pictures, no GPU, no training.
+"""Rebuild everything that is drawn in this folder, and the results in both READMEs, from the records: no pictures, no GPU, no training.
 
     python figures/make.py            rebuild
     python figures/make.py --check    change nothing; exit 1 and say what would change
@@ -8,6 +8,7 @@ picture. `python figures/make.py --add RUN NAME` makes one of a run.
 """
 
 import argparse
+import csv
 import filecmp
 import json
 import re
@@ -16,21 +17,39 @@ import tempfile
 from pathlib import Path
 
 from landmark_thesis.bench import markdown
+from landmark_thesis.data import write_whole
+from landmark_thesis.evaluate import read_errors
 from landmark_thesis.figures import (
+    ENDINGS,
     Result,
+    ablation_forest,
+    ablation_table,
     annotator_drift,
+    canonical_shape,
     comparison,
     draw_all,
+    ensemble_gain,
+    error_limits,
     leakage_gap,
+    paired_differences,
     published_results,
+    recipe_curves,
     result_of_scores,
     save_figure,
+    seed_luck,
+    spoilt_by,
 )
+from landmark_thesis.phantom import sample_shapes
 from landmark_thesis.runs import Run, save_record
 
 HERE = Path(__file__).resolve().parent
 RECORDS = HERE / "records"
-README = HERE.parent / "README.md"
+READMES = {"en": HERE.parent / "README.md", "es": HERE.parent / "README.es.md"}
+BEST = "dense"
+BEST_FILES = (RECORDS / BEST / "results.json",)
+THESIS_VAL = 7.22  # quoted: what its honest model scored on this validation part
+LEDGERS = (Path("research/errors.csv"), Path("research/runs.csv"))  # written by research.py, drawn by nobody
+FOLDERS = ("drift", "leakage", "ensemble", "limits", "research", ".")  # of figures, beside one for each record
 MARKERS = re.compile(r"(<!-- (results|speed):begin -->\n).*?(<!-- \2:end -->)", re.S)
 # order and names of the table; a record that is not named here is drawn, but not listed
 TITLES = {
@@ -64,73 +83,185 @@ def _epochs(run: Run) -> str:
 
 
 def draw(out: Path) -> None:
-    """Every figure: one folder a record, and one chart that compares them."""
+    """Every figure: one folder a record, and those that compare records or stand for themselves."""
     for run in records():
         draw_all(run, out / run.name, say=lambda remark: None)
-    if drift := measured("drift"):
-        save_figure(annotator_drift(drift), out / "drift" / "annotator_drift")
-    if leakage := measured("leakage"):
-        save_figure(leakage_gap(arms(leakage), leakage["n"]), out / "leakage" / "leakage_gap")
-    found = [(title, results(run)) for title, run in listed()]
-    if not found:
+    save_figure(canonical_shape(sample_shapes(400, seed=0)), out / "canonical_shape")
+    draw_measured(out)
+    draw_research(out)
+    if listed():
+        draw_compared(out, [(title.replace("`", ""), run, results(run)) for title, run in listed()])
+
+
+def draw_measured(out: Path) -> None:
+    """What the scripts beside this one measured: NAME.json of the record NAME."""
+    figures = {
+        "drift/annotator_drift": ("drift", annotator_drift),
+        "leakage/leakage_gap": ("leakage", lambda found: leakage_gap(arms(found, "leaky", "clean"), found["n"])),
+        "ensemble/ensemble_gain": ("ensemble", lambda found: ensemble_gain(arms(found, "plain", "mirrored"), found["n"])),
+        "limits/error_limits": ("limits", lambda found: error_limits(found, best())),
+    }
+    for path, (name, make) in figures.items():
+        if found := measured(name):
+            files = [RECORDS / name / f"{name}.json", *(BEST_FILES if name == "limits" else ())]
+            save_figure(make(found), out / path, inputs=files)
+
+
+def best() -> list[Result]:
+    """Our best single run, to stand beside what the labels allow."""
+    return [result_of_scores(results(Run(RECORDS / BEST)), f"{BEST} recipe, validation")] if BEST_FILES[0].exists() else []
+
+
+def draw_research(out: Path) -> None:
+    """The ledger of the search: paired differences to the reference, as a forest and as a table."""
+    ledger = HERE / "research" / "errors.csv"
+    if not ledger.exists():
         return
-    ruler = Result("Mean shape of the training part", found[0][1]["baselines"]["mean_shape_px"], None, "baseline")
-    bars = [ruler, *(result_of_scores(content, title.replace("`", "")) for title, content in found)]
-    n = found[0][1]["n_val"]
-    save_figure(
-        comparison(bars, floor=found[0][1]["baselines"]["label_rounding_px"], note=f"validation part, n = {n}"),
-        out / "comparison_val",
-    )
+    with open(ledger, encoding="utf-8", newline="") as file:
+        table = list(csv.DictReader(file))
+    if not (differences := paired_differences(table)):
+        return
+    save_figure(ablation_forest(differences, len(table), luck=seed_luck(table)), out / "research" / "ablation_forest", inputs=[ledger])
+    for form, ending in ENDINGS.items():
+        write_whole(out / "research" / f"ablation_table.{ending}", ablation_table(differences, form).encode())
 
 
-def arms(leakage: dict) -> dict[str, list[Result]]:
-    """Both arms of the leakage experiment, ensembles growing by one member."""
+def draw_compared(out: Path, found: list[tuple[str, Run, dict]]) -> None:
+    """The listed records side by side, then the same beside what the thesis states."""
+    first, scores = found[0][2], [run.path / "results.json" for _, run, _ in found]
+    floor, note = first["baselines"]["label_rounding_px"], f"validation part, n = {first['n_val']}"
+    ruler = Result("Mean shape of the training part", first["baselines"]["mean_shape_px"], None, "baseline")
+    ours = [result_of_scores(content, title) for title, _, content in found]
+    save_figure(comparison([ruler, *ours], floor=floor, note=note), out / "comparison_val", inputs=scores)
+    quoted = [Result("thesis, seed 42 (clean), its own validation", THESIS_VAL, None, "published"), *published_results()]
+    note += "; what the thesis states: the 96 test pictures of the same split where nothing else is said"
+    save_figure(comparison([ruler, *quoted, *ours], floor=floor, note=note), out / "comparison_thesis", inputs=scores)
+    sets = {run.name: read_errors(run.path / "errors.csv", "val") for _, run, _ in found}
+    stamps = [spoilt_by(content) for *_, content in found]
+    save_figure(recipe_curves(sets, stamps=stamps), out / "recipe_curves_val", inputs=[run.path / "errors.csv" for _, run, _ in found] + scores)
+
+
+def arms(found: dict, *names: str) -> dict[str, list[Result]]:
+    """The arms of an experiment, ensembles growing by one member."""
     return {
-        arm: [Result(arm, step["mre_px"], tuple(step["mre_px_ci95"])) for step in leakage["ensembles"] if step["arm"] == arm]
-        for arm in ("leaky", "clean")
+        arm: [Result(arm, step["mre_px"], tuple(step["mre_px_ci95"])) for step in found["ensembles"] if step["arm"] == arm]
+        for arm in names
     }
 
 
-def readme_block() -> str:
+LANGUAGES = ("en", "es")
+# what the README says about the results, English and Spanish; every number is filled in from a record
+TEXTS = {
+    "intro": (
+        "Validation part of the thesis' own split (n = {n}, split `{split}`), mirror averaging, px@224, 95 % intervals over pictures, one seed each; "
+        "the test part stays closed while choices are made.",
+        "Parte de validación de la división de la propia tesis (n = {n}, división `{split}`), promedio especular, px@224, intervalos del 95 % sobre imágenes, "
+        "una semilla cada uno; la parte de prueba sigue cerrada mientras se elige.",
+    ),
+    "header": (
+        "| model | mean radial error | median | within 5 px | contour error | training on 2 cores |",
+        "| modelo | error radial medio | mediana | a menos de 5 px | error de contorno | entrenamiento con 2 núcleos |",
+    ),
+    "mean_shape": ("mean shape of the training part, no model at all", "forma media de la parte de entrenamiento, sin modelo alguno"),
+    "rounding": ("rounding of the labels alone", "solo el redondeo de las etiquetas"),
+    "star": (
+        r"\* the best epoch was selected on these pictures, so the number is a little too small. Times: wall clock, while the two cores did other work too.",
+        r"\* la mejor época se eligió con estas imágenes, de modo que el número es algo optimista. Tiempos de reloj, con los dos núcleos ocupados también en otras cosas.",
+    ),
+    "seeds": (
+        "`dense` with {members} seeds: **{mean:.2f}** [{low:.2f}, {high:.2f}] on average, standard deviation over seeds {sd:.2f}; together they score {together:.2f}, a gain of "
+        "{gain:.2f} [{gain_low:.2f}, {gain_high:.2f}]. Mirror averaging gains {mirror:.2f} [{mirror_low:.2f}, {mirror_high:.2f}].",
+        "`dense` con {members} semillas: **{mean:.2f}** [{low:.2f}, {high:.2f}] en promedio, desviación estándar entre semillas {sd:.2f}; juntas obtienen {together:.2f}, una ganancia de "
+        "{gain:.2f} [{gain_low:.2f}, {gain_high:.2f}]. El promedio especular gana {mirror:.2f} [{mirror_low:.2f}, {mirror_high:.2f}].",
+    ),
+    "outside": (
+        "Outside set, never trained on (JSRT, film, another country and decade; n = {n}): the ten lateral points of `dense` (seed {seed}) lie **{px:.2f}** [{low:.2f}, {high:.2f}] px@224, "
+        "{mm:.1f} mm, from the border of the lung (median {median:.2f}, 95th percentile {p95:.2f}); the mean shape's {ruler:.2f}.",
+        "Conjunto externo, nunca usado para entrenar (JSRT, placa, otro país y otra década; n = {n}): los diez puntos laterales de `dense` (semilla {seed}) quedan a **{px:.2f}** [{low:.2f}, {high:.2f}] px@224, "
+        "{mm:.1f} mm, del borde del pulmón (mediana {median:.2f}, percentil 95 {p95:.2f}); los de la forma media, a {ruler:.2f}.",
+    ),
+    "drift": (
+        "What is left is mostly the labels' own: told only at which row of the table a picture was annotated, the same run scores {told:.2f} instead of {alone:.2f}; class, crop and exposure "
+        "explain nothing of it ([chapter 20](nbs/20_limit.ipynb)).",
+        "Lo que queda es sobre todo de las propias etiquetas: con solo saber en qué fila de la tabla se anotó una imagen, el mismo modelo obtiene {told:.2f} en lugar de {alone:.2f}; clase, encuadre y exposición "
+        "no explican nada ([capítulo 20](nbs/20_limit.ipynb)).",
+    ),
+    "thesis": (
+        "For comparison, what the original thesis states (not ours; its honest model scored {val:.2f} on this validation part): {claims}, on the 96 test pictures.",
+        "Para comparar, lo que declara la tesis original (no es nuestro; su modelo honesto obtuvo {val:.2f} en esta parte de validación): {claims}, en las 96 imágenes de prueba.",
+    ),
+    "contaminated": ("contaminated", "contaminado"),
+    "records": (
+        "Each line is a record in [figures/records](figures/records), with the command that made it; `python figures/make.py` rebuilds this text and every figure from them, and "
+        "`landmark-thesis defend --records figures/records` judges each [claim](figures/claims.toml) that is made here.",
+        "Cada línea es un registro de [figures/records](figures/records), con la orden que lo produjo; `python figures/make.py` rehace este texto y cada figura a partir de ellos, y "
+        "`landmark-thesis defend --records figures/records` juzga cada [afirmación](figures/claims.toml) que aquí se hace.",
+    ),
+}
+TITLES_ES = {
+    "thesis-lite0": "receta `thesis`, EfficientNet-Lite0, pesos de ImageNet",
+    "thesis-resnet18-random": "receta `thesis`, ResNet-18 desde pesos aleatorios",
+    "dense": "receta `dense`, ResNet-18 desde pesos aleatorios",
+}
+
+
+def readme_block(lang: str = "en") -> str:
     """The results as they stand in the README, each number out of a record."""
     found = [(title, run, results(run)) for title, run in listed()]
     if not found:
         return ""
+
+    def say(key: str, **values) -> str:
+        return TEXTS[key][LANGUAGES.index(lang)].format(**values)
+
     first = found[0][2]
-    lines = [
-        f"Validation part of the thesis' own split (n = {first['n_val']}, split `{first['split_fingerprint']}`), mirror averaging, px@224, 95 % intervals "
-        "over pictures, one seed each; the test part stays closed while choices are made.",
-        "",
-        "| model | mean radial error | median | within 5 px | contour error | training on 2 cores |",
-        "|---|---|---|---|---|---|",
-        f"| mean shape of the training part, no model at all | {first['baselines']['mean_shape_px']:.2f} | | | | |",
-    ]
+    lines = [say("intro", n=first["n_val"], split=first["split_fingerprint"]), "", say("header"), "|---|---|---|---|---|---|"]
+    lines.append(f"| {say('mean_shape')} | {first['baselines']['mean_shape_px']:.2f} | | | | |")
     for title, run, content in found:
-        metrics = content["val"]
-        low, high = metrics["mre_px_ci95"]
-        seconds = json.loads((run.path / "environment.json").read_text(encoding="utf-8"))["seconds"]
-        star = " *" if content["selected_on_part"] else ""
-        lines.append(
-            f"| {title}{star} | **{metrics['mre_px']:.2f}** [{low:.2f}, {high:.2f}] | {metrics['median_px']:.2f} | {100 * metrics['sdr']['5']:.0f} % "
-            f"| {metrics['contour_px']:.2f} | {seconds / 60:.0f} min |"
-        )
-    lines += [
-        f"| rounding of the labels alone | {first['baselines']['label_rounding_px']:.2f} | | | | |",
-        "",
-        r"\* the best epoch was selected on these pictures, so the number is a little too small. Times: wall clock, while the two cores did other work too.",
-        "",
-        "For comparison, what the original thesis states (not ours; its honest model scored 7.22 on this validation part): "
-        + "; ".join(
-            f"{result.label}: {result.value:.2f}" + (" (contaminated)" if result.kind == "contaminated" else "")
-            for result in published_results()
-        )
-        + ", on the 96 test pictures.",
-        "",
-        "Each line is a record in [figures/records](figures/records), with the command that made it in its `environment.json`; "
-        "`python figures/make.py` rebuilds this table and every figure from them.",
-        "",
-    ]
-    return "\n".join(lines)
+        shown = title if lang == "en" else f"{TITLES_ES[run.name]}, {_epochs(run).replace('epochs', 'épocas')}"
+        lines.append(_result_line(shown, run, content))
+    lines += [f"| {say('rounding')} | {first['baselines']['label_rounding_px']:.2f} | | | | |", "", say("star")]
+    for key, values in measured_values().items():
+        lines += ["", say(key, **values)]
+    claims = "; ".join(
+        f"{result.label}: {result.value:.2f}" + (f" ({say('contaminated')})" if result.kind == "contaminated" else "") for result in published_results(lang)
+    )
+    return "\n".join([*lines, "", say("thesis", val=THESIS_VAL, claims=claims), "", say("records"), ""])
+
+
+def _result_line(title: str, run: Run, content: dict) -> str:
+    metrics = content["val"]
+    low, high = metrics["mre_px_ci95"]
+    seconds = json.loads((run.path / "environment.json").read_text(encoding="utf-8"))["seconds"]
+    return (
+        f"| {title}{' *' if content['selected_on_part'] else ''} | **{metrics['mre_px']:.2f}** [{low:.2f}, {high:.2f}] | {metrics['median_px']:.2f} "
+        f"| {100 * metrics['sdr']['5']:.0f} % | {metrics['contour_px']:.2f} | {seconds / 60:.0f} min |"
+    )
+
+
+def measured_values() -> dict[str, dict]:
+    """The numbers of the README's sentences, for each experiment that has a record."""
+    found = {}
+    if ensemble := measured("ensemble"):
+        seeds, gain, mirror = ensemble["seeds"], ensemble["gain_of_the_ensemble"], ensemble["gain_of_the_mirror"]
+        (low, high), (gain_low, gain_high), (mirror_low, mirror_high) = seeds["mean_px_ci95"], gain["difference_px_ci95"], mirror["difference_px_ci95"]
+        together = next(step["mre_px"] for step in ensemble["ensembles"] if step["arm"] == "mirrored" and step["members"] == seeds["n_seeds"])
+        found["seeds"] = {
+            "members": seeds["n_seeds"], "mean": seeds["mean_px"], "low": low, "high": high, "sd": seeds["seed_sd_px"], "together": together,
+            "gain": gain["difference_px"], "gain_low": gain_low, "gain_high": gain_high,
+            "mirror": mirror["difference_px"], "mirror_low": mirror_low, "mirror_high": mirror_high,
+        }
+    if outside := measured("outside"):
+        ruler, ours = (next(result for result in outside["results"] if result["model"] == name) for name in ("mean shape", "dense-0"))
+        low, high = ours["border_px_ci95"]
+        found["outside"] = {
+            "n": outside["n"], "seed": 0, "px": ours["border_px"], "low": low, "high": high, "mm": ours["border_mm"], "median": ours["median_px"],
+            "p95": ours["p95_px"], "ruler": ruler["border_px"],
+        }
+    if drift := measured("drift"):
+        alone, told = (next(result["mre_px"] for result in drift["results"] if result["run"] == "dense-0" and result["told_the_row"] is word) for word in (False, True))
+        found["drift"] = {"alone": alone, "told": told}
+    return found
 
 
 def speed_block() -> str:
@@ -139,26 +270,23 @@ def speed_block() -> str:
     return "\n\n".join(f"{markdown(content)}\n\n`{content['command']}`" for content in found) + "\n"
 
 
-def with_block(text: str) -> str:
-    blocks = {"results": readme_block, "speed": speed_block}
+def with_block(text: str, lang: str = "en") -> str:
+    blocks = {"results": lambda: readme_block(lang), "speed": speed_block}
     return MARKERS.sub(lambda match: match.group(1) + blocks[match.group(2)]() + match.group(3), text)
 
 
 def stale() -> list[str]:
-    """What `draw` and the README block would change."""
-    problems = (
-        []
-        if with_block(README.read_text(encoding="utf-8")) == README.read_text(encoding="utf-8")
-        else ["README.md: results are not those of the records"]
-    )
+    """What `draw` and the READMEs' blocks would change."""
+    texts = {path: (path.read_text(encoding="utf-8"), lang) for lang, path in READMES.items()}
+    problems = [f"{path.name}: results are not those of the records" for path, (text, lang) in texts.items() if with_block(text, lang) != text]
     with tempfile.TemporaryDirectory() as scratch:
         draw(Path(scratch))
         made = {path.relative_to(scratch) for path in Path(scratch).rglob("*") if path.is_file()}
         kept = {
             path.relative_to(HERE)
-            for name in [run.name for run in records()] + ["drift", "leakage", "."]
+            for name in [run.name for run in records()] + list(FOLDERS)
             for path in (HERE / name).glob("*")
-            if path.suffix in (".svg", ".md", ".csv", ".tex")
+            if path.suffix in (".svg", ".md", ".csv", ".tex") and path.relative_to(HERE) not in LEDGERS
         }
         problems += [f"figures/{path}: missing" for path in sorted(made - kept)] + [
             f"figures/{path}: nothing draws it" for path in sorted(kept - made)
@@ -183,7 +311,8 @@ def main() -> int:
     if arguments.add:
         save_record(Run(Path(arguments.add[0])), RECORDS / arguments.add[1])
     draw(HERE)
-    README.write_text(with_block(README.read_text(encoding="utf-8")), encoding="utf-8")
+    for lang, path in READMES.items():
+        write_whole(path, with_block(path.read_text(encoding="utf-8"), lang).encode())
     return 0
 
 

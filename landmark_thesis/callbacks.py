@@ -25,6 +25,7 @@ from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from tqdm import tqdm
 
 from .data import write_whole
+from .model import WeightsError, read_weights
 
 # %% ../nbs/07_callbacks.ipynb #b329acb8
 EVENTS = ("on_fit_start", "on_epoch_start", "on_batch_end", "on_epoch_end", "on_fit_end", "on_exception")
@@ -212,23 +213,26 @@ class CheckpointError(ValueError):
     """A file that is no checkpoint of ours, or a damaged one."""
 
 
-def read_checkpoint(path: str | Path) -> dict[str, Any]:
-    """What `save_checkpoint` wrote, on the CPU, without running any code from the file.
+def read_checkpoint(path: str | Path, most: int | None = None) -> dict[str, Any]:
+    """What `save_checkpoint` wrote, on the CPU, without running any code from the file; read as `model.read_weights` reads.
 
     Raises
     ------
     FileNotFoundError
         When there is no such file.
     CheckpointError
-        When the file is damaged, or holds more than tensors and plain values.
+        When the file is damaged, is larger than `most` bytes, or holds more than tensors and plain values by name.
     """
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"no checkpoint at {path}")
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        raise CheckpointError(f"{path} is no checkpoint of ours or is damaged ({type(error).__name__}); nothing was loaded") from error
+        contents = read_weights(path, most)
+    except WeightsError as error:
+        raise CheckpointError(f"{path} is no checkpoint of ours or is damaged ({str(error.__cause__)[:150]}); nothing was loaded") from error
+    if not isinstance(contents, dict):
+        raise CheckpointError(f"{path} is no checkpoint of ours: it holds a {type(contents).__name__}, not values by name; nothing was loaded")
+    return contents
 
 # %% ../nbs/07_callbacks.ipynb #d51354ca
 class ModelCheckpoint(Callback):

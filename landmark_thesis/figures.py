@@ -4,21 +4,27 @@
 
 # %% auto #0
 __all__ = ['Rows', 'UNIT', 'LANGUAGES', 'WORDS', 'STYLES', 'OKABE_ITO', 'STAMPS', 'KINDS', 'ENDINGS', 'FORMATS', 'Style',
-           'landmark_scheme', 'learning_curves', 'landmark_errors', 'landmark_map', 'error_histogram',
-           'error_distribution', 'class_errors', 'class_landmark_map', 'axis_errors', 'Result', 'result_of_errors',
-           'spoilt_by', 'result_of_scores', 'published_results', 'comparison', 'leakage_gap', 'annotator_drift',
-           'example_rows', 'prediction_examples', 'write_table', 'landmark_table', 'results_table', 'save_figure',
-           'stored_stamp', 'draw_all']
+           'landmark_scheme', 'canonical_shape', 'model_diagram', 'split_parts', 'learning_curves', 'landmark_errors',
+           'landmark_map', 'error_histogram', 'error_distribution', 'landmark_distribution', 'landmark_curves',
+           'class_errors', 'class_landmark_map', 'axis_errors', 'landmark_bias', 'agreement_plots', 'anatomy_errors',
+           'conformal_coverage', 'Result', 'result_of_errors', 'spoilt_by', 'result_of_scores', 'published_results',
+           'comparison', 'recipe_curves', 'Difference', 'paired_differences', 'seed_luck', 'ablation_forest',
+           'error_limits', 'leakage_gap', 'ensemble_gain', 'annotator_drift', 'example_rows', 'prediction_examples',
+           'write_table', 'landmark_table', 'class_table', 'ablation_table', 'results_table', 'save_figure',
+           'drawn_from', 'outdated_inputs', 'stored_stamp', 'draw_all']
 
 # %% ../nbs/14_figures.ipynb #68b55e23
 import csv
+import hashlib
 import io
 import json
+import re
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.parse import quote, unquote
 
 import matplotlib
 import numpy as np
@@ -26,11 +32,14 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.patches import Circle
+from matplotlib.patches import Circle, Ellipse, FancyArrow, Patch, Rectangle
 from matplotlib.patheffects import withStroke
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
+from scipy.stats import binomtest, spearmanr
+from scipy.stats import f as f_distribution
+from scipy.stats import t as student
 
-from .data import DataError, LandmarkData, phantom_data, write_whole
+from .data import DataError, LandmarkData, Split, category_of, phantom_data, write_whole
 from .evaluate import read_errors
 from landmark_thesis.landmarks import (
     AXIS,
@@ -41,10 +50,21 @@ from landmark_thesis.landmarks import (
     RIGHT_CONTOUR,
     describe,
     from_shape,
+    procrustes,
+    shape_modes,
 )
+from .model import count_parameters, create_model
 from .phantom import SHAPE_MEAN
-from .pixel_error import SDR_RADII, bootstrap_interval, cumulative_errors, detection_rate
-from .runs import Run
+from landmark_thesis.pixel_error import (
+    SDR_RADII,
+    agreement,
+    bootstrap_interval,
+    compare_errors,
+    cumulative_errors,
+    detection_rate,
+    holm,
+)
+from .runs import Recipe, Run
 
 Rows = Sequence[Mapping[str, Any]]  # of an errors.csv, as `evaluate.read_errors` gives them
 UNIT = "px@224"
@@ -79,6 +99,19 @@ WORDS: Mapping[str, tuple[str, str]] = {
     "leakage_gap": ("The same pictures, scored clean and leaky", "Las mismas imágenes, con y sin contaminación"),
     "annotator_drift": ("Where the labels end the lungs, first row to last", "Dónde terminan los pulmones según las etiquetas"),
     "prediction_examples": ("Best, median and worst prediction", "Predicción mejor, mediana y peor"),
+    "split_parts": ("Which pictures are in which part", "Qué imágenes están en cada parte"),
+    "landmark_distribution": ("Error by landmark: the whole distribution", "Error por punto: la distribución completa"),
+    "landmark_curves": ("Share found within a distance, by landmark", "Proporción hallada según la distancia, por punto"),
+    "landmark_bias": ("Bias and scatter of each landmark", "Sesgo y dispersión de cada punto"),
+    "recipe_curves": ("All recipes: share of points found", "Todas las recetas: proporción de puntos"),
+    "ablation_forest": ("What each change is worth", "Cuánto vale cada cambio"),
+    "ensemble_gain": ("Mirror averaging and ensembles", "Promedio especular y conjuntos de modelos"),
+    "error_limits": ("What the labels allow", "Lo que permiten las etiquetas"),
+    "conformal_coverage": ("Radii that hold the label", "Radios que contienen la etiqueta"),
+    "agreement_plots": ("Agreement of predicted and labelled sizes", "Concordancia entre predicción y etiqueta"),
+    "anatomy_errors": ("Is the error a matter of size or tilt?", "¿Depende el error del tamaño o la inclinación?"),
+    "model_diagram": ("What learns when", "Qué aprende y cuándo"),
+    "canonical_shape": ("Mean shape and its modes of variation", "Forma media y sus modos de variación"),
     # axes and legends
     "mean_error": ("mean radial error ({unit})", "error radial medio ({unit})"),
     "radial_error": ("radial error ({unit})", "error radial ({unit})"),
@@ -147,6 +180,90 @@ WORDS: Mapping[str, tuple[str, str]] = {
         "{n} imágenes, ninguna predicha por un modelo entrenado con ella; banda: 95 %, bootstrap; un criterio constante sería plano (p {p})",
     ),
     "note_no_interval": ("no whiskers: no interval is known", "sin bigotes: no se conoce el intervalo"),
+    # parts, shapes and comparisons
+    "dropped": ("left out", "excluidas"),
+    "pictures": ("pictures", "imágenes"),
+    "within_five": ("within {radius} {unit}", "a menos de {radius} {unit}"),
+    "bias_sure": ("bias, {times} times enlarged; unlikely to be chance", "sesgo, ampliado {times} veces; difícilmente azar"),
+    "bias_unsure": ("bias that may be chance", "sesgo que puede ser azar"),
+    "ellipse": ("95 % of the errors, to scale", "95 % de los errores, a escala"),
+    "difference": ("change of the mean radial error ({unit})", "cambio del error radial medio ({unit})"),
+    "better": ("better", "mejor"),
+    "worse": ("worse", "peor"),
+    "unclear": ("not told apart", "sin distinguir"),
+    "luck": ("luck of the seed alone", "solo azar de la semilla"),
+    "plain": ("one view", "una vista"),
+    "mirrored": ("with mirror averaging", "con promedio especular"),
+    "limit_rounding": ("labels on a grid of {cells}", "etiquetas en rejilla de {cells}"),
+    "limit_scheme": ("14 numbers instead of 30", "14 números en vez de 30"),
+    "limit_twice": ("two labels of {pair}", "dos etiquetas de {pair}"),
+    "radius": ("radius ({unit})", "radio ({unit})"),
+    "coverage": ("labels inside (%)", "etiquetas dentro (%)"),
+    "promised": ("promised: {level} %", "prometido: {level} %"),
+    "axis_px": ("axis length ({unit})", "longitud del eje ({unit})"),
+    "tilt_deg": ("axis tilt (degrees)", "inclinación del eje (grados)"),
+    "width3_px": ("width at mid height ({unit})", "ancho a media altura ({unit})"),
+    "agreement_difference": ("prediction minus label", "predicción menos etiqueta"),
+    "agreement_bias": ("bias {bias} {interval}", "sesgo {bias} {interval}"),
+    "agreement_limits": ("limits {low} to {high}", "límites {low} a {high}"),
+    "fifths": ("mean of a fifth of the pictures", "media de un quinto de las imágenes"),
+    "picture_in": ("picture\n{size} x {size}", "imagen\n{size} x {size}"),
+    "points_out": ("{points}\npoints", "{points}\npuntos"),
+    "frozen": ("frozen, in eval mode", "congelada, en modo eval"),
+    "learns": ("learns, rate {rate}", "aprende, tasa {rate}"),
+    "epochs": ("{epochs} epochs", "{epochs} épocas"),
+    "module_attention": ("coordinate\nattention", "atención\nde coordenadas"),
+    "module_layers": ("pooling,\n3 layers", "promedio,\n3 capas"),
+    "module_lateral": ("1 x 1\nconv.", "conv.\n1 x 1"),
+    "module_context": ("context\nof 7 x 7", "contexto\nde 7 x 7"),
+    "module_look": ("3 x 3\nconv.", "conv.\n3 x 3"),
+    "module_logits": ("maps and\nsoft-argmax", "mapas y\nsoft-argmax"),
+    "mode": ("mode {number}: {share} %", "modo {number}: {share} %"),
+    "aligned": ("{n} shapes,\naligned", "{n} formas,\nalineadas"),
+    "minus": ("-2 sd", "-2 DE"),
+    "plus": ("+2 sd", "+2 DE"),
+    # notes under them
+    "note_split": ("{n} pictures; split {fingerprint}, seed {seed}", "{n} imágenes; división {fingerprint}, semilla {seed}"),
+    "note_dropped": ("left out as near-duplicates of a later part: {names}", "excluidas por ser casi duplicados de una parte posterior: {names}"),
+    "note_boxes": (
+        "box: quartiles and median; whiskers: 5th to 95th percentile; diamond: mean with 95 % interval; {beyond} of {points} points lie above the edge",
+        "caja: cuartiles y mediana; bigotes: percentiles 5 a 95; rombo: media con intervalo del 95 %; {beyond} de {points} puntos quedan por encima del borde",
+    ),
+    "note_small": (
+        "blue: the landmark; grey: all points; rows: image left, axis, image right, from top to bottom; share within {radius} px with its 95 % interval (Clopper-Pearson)",
+        "azul: el punto; gris: todos; filas: izquierda de la imagen, eje, derecha, de arriba abajo; proporción a menos de {radius} px con intervalo del 95 % (Clopper-Pearson)",
+    ),
+    "note_bias": (
+        "ellipse: from the covariance of the errors; filled arrow: not zero by Hotelling's test, p < {level} after Holm",
+        "elipse: según la covarianza de los errores; flecha llena: distinta de cero según la prueba de Hotelling, p < {level} tras Holm",
+    ),
+    "note_forest": (
+        "paired differences to '{reference}' over n = {n} pictures; whiskers: 95 % interval, BCa bootstrap over pictures; s: seeds",
+        "diferencias pareadas con '{reference}' en n = {n} imágenes; bigotes: intervalo del 95 %, bootstrap BCa sobre imágenes; s: semillas",
+    ),
+    "note_luck": ("the band is as wide as two runs of one recipe differ by their seeds alone", "la banda mide cuánto difieren dos ejecuciones de una misma receta solo por la semilla"),
+    "note_ensemble": ("whiskers: 95 % interval over the same {n} pictures", "bigotes: intervalo del 95 % sobre las mismas {n} imágenes"),
+    "note_limits": (
+        "circles: mean errors, to scale, over the cells of the label grid; two labels of one radiograph: mean of {points} points each, one pair each, so without interval",
+        "círculos: errores medios, a escala, sobre las celdas de la rejilla; dos etiquetas de una radiografía: media de {points} puntos, un solo par cada una, sin intervalo",
+    ),
+    "note_conformal": (
+        "n = {n} pictures; coverage of each fold by the radii of the others, with 95 % Clopper-Pearson intervals; all points of a picture inside: {whole} %",
+        "n = {n} imágenes; cobertura de cada pliegue con los radios de los demás, intervalos de Clopper-Pearson del 95 %; todos los puntos de una imagen dentro: {whole} %",
+    ),
+    "note_agreement": (
+        "Bland-Altman: the difference against the mean of both; line: bias; dashes: 95 % limits of agreement; bands: their 95 % intervals",
+        "Bland-Altman: la diferencia frente a la media de ambas; línea: sesgo; guiones: límites de acuerdo del 95 %; bandas: sus intervalos del 95 %",
+    ),
+    "note_anatomy": (
+        "each mark is a picture; square: mean of a fifth of the pictures, with 95 % interval; rho: Spearman, with 95 % interval",
+        "cada marca es una imagen; cuadrado: media de un quinto de las imágenes, con intervalo del 95 %; rho: Spearman, con intervalo del 95 %",
+    ),
+    "note_diagram": ("recipe '{recipe}': {total} million parameters; M: millions, k: thousands", "receta '{recipe}': {total} millones de parámetros; M: millones, k: miles"),
+    "note_modes": (
+        "{n} shapes; place, size and turn taken away; share of the variance; sd: standard deviation",
+        "{n} formas; sin posición, tamaño ni giro; proporción de la varianza; DE: desviación estándar",
+    ),
     # tables
     "marks": ("marks", "señala"),
     "low": ("low", "inferior"),
@@ -154,6 +271,9 @@ WORDS: Mapping[str, tuple[str, str]] = {
     "result": ("result", "resultado"),
     "part": ("part", "parte"),
     "status": ("status", "estado"),
+    "class": ("class", "clase"),
+    "change": ("change", "cambio"),
+    "seeds": ("seeds", "semillas"),
     "all_landmarks": ("all points", "todos los puntos"),
     "sdr": ("within {radius} (%)", "a menos de {radius} (%)"),
 }
@@ -186,7 +306,7 @@ OKABE_ITO: Mapping[str, str] = {
     "vermillion": "#D55E00", "purple": "#CC79A7", "grey": "#999999",
 }
 _LINES = [("blue", "-", "o"), ("orange", "--", "s"), ("green", "-.", "^"), ("purple", ":", "D"), ("sky", (0, (5, 1)), "v")]
-_GROUPS = (("axis_ends", AXIS, "orange", "//"), ("central", CENTRAL, "sky", ".."), ("borders", LATERAL, "blue", ""))
+_GROUPS = (("axis_ends", AXIS, "orange", "//"), ("central", CENTRAL, "sky", "."), ("borders", LATERAL, "blue", ""))
 _HEAT = "cividis"  # even steps of lightness: it survives colour blindness and grey print
 
 # %% ../nbs/14_figures.ipynb #4bdc206b
@@ -236,7 +356,7 @@ class _Look:
         return self.say(f"part_{name}") if f"part_{name}" in WORDS else name
 
     def number(self, value: float | None, digits: int = 2) -> str:
-        text = "-" if value is None or not np.isfinite(value) else f"{value:.{digits}f}"
+        text = "-" if value is None or not np.isfinite(value) else f"{round(value, digits) + 0.0:.{digits}f}"  # no minus zero
         return text.replace(".", ",") if self.decimal_comma else text
 
     def interval(self, low: float, high: float, digits: int = 2) -> str:
@@ -386,6 +506,158 @@ def _name_points(look: _Look, axes: Axes, points: np.ndarray, texts: Sequence[st
         text = axes.text(x + right * gap[k], y + down * gap[k], texts[k], ha=ha, va=va, fontsize=look.style.font_pt, zorder=5)
         text.set_path_effects([withStroke(linewidth=0.35 * look.style.font_pt, foreground="white")])  # legible on any picture
 
+# %% ../nbs/14_figures.ipynb #2c57c6ef
+def _cycle(items: Sequence[Any]):
+    while True:
+        yield from items
+
+
+def _panels_below_key(look: _Look, figure: Figure, columns: int, handles: Sequence[Any], share: str = "") -> list[Axes]:
+    """Panels in a row, below a legend that serves them all; `share`: axes to share, of "x" and "y"."""
+    rows = figure.add_gridspec(2, columns, height_ratios=(1.6 * look.style.font_pt / 72, figure.get_figheight()))
+    key = figure.add_subplot(rows[0, :])
+    key.axis("off")
+    key.legend(handles=list(handles), loc="center", ncols=len(handles), fontsize=look.style.font_pt, frameon=False, borderpad=0, handletextpad=0.4, columnspacing=1.2)
+    panels: list[Axes] = []
+    for column in range(columns):
+        first = panels[0] if panels else None
+        panels.append(figure.add_subplot(rows[1, column], sharex=first if "x" in share else None, sharey=first if "y" in share else None))
+        if "y" in share and first is not None:
+            panels[-1].tick_params(labelleft=False)
+    return panels
+
+# %% ../nbs/14_figures.ipynb #c9ac86a5
+def canonical_shape(points: np.ndarray, *, lang: str = "en", size: str = "page", decimal_comma: bool = False) -> Figure:
+    """Shapes aligned by Procrustes, their mean, and the first three modes of variation, two standard deviations either way.
+
+    `points`: (N, 15, 2) labels, isotropic. Raises ValueError as `landmarks.procrustes` does.
+    """
+    look = _Look(lang, size, decimal_comma)
+    fit = procrustes(points)
+    modes = shape_modes(fit)
+    figure = look.sheet(3.0)
+    handles = [Line2D([], [], color=OKABE_ITO[colour], ls=dashes, marker=marker, ms=look.style.marker_pt, lw=look.style.line_pt, label=look.say(key))
+               for key, colour, dashes, marker in (("minus", "orange", "--", "s"), ("plus", "blue", "-", "o"))]
+    cloud, *panels = _panels_below_key(look, figure, 4, handles)
+    cloud.plot(*fit.aligned[:300].reshape(-1, 2).T, ".", color="0.7", ms=0.3 * look.style.marker_pt, rasterized=True)
+    cloud.plot(*fit.mean.T, "o", color=OKABE_ITO["blue"], mec="black", ms=look.style.marker_pt)
+    cloud.set_title(look.say("aligned", n=len(fit.aligned)), fontsize=look.style.font_pt)
+    for m, axes in enumerate(panels):
+        for step, colour, dashes, marker in ((-2, "orange", "--", "s"), (2, "blue", "-", "o")):
+            shape = fit.mean + step * modes.deviations[m] * modes.directions[m]
+            for line in (LEFT_CONTOUR, RIGHT_CONTOUR, (AXIS[0], *CENTRAL, AXIS[1])):
+                axes.plot(*shape[list(line)].T, color=OKABE_ITO[colour], ls=dashes, marker=marker, ms=0.8 * look.style.marker_pt, lw=1.2 * look.style.line_pt)
+        axes.set_title(look.say("mode", number=m + 1, share=look.number(100 * modes.shares[m], 0)), fontsize=look.style.font_pt)
+    reach = 1.15 * np.abs(fit.aligned).max((0, 1))
+    for axes in (cloud, *panels):
+        axes.set(xlim=(-reach[0], reach[0]), ylim=(reach[1], -reach[1]), aspect="equal")
+        axes.axis("off")
+    return look.finish(figure, "canonical_shape", look.say("note_modes", n=len(fit.aligned)))
+
+# %% ../nbs/14_figures.ipynb #0da1d018
+def model_diagram(recipe: Recipe, *, lang: str = "en", size: str = "page", decimal_comma: bool = False) -> Figure:
+    """A recipe's model from picture to points, with the numbers of its parameters, and what is frozen and what learns in each phase.
+
+    All numbers are asked of the model that the recipe builds (without weights) and of its phases.
+    """
+    look = _Look(lang, size, decimal_comma)
+    model = create_model(recipe.backbone, recipe.head, weights="none", **recipe.head_options)
+    sizes = {name: sum(p.numel() for p in part.parameters()) for name, part in model.head.named_children()}
+    counts = count_parameters(model)
+    side, phases = recipe.preprocessing.size, [phase for phase in recipe.phases if phase.epochs > 0]
+    boxes = [(1.25, look.say("picture_in", size=side), ""), (1.5, f"{recipe.backbone.replace('_', chr(10))}\n{_count(look, counts['backbone'])}", "backbone")]
+    boxes += [(1.6, f"{look.say(f'module_{name}') if f'module_{name}' in WORDS else name}\n{_count(look, number)}", "head") for name, number in sizes.items() if number]
+    boxes.append((0.9, look.say("points_out", points=len(LANDMARK_NAMES)), ""))
+    figure = look.sheet(2.2 + 0.5 * len(phases))
+    axes = figure.subplots()
+    spans = _draw_boxes(look, axes, boxes)
+    for number, phase in enumerate(phases):
+        low = -0.75 - 0.7 * number
+        axes.text(0, low + 0.25, f"{_phase_name(look, phase.name)}\n{look.say('epochs', epochs=phase.epochs)}", va="center", fontsize=look.style.font_pt)
+        for group, (left, right) in spans.items():
+            _draw_state(look, axes, (left, low, right - left, 0.5), phase.rates.get(group) if group == "head" or phase.trainable == "all" else None)
+    axes.set(xlim=(-0.05, sum(width + 0.25 for width, *_ in boxes)), ylim=(-0.2 - 0.7 * len(phases), 1.35))
+    axes.axis("off")
+    return look.finish(figure, "model_diagram", look.say("note_diagram", recipe=recipe.name, total=look.number(counts["total"] / 1e6)))
+
+
+def _phase_name(look: _Look, phase: str) -> str:
+    number = phase.removeprefix("phase")
+    return look.say("phase", number=number) if number.isdigit() and phase != number else phase
+
+
+def _count(look: _Look, number: int) -> str:
+    return f"{look.number(number / 1e6, 1)} M" if number >= 1e6 else f"{look.number(number / 1e3, 0 if number >= 1e4 else 1)} k"
+
+
+def _draw_boxes(look: _Look, axes: Axes, boxes: Sequence[tuple[float, str, str]]) -> dict[str, tuple[float, float]]:
+    """Boxes (width, text, group) in a row with arrows between; left and right end of each group."""
+    left, spans = 0.0, {}
+    for width, text, group in boxes:
+        colour = {"backbone": "sky", "head": "orange"}.get(group)
+        axes.add_patch(Rectangle((left, 0), width, 0.95, facecolor=OKABE_ITO[colour] if colour else "white", alpha=0.45 if colour else 1, edgecolor="black", lw=look.style.line_pt))
+        axes.text(left + width / 2, 0.475, text, ha="center", va="center", fontsize=look.style.font_pt, linespacing=1.15)
+        if left:
+            axes.annotate("", (left, 0.475), (left - 0.25, 0.475), arrowprops={"arrowstyle": "-|>", "color": "black", "lw": look.style.line_pt, "shrinkA": 0, "shrinkB": 0})
+        if group:
+            spans[group] = (spans.get(group, (left,))[0], left + width)
+        left += width + 0.25
+    for group, ends in spans.items():
+        axes.text(np.mean(ends), 1.02, look.say(f"group_{group}"), ha="center", va="bottom", fontsize=look.style.font_pt, fontweight="bold")
+    return spans
+
+
+def _draw_state(look: _Look, axes: Axes, box: tuple[float, float, float, float], rate: float | None) -> None:
+    """A bar that says what a group does in a phase: it learns at a rate, or is frozen (hatched)."""
+    left, low, width, height = box
+    style = {"facecolor": "white", "hatch": "///", "edgecolor": "0.5"} if rate is None else {"facecolor": OKABE_ITO["green"], "alpha": 0.45, "edgecolor": "black"}
+    axes.add_patch(Rectangle((left, low), width, height, lw=look.style.line_pt, **style))
+    text = look.say("frozen") if rate is None else look.say("learns", rate=f"{rate:.0e}".replace("e-0", "e-"))
+    narrow = width * 0.085 * 72 * look.style.width_in / look.style.font_pt  # about how many letters fit
+    axes.text(left + width / 2, low + height / 2, textwrap.fill(text, max(8, int(narrow * 1.9))), ha="center", va="center", fontsize=look.style.font_pt,
+              bbox={"facecolor": "white", "edgecolor": "none", "pad": 1, "alpha": 0.85} if rate is None else None)
+
+# %% ../nbs/14_figures.ipynb #e7942e1a
+def split_parts(split: Split, *, lang: str = "en", size: str = "page", decimal_comma: bool = False) -> Figure:
+    """How many pictures of each class are in each part of a split, what was left out of it, and its fingerprint.
+
+    The class is what a picture's name says (`data.category_of`). Raises DataError for a split without parts.
+    """
+    look = _Look(lang, size, decimal_comma)
+    if not split.parts:
+        raise DataError("the split has no parts; was its file cut short?")
+    groups = {look.part(name): names for name, names in split.parts.items()} | ({look.say("dropped"): tuple(split.dropped)} if split.dropped else {})
+    classes = sorted({category_of(name) for names in groups.values() for name in names})
+    counts = np.array([[sum(category_of(name) == one for name in names) for one in classes] for names in groups.values()])
+    figure = look.sheet(1.5 + 0.5 * len(groups))
+    axes = figure.subplots()
+    _stack_bars(look, axes, counts, classes)
+    total = counts.sum()
+    for place, number in enumerate(counts.sum(1)):
+        share = look.number(100 * number / total, 0 if number >= 0.01 * total else 1)
+        axes.annotate(f"{number} ({share} %)", (number, place), (0.5 * look.style.font_pt, 0), textcoords="offset points", va="center", fontsize=look.style.font_pt)
+    axes.set_yticks(range(len(groups)), list(groups))
+    axes.invert_yaxis()
+    axes.set_xlim(0, 1.25 * counts.sum(1).max())
+    look.dress(axes, x=look.say("pictures"), grid="x")
+    look.legend(axes, loc="lower right")
+    note = look.say("note_split", n=total, fingerprint=split.fingerprint, seed=split.seed)
+    if split.dropped:
+        note += "; " + look.say("note_dropped", names=", ".join(split.dropped))
+    return look.finish(figure, "split_parts", note)
+
+
+def _stack_bars(look: _Look, axes: Axes, counts: np.ndarray, classes: Sequence[str]) -> None:
+    """Counts (parts, classes) as stacked bars, each written in its piece where it fits."""
+    start = np.zeros(len(counts))
+    for name, column, (colour, hatch) in zip(classes, counts.T, _cycle((("sky", ""), ("orange", "//"), ("green", "."), ("purple", "\\\\"))), strict=False):
+        axes.barh(range(len(counts)), column, 0.7, left=start, color=OKABE_ITO[colour], edgecolor="black", hatch=hatch, label=f"{name} (n = {column.sum()})")
+        for place, (left, number) in enumerate(zip(start, column, strict=True)):
+            if number > 0.07 * counts.sum(1).max():
+                box = {"facecolor": "white", "edgecolor": "none", "pad": 0.12 * look.style.font_pt}
+                axes.text(left + number / 2, place, str(number), ha="center", va="center", fontsize=look.style.font_pt, bbox=box)
+        start = start + column
+
 # %% ../nbs/14_figures.ipynb #dd79480d
 def learning_curves(
     history: Rows, *, counts: Mapping[str, int] | None = None, chosen: tuple[str, int] | None = None, stamp: str | None = None,
@@ -422,11 +694,6 @@ def learning_curves(
     return look.finish(figure, "learning_curves", look.say("note_curves", unit=UNIT), stamp)
 
 # %% ../nbs/14_figures.ipynb #193e25c5
-def _phase_name(look: _Look, phase: str) -> str:
-    number = phase.removeprefix("phase")
-    return look.say("phase", number=number) if number.isdigit() and phase != number else phase
-
-
 def _mark_chosen(look: _Look, axes: Axes, history: Rows, chosen: tuple[str, int] | None) -> None:
     if chosen is None:
         return
@@ -554,10 +821,62 @@ def error_distribution(rows: Rows, *, stamp: str | None = None, lang: str = "en"
     beyond = look.say("note_beyond", beyond=int((everything > limit).sum()), points=len(everything))
     return look.finish(figure, "error_distribution", _set_note(look, rows, beyond), stamp)
 
+# %% ../nbs/14_figures.ipynb #40648b9a
+def landmark_distribution(rows: Rows, *, stamp: str | None = None, lang: str = "en", size: str = "page", decimal_comma: bool = False) -> Figure:
+    """Box plot of each landmark's errors, beside its mean with a 95 % interval over pictures. Arguments as in `landmark_errors`."""
+    look = _Look(lang, size, decimal_comma)
+    radial = _values(rows)
+    columns = [column[np.isfinite(column)] for column in radial.T]
+    figure = look.sheet(3.8)
+    axes = figure.subplots()
+    boxes = axes.boxplot(
+        columns, positions=np.arange(len(columns)) - 0.12, whis=(5, 95), widths=0.5, patch_artist=True, manage_ticks=False,
+        medianprops={"color": "black", "lw": 1.6 * look.style.line_pt}, flierprops={"marker": ".", "ms": 0.6 * look.style.marker_pt, "mfc": "0.5", "mec": "none"},
+    )
+    for _, group, colour, hatch in _GROUPS:
+        for k in group:
+            boxes["boxes"][k].set(facecolor=OKABE_ITO[colour], hatch=hatch)
+    means = _with_intervals(radial)
+    axes.errorbar(np.arange(len(columns)) + 0.3, means[0], _whiskers(means), fmt="D", color="black", mfc="white", ms=0.9 * look.style.marker_pt, lw=look.style.line_pt,
+                  capsize=0.4 * look.style.marker_pt)
+    top = 1.25 * max(np.percentile(column, 95) for column in columns if len(column))
+    axes.set(xlim=(-0.7, len(columns) - 0.3), ylim=(0, top))
+    axes.set_xticks(range(len(columns)), LANDMARK_NAMES)
+    handles = [Patch(facecolor=OKABE_ITO[colour], edgecolor="black", hatch=hatch, label=look.say(key)) for key, _, colour, hatch in _GROUPS]
+    look.legend(axes, *handles, loc="upper center", ncols=3)
+    look.dress(axes, y=look.say("radial_error", unit=UNIT))
+    beyond, points = int((radial > top).sum()), int(np.isfinite(radial).sum())
+    return look.finish(figure, "landmark_distribution", _set_note(look, rows, look.say("note_boxes", beyond=beyond, points=points)), stamp)
 
-def _cycle(items: Sequence[Any]):
-    while True:
-        yield from items
+# %% ../nbs/14_figures.ipynb #50ddb2a6
+def landmark_curves(rows: Rows, *, stamp: str | None = None, lang: str = "en", size: str = "page", decimal_comma: bool = False) -> Figure:
+    """The cumulative distribution of each landmark in a panel of its own, placed as in the chest, before that of all points.
+
+    Each panel states the share within 5 px with its 95 % interval: pictures are independent, the points of one picture are not.
+    Arguments as in `landmark_errors`.
+    """
+    look, radius = _Look(lang, size, decimal_comma), 5
+    radial = _values(rows)
+    limit = max(15.0, float(np.nanpercentile(radial, 95)))
+    pooled = np.nanquantile(radial, np.linspace(0, 1, 101))
+    lines = (LEFT_CONTOUR, (AXIS[0], *CENTRAL, AXIS[1]), RIGHT_CONTOUR)
+    figure = look.sheet(5.2)
+    panels = figure.subplots(3, 5, sharex=True, sharey=True)
+    for k, axes in zip(np.ravel(lines), panels.ravel(), strict=True):
+        errors, share = cumulative_errors(radial[:, k])
+        axes.plot(pooled, np.linspace(0, 100, 101), color="0.65", lw=look.style.line_pt)
+        axes.step(np.r_[0, errors, max(limit, errors[-1])], 100 * np.r_[0, share, 1], where="post", color=OKABE_ITO["blue"], lw=1.8 * look.style.line_pt)
+        axes.axvline(radius, color="0.4", ls=":", lw=look.style.line_pt, zorder=1)
+        inside = radial[np.isfinite(radial[:, k]), k] <= radius
+        low, high = binomtest(int(inside.sum()), len(inside)).proportion_ci(0.95, "exact")
+        text = f"{LANDMARK_NAMES[k]}: {look.number(100 * inside.mean(), 0)} %\n{look.interval(100 * low, 100 * high, 0)}"
+        rim = {"facecolor": "white", "edgecolor": "none", "pad": 0.5, "alpha": 0.8}
+        axes.text(0.97, 0.05, text, transform=axes.transAxes, ha="right", va="bottom", fontsize=look.style.font_pt, bbox=rim)
+        look.dress(axes, grid="both")
+    panels[0, 0].set(xlim=(0, limit), ylim=(0, 101), xticks=[0, 5, 10], yticks=[0, 50, 100])
+    figure.supylabel(look.say("share"), fontsize=look.style.font_pt)
+    panels[2, 2].set_xlabel(look.say("radial_error", unit=UNIT), fontsize=look.style.font_pt)
+    return look.finish(figure, "landmark_curves", _set_note(look, rows, look.say("note_small", radius=radius)), stamp)
 
 # %% ../nbs/14_figures.ipynb #535e31ee
 def class_errors(rows: Rows, *, stamp: str | None = None, lang: str = "en", size: str = "page", decimal_comma: bool = False) -> Figure:
@@ -626,6 +945,170 @@ def axis_errors(rows: Rows, *, stamp: str | None = None, lang: str = "en", size:
     look.legend(axes, *bars, bias, loc="upper center", ncols=3)
     return look.finish(figure, "axis_errors", _set_note(look, rows, look.say("note_interval")), stamp)
 
+# %% ../nbs/14_figures.ipynb #a11bb90f
+def landmark_bias(
+    rows: Rows, shape: np.ndarray, *, stamp: str | None = None, lang: str = "en", size: str = "page", decimal_comma: bool = False
+) -> Figure:
+    """Where each point is sent on average (an arrow, enlarged) and how it scatters (the ellipse of 95 % of its errors), on the mean shape.
+
+    An arrow is filled where Hotelling's T squared test, after Holm's correction over the 15 points, says that it is not zero.
+    `shape`: (15, 2) fractions, as `Run.mean_shape`. Otherwise as `landmark_errors`.
+    """
+    look, times, level = _Look(lang, size, decimal_comma), 4, 0.05
+    points = 224 * np.asarray(shape, np.float64)
+    errors = np.stack([_values(rows, "dx"), _values(rows, "dy")], -1)
+    sure = np.array(holm([_hotelling(column) for column in errors.transpose(1, 0, 2)])) < level
+    figure = look.sheet(5.4)
+    axes = figure.subplots()
+    _draw_outline(look, axes, points, "0.6")
+    for k, place in enumerate(points):
+        known = errors[np.isfinite(errors[:, k]).all(1), k]
+        axes.add_patch(_ellipse(place + known.mean(0), np.cov(known.T), facecolor=OKABE_ITO["sky"], edgecolor="black", alpha=0.5, lw=0.7 * look.style.line_pt))
+        colour = OKABE_ITO["vermillion"] if sure[k] else "white"
+        arrow = times * known.mean(0)
+        head = min(6.0, 0.6 * np.hypot(*arrow))  # short arrows have small heads
+        axes.add_patch(FancyArrow(*place, *arrow, width=0.4 * head, head_width=1.3 * head, head_length=head, length_includes_head=True, facecolor=colour, edgecolor="black", zorder=4))
+    axes.plot(*points.T, "k.", ms=0.6 * look.style.marker_pt, zorder=5)
+    sizes = np.linalg.norm(np.nanmean(errors, 0), axis=1)
+    reach = np.sqrt(5.99 * np.nanvar(errors, axis=0).max(1)) + sizes
+    _name_points(look, axes, points, [f"{name}: {look.number(value, 1)}" for name, value in zip(LANDMARK_NAMES, sizes, strict=True)], _gaps(reach))
+    margin = reach.max() + 34
+    axes.set(xlim=(points[:, 0].min() - margin, points[:, 0].max() + margin), ylim=(points[:, 1].max() + reach.max() + 8, points[:, 1].min() - reach.max() - 8), aspect="equal")
+    axes.axis("off")
+    handles = [Patch(facecolor=OKABE_ITO["vermillion"], edgecolor="black", label=look.say("bias_sure", times=times)),
+               Patch(facecolor="white", edgecolor="black", label=look.say("bias_unsure")),
+               Patch(facecolor=OKABE_ITO["sky"], edgecolor="black", alpha=0.5, label=look.say("ellipse"))]
+    if size == "slides":  # a wide sheet has its room beside the chest
+        for handle in handles:
+            handle.set_label(textwrap.fill(handle.get_label(), 22))
+    place = {"loc": "center left", "bbox_to_anchor": (1, 0.5)} if size == "slides" else {"loc": "upper center", "bbox_to_anchor": (0.5, 0)}
+    look.legend(axes, *handles, **place, frameon=False)
+    return look.finish(figure, "landmark_bias", _set_note(look, rows, look.say("note_bias", level=look.number(level))), stamp)
+
+
+def _gaps(reach: np.ndarray) -> np.ndarray:
+    """How far from its point a name stands: beyond the ellipse, but on the axis within the lungs' width."""
+    return np.where(np.isin(np.arange(len(reach)), CENTRAL), np.minimum(reach, 22), reach) + 3
+
+
+def _hotelling(errors: np.ndarray) -> float:
+    """p of Hotelling's T squared test that the mean of errors (N, 2) is zero; 1 where there are too few or they do not scatter."""
+    errors = errors[np.isfinite(errors).all(1)]
+    n, mean, covariance = len(errors), errors.mean(0), np.cov(errors.T)
+    if n < 4 or np.linalg.matrix_rank(covariance) < 2:
+        return 1.0
+    statistic = n * mean @ np.linalg.solve(covariance, mean) * (n - 2) / (2 * (n - 1))
+    return float(f_distribution.sf(statistic, 2, n - 2))
+
+
+def _ellipse(centre: np.ndarray, covariance: np.ndarray, **options: Any) -> Ellipse:
+    """The ellipse that holds 95 % of a normal distribution."""
+    sizes, axes = np.linalg.eigh(covariance)
+    width, height = 2 * np.sqrt(5.991 * np.maximum(sizes, 0))
+    return Ellipse(centre, width, height, angle=np.degrees(np.arctan2(axes[1, 0], axes[0, 0])), **options)
+
+# %% ../nbs/14_figures.ipynb #7d76a7a0
+def agreement_plots(rows: Rows, *, stamp: str | None = None, lang: str = "en", size: str = "page", decimal_comma: bool = False) -> Figure:
+    """Bland-Altman plots of the axis' length, its tilt and the width at mid height: what a physician would measure with these points.
+
+    `rows`: of one part of an errors.csv, which holds both measurements of each picture. Otherwise as `landmark_errors`.
+    """
+    look = _Look(lang, size, decimal_comma)
+    _one_part(rows)
+    told = agreement(rows)
+    figure = look.sheet(3.6)
+    for axes, what in zip(figure.subplots(1, 3), ("axis_px", "tilt_deg", "width3_px"), strict=True):
+        pred, true = (np.array([row[f"{what}_{which}"] for row in rows], np.float64) for which in ("pred", "true"))
+        axes.plot((pred + true) / 2, pred - true, "o", color=OKABE_ITO["blue"], mec="none", alpha=0.6, ms=0.8 * look.style.marker_pt)
+        title = ""
+        if (found := told[what]) is not None:
+            for key, dashes in (("bias", "-"), ("low", "--"), ("high", "--")):
+                axes.axhline(found[key], color="black", ls=dashes, lw=1.3 * look.style.line_pt)
+                axes.axhspan(*found[f"{key}_ci95"], color=OKABE_ITO["orange"], alpha=0.35, lw=0)
+            title = look.say("agreement_bias", bias=look.number(found["bias"], 1), interval=look.interval(*found["bias_ci95"], 1))
+            title += "\n" + look.say("agreement_limits", low=look.number(found["low"], 1), high=look.number(found["high"], 1))
+        axes.axhline(0, color="0.4", ls=":", lw=look.style.line_pt)
+        axes.set_title(title, fontsize=look.style.font_pt)
+        axes.xaxis.set_major_locator(MaxNLocator(4))
+        axes.yaxis.set_major_locator(MaxNLocator(6))
+        look.dress(axes, x=_below_panel(look, what), y=look.say("agreement_difference") if what == "axis_px" else None)
+    return look.finish(figure, "agreement_plots", _set_note(look, rows, look.say("note_agreement")), stamp)
+
+
+def _below_panel(look: _Look, what: str) -> str:
+    """What a narrow panel measures, in two short lines."""
+    return look.say(what, unit=UNIT).replace(" (", "\n(")
+
+# %% ../nbs/14_figures.ipynb #c0f1a30d
+def anatomy_errors(rows: Rows, *, stamp: str | None = None, lang: str = "en", size: str = "page", decimal_comma: bool = False) -> Figure:
+    """Each picture's mean error against the labelled length and tilt of its axis, and the width at mid height. Arguments as in `landmark_errors`.
+
+    Squares are means of fifths of the pictures; Spearman's rho has an interval by Fisher's z (Bonett & Wright 2000).
+    """
+    look = _Look(lang, size, decimal_comma)
+    radial = _values(rows)
+    labelled = np.isfinite(radial).any(1)
+    errors, classes = np.nanmean(radial[labelled], axis=1), np.array([row["category"] for row in rows])[labelled]
+    figure = look.sheet(3.6)
+    handles = [Line2D([], [], ls="", marker=marker, color=OKABE_ITO[colour], ms=1.2 * look.style.marker_pt, label=name)
+               for name, (colour, _, marker) in zip(_categories(rows), _cycle(_LINES), strict=False)]
+    panels = _panels_below_key(look, figure, 3, handles, share="y")
+    for axes, what in zip(panels, ("axis_px", "tilt_deg", "width3_px"), strict=True):
+        measured = np.array([row[f"{what}_true"] for row in rows], np.float64)[labelled]
+        for name, (colour, _, marker) in zip(_categories(rows), _cycle(_LINES), strict=False):
+            axes.plot(measured[classes == name], errors[classes == name], marker, color=OKABE_ITO[colour], mec="none", alpha=0.7, ms=0.8 * look.style.marker_pt, label=name)
+        for fifth in np.array_split(np.argsort(measured, kind="stable"), min(5, len(measured))):
+            numbers = np.array(_mean_and_interval(errors[fifth]))[:, None]
+            axes.errorbar([measured[fifth].mean()], numbers[0], _whiskers(numbers), fmt="s", color="black", ms=1.2 * look.style.marker_pt, capsize=0.6 * look.style.marker_pt,
+                          lw=1.3 * look.style.line_pt, zorder=4)
+        axes.set_title(_rank_correlation(look, measured, errors), fontsize=look.style.font_pt)
+        axes.xaxis.set_major_locator(MaxNLocator(4))
+        look.dress(axes, x=_below_panel(look, what), y=look.say("mean_error", unit=UNIT) if axes is panels[0] else None)
+    axes.set_ylim(bottom=0)
+    return look.finish(figure, "anatomy_errors", _set_note(look, rows, look.say("note_anatomy")), stamp)
+
+
+def _rank_correlation(look: _Look, x: np.ndarray, y: np.ndarray) -> str:
+    """Spearman's rho as a text, with its 95 % interval where there are enough pictures and both vary."""
+    known = np.isfinite(x + y)
+    if known.sum() < 5 or np.ptp(x[known]) == 0 or np.ptp(y[known]) == 0:
+        return "rho -"
+    rho = float(spearmanr(x[known], y[known]).statistic)
+    reach = 1.96 * np.sqrt((1 + rho**2 / 2) / (known.sum() - 3))
+    low, high = np.tanh(np.arctanh(np.clip(rho, -0.9999, 0.9999)) + np.array([-reach, reach]))
+    return f"rho {look.number(rho)} {look.interval(low, high)}"
+
+# %% ../nbs/14_figures.ipynb #343d2d1c
+def conformal_coverage(
+    conformal: Mapping[str, Any], *, stamp: str | None = None, lang: str = "en", size: str = "page", decimal_comma: bool = False
+) -> Figure:
+    """The conformal radius of each landmark, and how many labels it truly held in folds that did not set it.
+
+    `conformal`: as in the results.json of out-of-fold errors (`pixel_error.conformal_summary`). Raises DataError for anything else.
+    """
+    look = _Look(lang, size, decimal_comma)
+    try:
+        radii = np.array([np.nan if (value := conformal["radius_px"][name]) is None else value for name in LANDMARK_NAMES])
+        inside = 100 * np.array([[conformal["per_landmark"][name], *conformal["per_landmark_ci95"][name]] for name in LANDMARK_NAMES]).T
+        level, whole, n = conformal["level"], conformal["whole_picture"], conformal["n"]
+    except (KeyError, TypeError) as error:
+        raise DataError(f"not the conformal part of a results.json ({type(error).__name__}: {error})") from None
+    figure = look.sheet(4.2)
+    top, bottom = figure.subplots(2, 1, sharex=True)
+    for key, group, colour, hatch in _GROUPS:
+        top.bar(list(group), radii[list(group)], color=OKABE_ITO[colour], edgecolor="black", hatch=hatch, label=look.say(key))
+    bottom.errorbar(range(len(radii)), inside[0], _whiskers(inside), fmt="o", color=OKABE_ITO["blue"], ecolor="black", mec="black", ms=1.3 * look.style.marker_pt,
+                    capsize=0.6 * look.style.marker_pt, lw=look.style.line_pt)
+    bottom.axhline(100 * level, color="black", ls="--", lw=look.style.line_pt, label=look.say("promised", level=look.number(100 * level, 0)))
+    bottom.set_xticks(range(len(radii)), LANDMARK_NAMES)
+    bottom.set(xlim=(-0.7, len(radii) - 0.3), ylim=(min(100 * level - 15, inside[1].min() - 3), 101))
+    top.set_ylim(top=1.35 * np.nanmax(radii))
+    look.dress(top, y=look.say("radius", unit=UNIT))
+    look.dress(bottom, y=look.say("coverage"))
+    look.legend(top, loc="upper center", ncols=3)
+    look.legend(bottom, loc="lower left")
+    return look.finish(figure, "conformal_coverage", look.say("note_conformal", n=n, whole=look.number(100 * whole, 0)), stamp)
+
 # %% ../nbs/14_figures.ipynb #ce30d834
 class Result(NamedTuple):
     """One bar of `comparison`: label, mean radial error in px@224, its 95 % interval if there is one, and a key of KINDS."""
@@ -638,11 +1121,12 @@ class Result(NamedTuple):
 
 KINDS: Mapping[str, tuple[str, str]] = {  # colour and hatch; what spoils a number is hatched, in print too
     "ours": ("blue", ""),
-    "baseline": ("grey", ".."),
+    "baseline": ("grey", "."),
     "published": ("sky", ""),
     "contaminated": ("vermillion", "xx"),
     "unverified": ("yellow", "//"),
     "selected": ("green", "\\\\"),
+    "limit": ("purple", "--"),
 }
 
 # %% ../nbs/14_figures.ipynb #f3c4cbec
@@ -693,14 +1177,10 @@ def comparison(
         raise DataError("nothing to compare: give at least one (label, value, interval, kind)")
     if unknown := sorted({result.kind for result in results} - KINDS.keys()):
         raise ValueError(f"unknown kind {', '.join(unknown)}: choose one of {', '.join(KINDS)}")
-    figure = look.sheet(1.8 + 0.42 * len(results))
+    wrap = 28 if size == "page" else 34
+    figure = look.sheet(1.8 + len(results) * max(0.42, *(0.08 + 0.16 * len(textwrap.wrap(result.label, wrap)) for result in results)))
     axes = figure.subplots()
-    for place, result in enumerate(results):
-        _draw_result(look, axes, place, result)
-    axes.set_yticks(range(len(results)), [textwrap.fill(result.label, 24 if size == "page" else 34) for result in results])
-    axes.invert_yaxis()
-    axes.set_xlim(0, max(_room(look, result) for result in results))
-    look.dress(axes, x=look.say("mean_error", unit=UNIT), grid="x")
+    _draw_bars(look, axes, results, wrap, 0.62)
     if floor is not None:
         axes.axvline(floor, color="black", ls=":", lw=look.style.line_pt, label=look.say("floor", value=look.number(floor)))
         look.legend(axes, loc="lower left", bbox_to_anchor=(0, 1), frameon=False, borderpad=0)
@@ -708,6 +1188,16 @@ def comparison(
     if any(result.interval is None for result in results):
         remarks.insert(2, look.say("note_no_interval"))
     return look.finish(figure, "comparison", "; ".join(filter(None, remarks)), stamp)
+
+
+def _draw_bars(look: _Look, axes: Axes, results: Sequence[Result], wrap: int, share: float) -> None:
+    """Results as bars, the first on top; labels wrapped to `wrap` letters, the plot being `share` of the figure's width."""
+    for place, result in enumerate(results):
+        _draw_result(look, axes, place, result)
+    axes.set_yticks(range(len(results)), [textwrap.fill(result.label, wrap) for result in results])
+    axes.invert_yaxis()
+    axes.set_xlim(0, max(_room(look, result, share) for result in results))
+    look.dress(axes, x=look.say("mean_error", unit=UNIT), grid="x")
 
 
 def _draw_result(look: _Look, axes: Axes, place: int, result: Result) -> None:
@@ -728,27 +1218,159 @@ def _result_text(look: _Look, result: Result) -> str:
     return " ".join(filter(None, [*parts, look.say(f"why_{result.kind}").split(":")[0] if result.kind in STAMPS else ""]))
 
 
-def _room(look: _Look, result: Result) -> float:
-    """How far the axis must reach for the text beside the bar to fit, the plot being two thirds of the figure."""
-    plot = 0.66 * 72 * look.style.width_in
+def _room(look: _Look, result: Result, share: float) -> float:
+    """How far the axis must reach for the text beside the bar to fit, the plot being `share` of the figure's width."""
+    plot = share * 72 * look.style.width_in
     text = (0.62 * len(_result_text(look, result)) + 1) * look.style.font_pt
     return _end(result) / (1 - min(text / plot, 0.8))
 
-# %% ../nbs/14_figures.ipynb #47d1c5d9
-def leakage_gap(arms: Mapping[str, Sequence[Result]], n: int, *, lang: str = "en", size: str = "page", decimal_comma: bool = False) -> Figure:
-    """Error of growing ensembles whose members each had a split of their own ("leaky"), and of such that shared one ("clean").
+# %% ../nbs/14_figures.ipynb #0fb920de
+def recipe_curves(sets: Mapping[str, Rows], *, stamps: Sequence[str | None] = (), lang: str = "en", size: str = "page", decimal_comma: bool = False) -> Figure:
+    """The cumulative error distributions of several recipes on the same pictures, in one chart, read off at 3, 5 and 10 px.
 
-    `arms`: "leaky" and "clean" to the results of 1, 2, 3, ... members, with intervals. `n`: pictures, the same in all.
-    Raises DataError for a missing arm or an empty one.
+    `sets`: name to rows of errors. `stamps`: for each of them what spoils it, or None; such names carry a star. Raises DataError for sets
+    of other pictures.
     """
     look = _Look(lang, size, decimal_comma)
-    if missing := [arm for arm in ("leaky", "clean") if not arms.get(arm)]:
-        raise DataError(f"no results for {' and '.join(missing)}: both arms are compared")
-    figure = look.sheet(3.6)
+    pictures = {frozenset(row["image"] for row in rows) for rows in sets.values()}
+    if len(pictures) != 1:
+        raise DataError(f"curves of {len(sets)} recipes on {len(pictures)} sets of pictures: one and the same set is needed")
+    radii, stamps = [3, 5, 10], dict(zip(sets, stamps, strict=False))
+    figure = look.sheet(4.2)
     axes = figure.subplots()
-    for arm, colour, marker, line in (("clean", "blue", "o", "-"), ("leaky", "vermillion", "s", "--")):
+    for (name, rows), (colour, dashes, _) in zip(sets.items(), _cycle([("black", "-", ""), *_LINES]), strict=False):
+        radial = _values(rows)
+        errors, share = cumulative_errors(radial)
+        rates = " / ".join(f"{100 * detection_rate(radial, radius):.0f}" for radius in radii)
+        label = f"{name}{' *' if stamps.get(name) else ''}: {rates}"
+        axes.step(np.r_[0, errors, max(30, errors[-1])], 100 * np.r_[0, share, 1], where="post", color=OKABE_ITO[colour], ls=dashes, lw=1.4 * look.style.line_pt, label=label)
+    for radius in radii:
+        axes.axvline(radius, color="0.4", ls=":", lw=look.style.line_pt, zorder=1)
+    axes.set(xlim=(0, 30), ylim=(0, 101), xticks=[0, *radii, 15, 20, 25, 30])
+    look.dress(axes, x=look.say("radial_error", unit=UNIT), y=look.say("share"), grid="both")
+    look.legend(axes, loc="lower right", title=look.say("within", radii=" / ".join(map(str, radii)), unit=UNIT))
+    spoilt = [f"* {look.say(f'why_{stamp}')}" for stamp in STAMPS if stamp in stamps.values()]
+    return look.finish(figure, "recipe_curves", _set_note(look, next(iter(sets.values())), *spoilt))
+
+# %% ../nbs/14_figures.ipynb #fb192978
+class Difference(NamedTuple):
+    """One line of `ablation_forest`: what was changed, by how much the mean radial error changed (px@224), its 95 % interval, and over how many seeds."""
+
+    label: str
+    value: float
+    interval: tuple[float, float]
+    seeds: int
+
+
+def paired_differences(table: Rows, reference: str = "dense") -> list[Difference]:
+    """Each variant's error minus the reference's, picture by picture, with its interval over pictures; the best first.
+
+    `table`: rows {"image": .., "variant/seed": mean radial error, ..}, as of figures/research/errors.csv. A variant is compared over
+    the seeds that the reference has too, seeds averaged first. Raises DataError where there is none, or no reference.
+    """
+    runs: dict[str, dict[str, np.ndarray]] = {}
+    for column in [name for name in table[0] if name != "image"] if table else ():
+        variant, seed = column.rsplit("/", 1)
+        runs.setdefault(variant, {})[seed] = np.array([float(row[column]) for row in table])
+    if reference not in runs:
+        raise DataError(f"no runs of '{reference}' to compare with; there are: {', '.join(runs) or 'none'}")
+    found = []
+    for variant in [name for name in runs if name != reference]:
+        if not (seeds := sorted(runs[variant].keys() & runs[reference].keys())):
+            raise DataError(f"'{variant}' and '{reference}' share no seed: run one of them with a seed of the other")
+        own, theirs = (np.mean([runs[name][seed] for seed in seeds], axis=0) for name in (variant, reference))
+        told = compare_errors(own, theirs)
+        found.append(Difference(variant, told["difference_px"], tuple(told["difference_px_ci95"]), len(seeds)))
+    return sorted(found, key=lambda one: one.value)
+
+
+def seed_luck(table: Rows, reference: str = "dense") -> float | None:
+    """Half width (px@224) of the range in which the difference of two runs of one recipe lies with 95 %, from the seeds of the reference.
+
+    Student's t with their standard deviation times the root of 2; None for fewer than three seeds, which cannot tell.
+    """
+    means = [np.mean([float(row[column]) for row in table]) for column in (table[0] if table else ()) if column.rsplit("/", 1)[0] == reference and column != "image"]
+    return None if len(means) < 3 else float(student.ppf(0.975, len(means) - 1) * np.sqrt(2) * np.std(means, ddof=1))
+
+# %% ../nbs/14_figures.ipynb #8b792690
+def ablation_forest(
+    differences: Sequence[Difference], n: int, *, reference: str = "dense", luck: float | None = None, stamp: str | None = None, lang: str = "en", size: str = "page", decimal_comma: bool = False
+) -> Figure:
+    """Forest plot of what each change is worth: filled where the interval leaves zero out, open where it does not.
+
+    `differences`: as `paired_differences` gives them. `n`: pictures. `luck`: as `seed_luck`, drawn as a band about zero.
+    Raises DataError for an empty list.
+    """
+    look = _Look(lang, size, decimal_comma)
+    if not differences:
+        raise DataError("no differences to draw: the ledger holds the reference alone")
+    half = len(differences) if size == "page" or len(differences) <= 12 else (len(differences) + 1) // 2
+    figure = look.sheet(1.9 + 0.27 * len(differences))
+    signs = (("better", "blue", "o"), ("unclear", None, "D"), ("worse", "vermillion", "s"))
+    handles = [Line2D([], [], ls="", marker=marker, ms=1.3 * look.style.marker_pt, mec="black", color=OKABE_ITO[colour] if colour else "white", label=look.say(key)) for key, colour, marker in signs]
+    if luck is not None:
+        handles.append(Patch(color="0.85", label=look.say("luck")))
+    panels = _panels_below_key(look, figure, -(-len(differences) // half), handles)
+    reach = 1.05 * max(luck or 0, *(np.abs(one.interval).max() for one in differences))
+    for axes, first in zip(panels, range(0, len(differences), half), strict=True):
+        some = differences[first : first + half]
+        for place, one in enumerate(some):
+            _draw_difference(look, axes, place, one)
+        if luck is not None:
+            axes.axvspan(-luck, luck, color="0.85", zorder=0)
+        axes.axvline(0, color="black", lw=look.style.line_pt)
+        axes.set_yticks(range(len(some)), [f"{one.label} (s = {one.seeds})" for one in some])
+        axes.set(xlim=(-reach, reach), ylim=(half - 0.4, -0.6))
+        look.dress(axes, x=look.say("difference", unit=UNIT) if len(panels) == 1 else f"\N{GREEK CAPITAL LETTER DELTA} {UNIT}", grid="x")
+    note = look.say("note_forest", n=n, reference=reference)
+    return look.finish(figure, "ablation_forest", note + ("; " + look.say("note_luck") if luck is not None else ""), stamp)
+
+
+def _draw_difference(look: _Look, axes: Axes, place: int, one: Difference) -> None:
+    low, high = one.interval
+    colour, marker = (OKABE_ITO["blue"], "o") if high < 0 else (OKABE_ITO["vermillion"], "s") if low > 0 else ("white", "D")
+    numbers = np.array([[one.value], [low], [high]])
+    axes.errorbar(numbers[0], [place], xerr=_whiskers(numbers), fmt=marker, color=colour, mec="black", ecolor="black", ms=1.3 * look.style.marker_pt,
+                  capsize=0.6 * look.style.marker_pt, lw=look.style.line_pt)
+
+# %% ../nbs/14_figures.ipynb #18c06d54
+def error_limits(limits: Mapping[str, Any], ours: Sequence[Result] = (), *, lang: str = "en", size: str = "page", decimal_comma: bool = False) -> Figure:
+    """How fine the labels are: errors as circles over the cells of the label grid, and as bars.
+
+    `limits`: as figures/limits.py measured them: "cells" of the grid, "rounding_px", "scheme_px" with "scheme_px_ci95" (what is lost when
+    labels are told by 14 numbers), and "twice": [{"pair", "mre_px"}, ..] of radiographs that were labelled twice. `ours`: results to
+    stand beside them. Raises DataError for a missing number.
+    """
+    look = _Look(lang, size, decimal_comma)
+    try:
+        bars = [Result(look.say("limit_rounding", cells=limits["cells"]), limits["rounding_px"], None, "limit"),
+                Result(look.say("limit_scheme"), limits["scheme_px"], tuple(limits["scheme_px_ci95"]), "limit"),
+                *(Result(look.say("limit_twice", pair=" / ".join(one["pair"])), one["mre_px"], None, "baseline") for one in limits["twice"]), *ours]
+        cell = 224 / limits["cells"]
+    except KeyError as error:
+        raise DataError(f"not the measurements of figures/limits.py: no {error}") from None
+    figure = look.sheet(1.4 + 0.5 * len(bars))
+    grid, axes = figure.subplots(1, 2, width_ratios=(1, 1.7))
+    for circle in bars:
+        colour, _ = KINDS[circle.kind]
+        dashes = {"limit": ":", "baseline": "--"}.get(circle.kind, "-")
+        grid.add_patch(Circle((0, 0), circle.value, fill=False, edgecolor=OKABE_ITO[colour] if circle.kind != "baseline" else "0.3", lw=1.6 * look.style.line_pt, ls=dashes))
+    reach = 1.1 * max(circle.value for circle in bars)
+    lines = np.arange(-np.ceil(reach / cell) - 0.5, np.ceil(reach / cell) + 1) * cell
+    grid.set(xlim=(-reach, reach), ylim=(-reach, reach), aspect="equal")
+    look.dress(grid, x=UNIT, grid=None)
+    for line in lines[np.abs(lines) < reach]:
+        grid.axvline(line, color="0.8", lw=0.7 * look.style.line_pt, zorder=0)
+        grid.axhline(line, color="0.8", lw=0.7 * look.style.line_pt, zorder=0)
+    _draw_bars(look, axes, bars, 18 if size == "page" else 24, 0.36)
+    return look.finish(figure, "error_limits", look.say("note_limits", points=len(LANDMARK_NAMES)))
+
+# %% ../nbs/14_figures.ipynb #47d1c5d9
+def _draw_growth(look: _Look, axes: Axes, arms: Mapping[str, Sequence[Result]], styles: Sequence[tuple[str, str, str, str]]) -> None:
+    """Error over the number of members, one line an arm; `styles`: (arm, colour, marker, dashes)."""
+    for number, (arm, colour, marker, line) in enumerate(styles):
         numbers = np.array([[result.value, *(result.interval or (np.nan, np.nan))] for result in arms[arm]]).T
-        places = np.arange(1, numbers.shape[1] + 1) + (0.04 if arm == "leaky" else -0.04)
+        places = np.arange(1, numbers.shape[1] + 1) + (0.04 if number else -0.04)
         axes.errorbar(
             places, numbers[0], _whiskers(numbers), color=OKABE_ITO[colour], marker=marker, ls=line, lw=1.5 * look.style.line_pt,
             ms=1.3 * look.style.marker_pt, mec="black", capsize=0.8 * look.style.marker_pt, label=look.say(arm),
@@ -756,12 +1378,44 @@ def leakage_gap(arms: Mapping[str, Sequence[Result]], n: int, *, lang: str = "en
         axes.annotate(
             look.number(numbers[0, -1]), (places[-1], numbers[0, -1]), (0.8 * look.style.font_pt, 0), textcoords="offset points", va="center", fontsize=look.style.font_pt
         )
-    axes.set_xlim(0.6, numbers.shape[1] + 0.7)
+    axes.set_xlim(0.6, max(len(arms[arm]) for arm, *_ in styles) + 0.7)
     axes.set_ylim(bottom=0)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     look.dress(axes, x=look.say("members"), y=look.say("mean_error", unit=UNIT))
     look.legend(axes, loc="lower left")
+
+
+def _need_arms(arms: Mapping[str, Sequence[Result]], *names: str) -> None:
+    if missing := [arm for arm in names if not arms.get(arm)]:
+        raise DataError(f"no results for {' and '.join(missing)}: both arms are compared")
+
+# %% ../nbs/14_figures.ipynb #a71360ed
+def leakage_gap(arms: Mapping[str, Sequence[Result]], n: int, *, lang: str = "en", size: str = "page", decimal_comma: bool = False) -> Figure:
+    """Error of growing ensembles whose members each had a split of their own ("leaky"), and of such that shared one ("clean").
+
+    `arms`: "leaky" and "clean" to the results of 1, 2, 3, ... members, with intervals. `n`: pictures, the same in all.
+    Raises DataError for a missing arm or an empty one.
+    """
+    look = _Look(lang, size, decimal_comma)
+    _need_arms(arms, "leaky", "clean")
+    figure = look.sheet(3.6)
+    _draw_growth(look, figure.subplots(), arms, (("clean", "blue", "o", "-"), ("leaky", "vermillion", "s", "--")))
     return look.finish(figure, "leakage_gap", look.say("note_gap", n=n, unit=UNIT) + "; " + look.say("why_contaminated"))
+
+# %% ../nbs/14_figures.ipynb #5d9928ca
+def ensemble_gain(
+    arms: Mapping[str, Sequence[Result]], n: int, *, stamp: str | None = None, lang: str = "en", size: str = "page", decimal_comma: bool = False
+) -> Figure:
+    """What mirror averaging and more members bring: error of ensembles of 1, 2, 3, ... models, each picture seen once or mirrored too.
+
+    `arms`: "plain" and "mirrored" to the results of 1, 2, 3, ... members, with intervals. `n`: pictures, the same in all. Raises
+    DataError for a missing arm or an empty one.
+    """
+    look = _Look(lang, size, decimal_comma)
+    _need_arms(arms, "plain", "mirrored")
+    figure = look.sheet(3.6)
+    _draw_growth(look, figure.subplots(), arms, (("plain", "orange", "s", "--"), ("mirrored", "blue", "o", "-")))
+    return look.finish(figure, "ensemble_gain", f"{look.say('note_ensemble', n=n)}; {UNIT}", stamp)
 
 # %% ../nbs/14_figures.ipynb #51475e10
 def annotator_drift(drift: Mapping[str, Any], *, lang: str = "en", size: str = "page", decimal_comma: bool = False) -> Figure:
@@ -811,7 +1465,7 @@ def prediction_examples(
     figure = look.sheet(3.5)
     for axes, (case, row), picture, truth in zip(figure.subplots(1, 3), chosen.items(), shown.images.numpy(), shown.points.numpy(), strict=True):
         moved = np.array([[row[f"{name}_dx"], row[f"{name}_dy"]] for name in LANDMARK_NAMES]) / 224
-        axes.imshow(picture, cmap="gray", vmin=0, vmax=255, extent=(0, 1, 1, 0))
+        axes.imshow(picture // 10 * 10 + 5, cmap="gray", vmin=0, vmax=255, extent=(0, 1, 1, 0), interpolation="none")  # 26 greys: a small file
         axes.plot(*np.stack([truth, truth + moved]).transpose(2, 0, 1), color="white", lw=0.7 * look.style.line_pt)
         axes.plot(*truth.T, "o", mfc="none", mec=OKABE_ITO["sky"], mew=0.9 * look.style.line_pt, ms=1.1 * look.style.marker_pt)
         axes.plot(*(truth + moved).T, "x", color=OKABE_ITO["orange"], mew=look.style.line_pt, ms=look.style.marker_pt)
@@ -848,6 +1502,7 @@ def _latex(text: str) -> str:
     """A text with the signs that LaTeX would take for commands; a cell that begins with [ would be read as an option of the line before."""
     special = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", **{sign: "\\" + sign for sign in "&%$#_{}"}}
     text = "".join(special.get(sign, sign) for sign in text)
+    text = re.sub(r"(?<![\w.,])-(?=\d)", "$-$", text)  # a hyphen is no minus sign
     return "{" + text + "}" if text.startswith("[") else text
 
 # %% ../nbs/14_figures.ipynb #f51a03dd
@@ -885,6 +1540,38 @@ def _mean_cells(look: _Look, form: str, mean: float, low: float, high: float) ->
         return [look.number(mean), look.number(low), look.number(high)]
     return [look.number(mean) + (f" {look.interval(low, high)}" if np.isfinite(low) else "")]
 
+# %% ../nbs/14_figures.ipynb #6855ba67
+def class_table(
+    rows: Rows, form: str = "markdown", *, stamp: str | None = None, lang: str = "en", decimal_comma: bool = False
+) -> str:
+    """One line a class, and one for all: pictures, mean with 95 % interval over them, median and 95th percentile of points, share within 5 px.
+
+    Otherwise as `landmark_table`.
+    """
+    look = _Look(lang, "page", decimal_comma)
+    groups = {name: [row for row in rows if row["category"] == name] for name in _categories(rows)} | {look.say("all"): list(rows)}
+    lines = []
+    for name, some in groups.items():
+        points, pictures = _values(some), _picture_means(some)
+        points = points[np.isfinite(points)]
+        numbers = [look.number(np.median(points)), look.number(np.percentile(points, 95)), look.number(100 * detection_rate(points, 5), 0)]
+        lines.append([name, look.part(_one_part(rows)), str(len(pictures)), *_mean_cells(look, form, *_mean_and_interval(pictures)), *numbers])
+    header = [look.say("class"), look.say("part"), "n", *_mean_header(look, form), look.say("median"), look.say("p95"), look.say("sdr", radius=5)]
+    if stamp is not None:
+        header, lines = [*header, look.say("status")], [[*line, look.say(stamp)] for line in lines]
+    return write_table(header, lines, form, left=2, delimiter=";" if decimal_comma else ",")
+
+# %% ../nbs/14_figures.ipynb #7a22b25b
+def ablation_table(
+    differences: Sequence[Difference], form: str = "markdown", *, lang: str = "en", decimal_comma: bool = False
+) -> str:
+    """One line a change: over how many seeds, and the change of the mean radial error with its 95 % interval over pictures."""
+    look = _Look(lang, "page", decimal_comma)
+    name = look.say("difference", unit=UNIT)
+    header = [look.say("change"), look.say("seeds"), *([name, f"95 % {look.say('low')}", f"95 % {look.say('high')}"] if form == "csv" else [f"{name} [95 %]"])]
+    lines = [[one.label, str(one.seeds), *_mean_cells(look, form, one.value, *one.interval)] for one in differences]
+    return write_table(header, lines, form, delimiter=";" if decimal_comma else ",")
+
 # %% ../nbs/14_figures.ipynb #bde1f94a
 def results_table(
     results: Sequence[Mapping[str, Any]], form: str = "markdown", *, labels: Sequence[str] | None = None, lang: str = "en", decimal_comma: bool = False
@@ -910,25 +1597,50 @@ def results_table(
 FORMATS: tuple[str, ...] = ("svg", "pdf", "png")
 
 
-def save_figure(figure: Figure, path: str | Path, formats: Sequence[str] = ("svg",), dpi: int = 200) -> list[Path]:
+def save_figure(
+    figure: Figure, path: str | Path, formats: Sequence[str] = ("svg",), dpi: int = 300, inputs: Sequence[str | Path] = ()
+) -> list[Path]:
     """Write a figure as `path`.svg, .pdf or .png; the same figure gives the same bytes each time.
 
-    `path`: without suffix. `dpi`: of png. Each file is written whole or not at all. Raises ValueError for another format.
+    `path`: without suffix. `dpi`: of png. `inputs`: files that it was drawn from; folder, name and hash of each go into the metadata,
+    where `drawn_from` reads them. Each file is written whole or not at all. Raises ValueError for another format.
     """
     _check_formats(formats)
-    undated = {"svg": {"Date": None}, "pdf": {"CreationDate": None}, "png": {}}
+    told = "; ".join(f"{quote(file.parent.name)}/{quote(file.name)} sha256:{_digest(file)}" for file in map(Path, inputs))
+    undated = {"svg": {"Date": None, "Description": told}, "pdf": {"CreationDate": None, "Subject": told}, "png": {"Description": told}}
     written = []
     with matplotlib.rc_context({"svg.hashsalt": "landmark_thesis", "pdf.fonttype": 42}):
         for kind in formats:
             buffer = io.BytesIO()
-            figure.savefig(buffer, format=kind, dpi=dpi, metadata=undated[kind])
-            written.append(write_whole(f"{path}.{kind}", buffer.getvalue()))
+            figure.savefig(buffer, format=kind, dpi=dpi, metadata={key: value for key, value in undated[kind].items() if value != ""})
+            written.append(write_whole(f"{path}.{kind}", _shorter(buffer.getvalue()) if kind == "svg" else buffer.getvalue()))
     return written
+
+
+def _digest(file: Path) -> str:
+    return hashlib.sha256(file.read_bytes()).hexdigest()[:16]
+
+
+def _shorter(svg: bytes) -> bytes:
+    """Coordinates to a hundredth of a point: half the size, and no last digits that differ from machine to machine."""
+    return re.sub(rb'(?<= [dxy]=")[^"]+', lambda path: re.sub(rb"-?\d+\.\d{3,}", lambda number: b"%.2f" % float(number[0]), path[0]), svg)
 
 
 def _check_formats(formats: Sequence[str]) -> None:
     if isinstance(formats, str) or not formats or set(formats) - set(FORMATS):
         raise ValueError(f"formats {formats!r}: give a list of {', '.join(FORMATS)}")
+
+# %% ../nbs/14_figures.ipynb #1cdb0d82
+def drawn_from(path: str | Path) -> dict[str, str]:
+    """What a figure's file (svg, pdf or png) says that it was drawn from: folder/name -> first 16 digits of the sha256."""
+    found = re.findall(rb"([^\s;()<>\"]+/[^\s;()<>\"]+) sha256:([0-9a-f]{16})", Path(path).read_bytes())
+    return {unquote(name.decode()): digest.decode() for name, digest in found}
+
+
+def outdated_inputs(path: str | Path, *folders: str | Path) -> list[str]:
+    """Inputs of a figure's file that are no longer what they were when it was drawn, or are gone; looked for below each of `folders`."""
+    places = {name: [Path(folder) / name for folder in folders if (Path(folder) / name).exists()] for name in drawn_from(path)}
+    return [name for name, digest in drawn_from(path).items() if digest not in map(_digest, places[name])]
 
 # %% ../nbs/14_figures.ipynb #32a94004
 def stored_stamp(run: Run, rows: Rows) -> str | None:
@@ -955,6 +1667,21 @@ class _Set:
     rows: Rows
     run: Run
     stamp: str | None
+    files: tuple[Path, ...]
+
+
+class _Drawn(NamedTuple):
+    """A figure and the files that it was drawn from."""
+
+    figure: Figure
+    inputs: Sequence[Path]
+
+
+def _files(run: Run, *names: str) -> tuple[Path, ...]:
+    return tuple(run.path / name for name in names if (run.path / name).exists())
+
+
+_OF_SET = ("errors.csv", "recipe.json", "split.json")
 
 
 def _labels(runs: Sequence[Run]) -> list[str]:
@@ -982,9 +1709,11 @@ def _sets(runs: Sequence[Run], part: str | None, say: Callable[[str], Any]) -> l
         stamps = [stored_stamp(run, rows) for run, _, rows in members]
         if name == "oof":  # each fold holds other pictures: together they are one result
             stamp = next((stamp for stamp in STAMPS if stamp in stamps), None)
-            sets.append(_Set(name, name, [row for _, _, rows in members for row in rows], members[0][0], stamp))
+            files = tuple(path for run, _, _ in members for path in _files(run, *_OF_SET))
+            sets.append(_Set(name, name, [row for _, _, rows in members for row in rows], members[0][0], stamp, files))
         else:
-            sets += [_Set(name if len(runs) == 1 else f"{name}_{label}", label, rows, run, stamp) for (run, label, rows), stamp in zip(members, stamps, strict=True)]
+            sets += [_Set(name if len(runs) == 1 else f"{name}_{label}", label, rows, run, stamp, _files(run, *_OF_SET))
+                     for (run, label, rows), stamp in zip(members, stamps, strict=True)]
     return sets
 
 # %% ../nbs/14_figures.ipynb #f459f8e5
@@ -1008,8 +1737,18 @@ def _pictures_of(chosen: _Set, data: LandmarkData | None) -> LandmarkData | None
 def _kept_epoch(run: Run) -> tuple[str, int] | None:
     """(phase, epoch) of the weights that a finished run kept, as its environment.json says."""
     path = run.path / "environment.json"
-    best = json.loads(path.read_text(encoding="utf-8")).get("best") if path.exists() else None
-    return None if not best or best.get("phase") is None else (best["phase"], int(best["epoch"]))
+    try:
+        best = json.loads(path.read_text(encoding="utf-8")).get("best") if path.exists() else None
+        return None if not best or best.get("phase") is None else (best["phase"], int(best["epoch"]))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise DataError(f"{path}: cannot be read ({str(error)[:100]}); put the original back, or remove it") from None
+
+
+def _only_numbers(values: Any) -> bool:
+    """Numbers and None, and lists and dicts of these: what metrics are made of."""
+    if isinstance(values, dict | list):
+        return all(map(_only_numbers, values.values() if isinstance(values, dict) else values))
+    return values is None or isinstance(values, int | float)
 
 
 def _stored_results(run: Run) -> dict[str, Any] | None:
@@ -1019,29 +1758,40 @@ def _stored_results(run: Run) -> dict[str, Any] | None:
         return None
     try:
         results = json.loads(path.read_text(encoding="utf-8"))
+        if not _only_numbers(results[results["part"]]):
+            raise DataError("its metrics are not numbers")
         result_of_scores(results)
-    except (json.JSONDecodeError, UnicodeDecodeError, DataError) as error:
-        raise DataError(f"{path}: cannot be read ({error}); landmark-thesis evaluate {run.path} --json writes it anew") from None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:  # a DataError is a ValueError
+        raise DataError(f"{path}: cannot be read ({str(error)[:150]}); landmark-thesis evaluate {run.path} --json writes it anew") from None
     return results
 
 # %% ../nbs/14_figures.ipynb #33e4638f
-_OF_ERRORS = (landmark_errors, error_histogram, error_distribution, class_errors, class_landmark_map, axis_errors)
+_OF_ERRORS = (
+    landmark_errors, error_histogram, error_distribution, class_errors, class_landmark_map, axis_errors, landmark_distribution, landmark_curves,
+    agreement_plots, anatomy_errors,
+)
+_ON_SHAPE = (landmark_map, landmark_bias)
 
 
-def _error_figures(chosen: _Set, data: LandmarkData | None, look: dict[str, Any], say: Callable[[str], Any]) -> dict[str, Figure]:
+def _error_figures(chosen: _Set, data: LandmarkData | None, look: dict[str, Any], say: Callable[[str], Any]) -> dict[str, _Drawn]:
     """Every figure that one set of stored errors allows, by file name."""
     options = {**look, "stamp": chosen.stamp}
     figures = {draw.__name__: draw(chosen.rows, **options) for draw in _OF_ERRORS}
     if chosen.run.mean_shape is None:
-        say(f"{chosen.suffix}: no landmark_map, for recipe.json holds no mean shape")
+        say(f"{chosen.suffix}: no landmark_map and no landmark_bias, for recipe.json holds no mean shape")
     else:
-        figures["landmark_map"] = landmark_map(chosen.rows, chosen.run.mean_shape, **options)
+        figures |= {draw.__name__: draw(chosen.rows, chosen.run.mean_shape, **options) for draw in _ON_SHAPE}
     pictures = _pictures_of(chosen, data)
     if pictures is None:
         say(f"{chosen.suffix}: no prediction_examples, for they need the pictures; give draw_all(..., data=load_data(folder))")
     else:
         figures["prediction_examples"] = prediction_examples(chosen.rows, pictures, **options)
-    return {f"{name}_{chosen.suffix}": figure for name, figure in figures.items()}
+    drawn = {f"{name}_{chosen.suffix}": _Drawn(figure, chosen.files) for name, figure in figures.items()}
+    results = _stored_results(chosen.run)
+    if results is not None and results["part"] == chosen.rows[0]["part"] and "conformal" in results[results["part"]]:
+        figure = conformal_coverage(results[results["part"]]["conformal"], **options)
+        drawn[f"conformal_coverage_{chosen.suffix}"] = _Drawn(figure, _files(chosen.run, "results.json"))
+    return drawn
 
 
 def _baseline(sets: Sequence[_Set], key: str) -> float | None:
@@ -1090,35 +1840,40 @@ def draw_all(
     _check_formats(formats)
     runs = [one if isinstance(one, Run) else Run(one) for one in (runs if isinstance(runs, list | tuple) else [runs])]
     options = {"lang": lang, "size": size, "decimal_comma": decimal_comma}
-    figures = {"landmark_scheme": landmark_scheme(**options), **_curve_figures(runs, options, say)}
+    figures = {"landmark_scheme": _Drawn(landmark_scheme(**options), ()), **_run_figures(runs, options, say)}
     sets, tables = _sets(runs, part, say), {}
     stored = [results for run in runs if (results := _stored_results(run)) is not None]
     for chosen in sets:
         figures |= _error_figures(chosen, data, options, say)
         for form, ending in ENDINGS.items():
-            tables[f"landmark_table_{chosen.suffix}.{ending}"] = landmark_table(chosen.rows, form, stamp=chosen.stamp, lang=lang, decimal_comma=decimal_comma)
+            for table in (landmark_table, class_table):
+                tables[f"{table.__name__}_{chosen.suffix}.{ending}"] = table(chosen.rows, form, stamp=chosen.stamp, lang=lang, decimal_comma=decimal_comma)
     figures |= _comparison_figures(sets, options, say)
     if stored:
         tables |= {f"results_table.{ending}": results_table(stored, form, lang=lang, decimal_comma=decimal_comma) for form, ending in ENDINGS.items()}
-    written = [path for name, figure in figures.items() for path in save_figure(figure, Path(out) / name, formats)]
+    written = [path for name, drawn in figures.items() for path in save_figure(drawn.figure, Path(out) / name, formats, inputs=drawn.inputs)]
     return written + [write_whole(Path(out) / name, text.encode()) for name, text in tables.items()]
 
 # %% ../nbs/14_figures.ipynb #c918957d
-def _curve_figures(runs: Sequence[Run], look: dict[str, Any], say: Callable[[str], Any]) -> dict[str, Figure]:
+def _run_figures(runs: Sequence[Run], look: dict[str, Any], say: Callable[[str], Any]) -> dict[str, _Drawn]:
+    """What a run shows before anything is scored: its model, its split, its learning curves."""
     figures = {}
     for run, label in zip(runs, _labels(runs), strict=True):
-        run.settings  # noqa: B018 - a folder without a recipe is no run, and says so before anything is drawn
-        if not (run.path / "history.csv").exists():
+        end = "" if len(runs) == 1 else f"_{label}"
+        figures[f"model_diagram{end}"] = _Drawn(model_diagram(run.recipe, **look), _files(run, "recipe.json"))
+        parts = {}
+        if _files(run, "split.json"):
+            figures[f"split_parts{end}"] = _Drawn(split_parts(run.split, **look), _files(run, "split.json"))
+            parts = run.split.parts
+        if not _files(run, "history.csv"):
             say(f"{label}: no history.csv, so no learning curves")
             continue
-        parts = run.split.parts if (run.path / "split.json").exists() else {}
-        counts = {name: len(names) for name, names in parts.items()}
-        name = "learning_curves" if len(runs) == 1 else f"learning_curves_{label}"
-        figures[name] = learning_curves(run.history, counts=counts, chosen=_kept_epoch(run), **look)
+        curves = learning_curves(run.history, counts={name: len(names) for name, names in parts.items()}, chosen=_kept_epoch(run), **look)
+        figures[f"learning_curves{end}"] = _Drawn(curves, _files(run, "history.csv", "environment.json", "split.json"))
     return figures
 
 
-def _comparison_figures(sets: Sequence[_Set], look: dict[str, Any], say: Callable[[str], Any]) -> dict[str, Figure]:
+def _comparison_figures(sets: Sequence[_Set], look: dict[str, Any], say: Callable[[str], Any]) -> dict[str, _Drawn]:
     """One chart for each set of pictures: results on different pictures are not compared."""
     groups: dict[tuple, list[_Set]] = {}
     for one in sets:
@@ -1131,5 +1886,9 @@ def _comparison_figures(sets: Sequence[_Set], look: dict[str, Any], say: Callabl
             say(f"{members[0].suffix}: no comparison, for no other result is stored of these pictures (a results.json in the run folder adds the mean shape)")
             continue
         note = _set_note(_Look(**look), members[0].rows)
-        figures[f"comparison_{name}"] = comparison(bars, floor=_baseline(members, "label_rounding_px"), note=note, **look)
+        files = [path for one in members for path in (*one.files, *_files(one.run, "results.json"))]
+        figures[f"comparison_{name}"] = _Drawn(comparison(bars, floor=_baseline(members, "label_rounding_px"), note=note, **look), files)
+        if len(members) > 1:
+            curves = recipe_curves({one.label: one.rows for one in members}, stamps=[one.stamp for one in members], **look)
+            figures[f"recipe_curves_{name}"] = _Drawn(curves, [path for one in members for path in one.files])
     return figures

@@ -5,11 +5,12 @@
 # %% auto #0
 __all__ = ['Array', 'NUM_LANDMARKS', 'LANDMARK_NAMES', 'AXIS', 'CENTRAL', 'LEFT_CONTOUR', 'RIGHT_CONTOUR', 'LATERAL', 'LEVELS',
            'SYMMETRIC_PAIRS', 'FLIP_PERMUTATION', 'describe', 'pixels_to_fractions', 'fractions_to_pixels',
-           'vectors_to_pixels', 'from_shape', 'to_shape', 'project_to_shape', 'contours_to_points', 'masks_to_points']
+           'vectors_to_pixels', 'from_shape', 'to_shape', 'project_to_shape', 'contours_to_points', 'masks_to_points',
+           'Similarity', 'fit_similarity', 'Procrustes', 'procrustes', 'Modes', 'shape_modes']
 
 # %% ../nbs/00_landmarks.ipynb #c66538cc
 from collections.abc import Sequence
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -312,3 +313,110 @@ def _outline(mask: np.ndarray, side: str) -> np.ndarray:
     middle, height = (first + last) / 2, rows + 0.5
     top, bottom = (middle[0], rows[0]), (middle[-1], rows[-1] + 1)
     return np.concatenate([[top], np.c_[first, height], [bottom], np.c_[last, height][::-1]]) / len(mask)
+
+# %% ../nbs/00_landmarks.ipynb #ce7913a0
+class Similarity(NamedTuple):
+    """A turn, a stretch and a shift of the plane: p -> scale * R(degrees) p + shift. Never a reflection.
+
+    `degrees`: positive turns the x-axis towards the y-axis (clockwise as seen in a picture, whose y points down).
+    """
+
+    scale: float
+    degrees: float
+    shift: tuple[float, float]
+
+    def __call__(self, points: np.ndarray) -> np.ndarray:
+        """Points (..., 2), moved."""
+        turned = _complex(points) * self.scale * np.exp(1j * np.radians(self.degrees))
+        return _plane(turned) + np.asarray(self.shift)
+
+
+def fit_similarity(points: np.ndarray, reference: np.ndarray) -> Similarity:
+    """The similarity that takes `points` (K, 2) nearest to `reference` (K, 2), by least squares (Umeyama 1991, in closed form).
+
+    Coordinates must be isotropic. Raises ValueError for arrays of different form, NaN, or points that all coincide.
+    """
+    points, reference = (np.asarray(p, dtype=np.float64) for p in (points, reference))
+    if points.shape != reference.shape or points.ndim != 2:
+        raise ValueError(f"points {points.shape} and reference {reference.shape}: two arrays (K, 2) of one form are needed")
+    z, w = (_complex(_centred(p)) for p in (points, reference))
+    if not np.isfinite(z).all() or not np.isfinite(w).all() or not (np.abs(z) ** 2).sum() > 0:
+        raise ValueError("a similarity needs finite points that do not all coincide; leave such pictures out")
+    factor = _quotient(z, w)
+    moved = _plane(factor * _complex(points))
+    return Similarity(float(np.abs(factor)), float(np.degrees(np.angle(factor))), tuple((reference - moved).mean(0).tolist()))
+
+# %% ../nbs/00_landmarks.ipynb #aea5b24f
+def _complex(points: np.ndarray) -> np.ndarray:
+    return np.ascontiguousarray(points, dtype=np.float64).view(np.complex128)[..., 0]
+
+
+def _plane(numbers: np.ndarray) -> np.ndarray:
+    return np.stack([numbers.real, numbers.imag], -1)
+
+
+def _centred(points: np.ndarray) -> np.ndarray:
+    return points - points.mean(-2, keepdims=True)
+
+
+def _quotient(z: np.ndarray, w: np.ndarray) -> np.ndarray:
+    """The complex number c of the least |c z - w|^2 over the last axis."""
+    return (z.conj() * w).sum(-1) / (np.abs(z) ** 2).sum(-1)
+
+# %% ../nbs/00_landmarks.ipynb #54461ff1
+class Procrustes(NamedTuple):
+    """What `procrustes` found: `mean` (K, 2) and `aligned` (N, K, 2), centred and of centroid size 1; `iterations` until it stood
+    still; `spread`: root mean squared distance of the aligned shapes from the mean, a share of the centroid size."""
+
+    mean: np.ndarray
+    aligned: np.ndarray
+    iterations: int
+    spread: float
+
+
+def procrustes(shapes: np.ndarray, tolerance: float = 1e-10, most: int = 50) -> Procrustes:
+    """Generalised Procrustes analysis of `shapes` (N, K, 2): place, size and turn taken away (Gower 1975).
+
+    Each shape is centred, brought to centroid size 1 (root of the summed squared distances from its centre), and turned to the mean
+    (at first: to the first shape); the mean is taken anew until no coordinate of it moves by more than `tolerance`. In the end all
+    is turned back, so that the mean stands as the shapes do on average. Isotropic coordinates.
+    Raises ValueError for another form, NaN, a shape whose points coincide, or no rest after `most` iterations.
+    """
+    shapes = np.asarray(shapes, dtype=np.float64)
+    if shapes.ndim != 3 or shapes.shape[-1] != 2 or len(shapes) < 2 or not np.isfinite(shapes).all():
+        raise ValueError(f"shapes {shapes.shape}: (N, K, 2), finite, of two or more shapes is needed")
+    sizes = np.sqrt((_centred(shapes) ** 2).sum((1, 2), keepdims=True))
+    if not (sizes > 0).all():
+        raise ValueError(f"shape {int(np.argmin(sizes))}: all its points coincide, so that it has no size and no direction")
+    z = _complex(_centred(shapes) / sizes)
+    mean = z[0]
+    for iteration in range(1, most + 1):
+        turns = _quotient(z, mean)
+        turns /= np.abs(turns)
+        aligned = z * turns[:, None]
+        before, mean = mean, aligned.mean(0) / np.linalg.norm(aligned.mean(0))
+        if np.abs(mean - before).max() <= tolerance:
+            spread = float(np.sqrt((np.abs(aligned - mean) ** 2).sum(1).mean()))
+            back = np.exp(-1j * np.angle(turns.mean()))
+            return Procrustes(_plane(back * mean), _plane(back * aligned), iteration, spread)
+    raise ValueError(f"no rest after {most} iterations (the last moved the mean by {np.abs(mean - before).max():.1e})")
+
+# %% ../nbs/00_landmarks.ipynb #53a8aad2
+class Modes(NamedTuple):
+    """Principal components of shape: `directions` (M, K, 2), orthonormal; `deviations` (M,) along them; `shares` (M,) of the variance."""
+
+    directions: np.ndarray
+    deviations: np.ndarray
+    shares: np.ndarray
+
+
+def shape_modes(fit: Procrustes) -> Modes:
+    """The modes of variation of aligned shapes, in the space tangent to the mean (Dryden & Mardia 1998), most variance first.
+
+    `fit.mean + s * modes.deviations[m] * modes.directions[m]` is the shape `s` standard deviations (N - 1) along mode m.
+    """
+    mean, shapes = fit.mean.ravel(), fit.aligned.reshape(len(fit.aligned), -1)
+    tangent = shapes - (shapes @ mean)[:, None] * mean
+    _, singular, directions = np.linalg.svd(tangent - tangent.mean(0), full_matrices=False)
+    variance = singular**2 / (len(shapes) - 1)
+    return Modes(directions.reshape(-1, *fit.mean.shape), np.sqrt(variance), variance / variance.sum())

@@ -15,6 +15,7 @@ __all__ = ['PROCESS_PATIENCE', 'ALONE', 'SCHEDULES', 'WARM_UP', 'WARM_START', 'O
 # %% ../nbs/08_trainer.ipynb #627bdcd9
 import contextlib
 import datetime
+import functools
 import os
 import random
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -38,6 +39,7 @@ from landmark_thesis.callbacks import (
     Progress,
     call_event,
     is_better,
+    CheckpointError,
     read_checkpoint,
     save_checkpoint,
     warn_if_not_finite,
@@ -572,7 +574,7 @@ def train_pass(
                 images, target, meta = compute.batch(batch, loader_name)
                 batch_size = len(target)
                 given.add(target)
-                loss, parts, points = forward_loss(forward or model, images, target, criterion, compute)
+                loss, parts, points = forward_loss(model if forward is None else forward, images, target, criterion, compute)
                 guard.look(loss, step, image_names(meta), target)
                 optimizer.zero_grad(set_to_none=True)
                 loss.backward()
@@ -626,7 +628,7 @@ def validation_pass(
             images, target, _ = compute.batch(batch, loader_name)
             batch_size = len(target)
             given.add(target)
-            loss, parts, points = forward_loss(forward or model, images, target, criterion, compute)
+            loss, parts, points = forward_loss(model if forward is None else forward, images, target, criterion, compute)
             _count(means, loss, parts, points, target, compute.image_size)
     except torch.OutOfMemoryError as error:
         raise _out_of_memory(compute, loader_name, batch_size) from error
@@ -877,10 +879,11 @@ def load_weights(model: nn.Module, weights: Mapping[str, Tensor], source: str) -
         "missing in the file": [name for name in own if name not in weights],
         "unknown to the model": [name for name in weights if name not in own],
         "of another shape": shapes,
+        "not finite": [name for name in own if name in weights and weights[name].shape == own[name].shape and not weights[name].isfinite().all()],
     }
     problems = [f"{len(names)} {kind} ({', '.join(names[:2])}{', ...' if len(names) > 2 else ''})" for kind, names in kinds.items() if names]
     if problems:
-        raise ValueError(f"{source} holds the weights of another architecture than this {type(model).__name__}: {'; '.join(problems)}")
+        raise ValueError(f"{source} holds no weights for this {type(model).__name__}, or those of another architecture: {'; '.join(problems)}")
     model.load_state_dict(weights)
 
 
@@ -1288,6 +1291,27 @@ class TrainerState:
         }
 
 # %% ../nbs/08_trainer.ipynb #59a139c5
+_STATE = {"model": dict, "best": dict, "history": dict, "stopped": dict, "phases_run": list, "finished": list, "settings": dict, "callbacks": dict,
+          "loaders": list, "precision": str, "random": dict, "running": (dict, type(None))}
+
+
+def _damage_told(put_back: Callable[..., Any]) -> Callable[..., Any]:
+    """A method that puts back what last.pt holds: whatever of it has another form than was written is a CheckpointError naming the file."""
+
+    @functools.wraps(put_back)
+    def told(self: Any, *arguments: Any) -> Any:
+        try:
+            return put_back(self, *arguments)
+        except CheckpointError:
+            raise
+        except ValueError as error:
+            raise CheckpointError(str(error)) from error
+        except (KeyError, TypeError, AttributeError, IndexError, RuntimeError) as error:
+            raise CheckpointError(f"{self.save_dir / 'last.pt'}: is damaged, or was changed by hand ({type(error).__name__}: {str(error)[:100]})") from error
+
+    return told
+
+
 class ResumableState(TrainerState):
     """A `TrainerState` that can be written to last.pt and put back exactly."""
 
@@ -1330,6 +1354,12 @@ class ResumableState(TrainerState):
         }
         save_checkpoint(self.save_dir / "last.pt", contents, make_folders=False)
 
+    @_damage_told
+    def restore_phase(self, saved: Mapping[str, Any], run: PhaseRun) -> None:
+        """Put back what `save_state` wrote of the phase that was running."""
+        run.load_state_dict(saved["running"])
+
+    @_damage_told
     def read_state(self, phases: Sequence[Phase], batches: int | None) -> dict[str, Any] | None:
         """What last.pt holds, checked against the phases now asked for; None, said aloud, where there is no such file.
 
@@ -1344,9 +1374,14 @@ class ResumableState(TrainerState):
         if not path.is_file():
             self.say(f"nothing saved in {self.save_dir} yet: the run begins anew")
             return None
-        saved = read_checkpoint(path)
+        size = sum(value.nbytes for value in self.model.state_dict().values())
+        saved = read_checkpoint(path, most=8 * size + 2**27)  # weights, two moments, an average, the best; names and random states
         if saved.get("format") != FORMAT:
             raise ValueError(f"{path} has format {saved.get('format')}, this version reads {FORMAT}")
+        wrong = [key for key, kind in _STATE.items() if not isinstance(saved.get(key), kind)]
+        wrong += ["running"] * (bool(saved.get("running")) and not (isinstance(saved["running"], dict) and isinstance(saved["running"].get("epoch"), int)))
+        if wrong:
+            raise CheckpointError(f"{path}: {', '.join(wrong)} missing or of the wrong kind; it is damaged, or was changed by hand")
         check_resume(saved, {phase.name: self.settings_of(phase, batches) for phase in phases}, path)
         return saved
 
@@ -1359,6 +1394,7 @@ class ResumableState(TrainerState):
         if not path.is_file() or read_checkpoint(path)["best"] != ours["best"]:
             save_checkpoint(path, ours, make_folders=False)
 
+    @_damage_told
     def restore(self, saved: Mapping[str, Any], loaders: Iterable[Any]) -> None:
         """Put back what `save_state` wrote, the random streams last. ValueError if the callbacks or the model are not those of then."""
         callbacks = self._keyed_callbacks()
@@ -1474,7 +1510,7 @@ def run_phase(
     """The loop: run `phase` on the trainer's model, from its first epoch or, with `saved` (from last.pt), from where that stands.
 
     At the end the model holds the chosen weights. On any exception, Ctrl+C too, the model gets the best weights so far (where no epoch
-    was completed yet, it keeps what it has) and goes to eval mode, the callbacks hear of it, and it is raised again.
+    had any, those it began with) and goes to eval mode, the callbacks hear of it, and it is raised again.
     """
     model, batches = trainer.model, _length(train_loader)
     run = trainer.run = start_phase(model, phase, batches)
@@ -1485,8 +1521,9 @@ def run_phase(
     call_event(trainer.listeners, "on_fit_start", trainer, phase)
     if saved is not None:
         trainer.restore(saved, [train_loader, val_loader])
-        run.load_state_dict(saved["running"])
+        trainer.restore_phase(saved, run)
     start_alike(trainer.world, model)
+    begun_with = _weights(model) if trainer.best_state is None else None
     try:
         if phase.cache_views and run.epoch < phase.epochs and run.stop_reason is None:
             train_loader, val_loader, run.on_features = cached_loaders(trainer, phase, train_loader, val_loader)
@@ -1496,8 +1533,7 @@ def run_phase(
             raise NoFiniteEpochError(f"no epoch of {phase.name} had a finite validation error: there are no weights to choose")
     except BaseException as error:
         trainer.run = None
-        if trainer.best_state is not None:
-            model.load_state_dict(trainer.best_state)
+        model.load_state_dict(begun_with if trainer.best_state is None else trainer.best_state)
         model.eval()  # as after a phase that ends well: whoever predicts now must not do it under dropout
         call_event(trainer.listeners, "on_exception", trainer, phase, error)
         raise

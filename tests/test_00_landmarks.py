@@ -211,3 +211,103 @@ def test_masks_agree_with_contours():
             assert "empty" in str(problem) or "squares" in str(problem)
         else:
             raise AssertionError("should fail")
+
+
+# cell 1c02591f
+def test_a_known_similarity_is_recovered_and_a_reflection_is_not():
+    chest = np.random.default_rng(0).normal(size=(15, 2))
+    for degrees in (-170, -20, 0, 3, 90, 179):
+        true = Similarity(1.7, degrees, (0.3, -2.0))
+        found = fit_similarity(chest, true(chest))
+        assert np.allclose([found.scale, found.degrees, *found.shift], [1.7, degrees, 0.3, -2.0], atol=1e-12)
+        assert np.allclose(found(chest), true(chest), atol=1e-12)
+    right_angle = Similarity(1.0, 90, (0.0, 0.0))
+    assert np.allclose(right_angle(np.array([1.0, 0.0])), [0, 1])  # x towards y
+    mirrored = chest * [-1, 1]
+    assert np.abs(fit_similarity(chest, mirrored)(chest) - mirrored).max() > 0.5  # a mirror image stays one
+
+
+def test_a_similarity_refuses_nonsense():
+    chest = np.random.default_rng(0).normal(size=(15, 2))
+    for bad, word in ((chest[:3], "one form"), (np.zeros((15, 2)), "coincide"), (chest * np.nan, "finite")):
+        try:
+            fit_similarity(bad, chest)
+        except ValueError as problem:
+            assert word in str(problem)
+        else:
+            raise AssertionError(f"should fail and say {word!r}")
+
+
+# cell f18b3564
+def turned_copies(n=40, noise=0.0, seed=0, turn=180):
+    """One chest, turned by up to `turn` degrees, stretched and shifted n times."""
+    rng = np.random.default_rng(seed)
+    chest = rng.normal(size=(15, 2))
+    moves = [Similarity(rng.uniform(0.2, 5), rng.uniform(-turn, turn), tuple(rng.normal(0, 3, 2))) for _ in range(n)]
+    return chest, np.array([move(chest + noise * rng.normal(size=(15, 2))) for move in moves])
+
+
+def test_copies_of_one_chest_become_one_at_once():
+    chest, copies = turned_copies()
+    fit = procrustes(copies)
+    assert fit.iterations <= 2 and fit.spread < 1e-12
+    assert np.allclose(fit_similarity(chest, fit.mean)(chest), fit.mean, atol=1e-12)
+    assert np.allclose(fit.mean.mean(0), 0, atol=1e-12) and np.isclose((fit.mean**2).sum(), 1)
+
+
+def test_the_loop_converges_and_never_ends_farther_away():
+    _, shapes = turned_copies(noise=0.2, turn=40)
+    fit = procrustes(shapes)
+    assert fit.iterations <= 8
+    unturned = _centred(shapes) / np.sqrt((_centred(shapes) ** 2).sum((1, 2), keepdims=True))
+    start = np.sqrt(((unturned - unturned.mean(0) / np.linalg.norm(unturned.mean(0))) ** 2).sum((1, 2)).mean())
+    assert fit.spread < 0.9 * start
+    again = procrustes(fit.aligned)
+    assert np.allclose(again.mean, fit.mean, atol=1e-9) and np.allclose(again.aligned, fit.aligned, atol=1e-9)
+    assert procrustes(shapes + 5.0).iterations == fit.iterations  # place means nothing
+
+
+def test_two_shapes_agree_with_scipy():
+    from scipy.spatial import procrustes as of_scipy
+
+    _, (a, b) = turned_copies(2, noise=0.3, seed=4)
+    standard, theirs, disparity = of_scipy(a, b)
+    ours = fit_similarity(b, standard)(b)
+    assert np.allclose(ours, theirs, atol=1e-12)
+    assert np.isclose(((ours - standard) ** 2).sum(), disparity, atol=1e-12)
+
+
+def test_procrustes_refuses_nonsense():
+    _, shapes = turned_copies(3)
+    flat = shapes.copy()
+    flat[1] = 0.5
+    for bad, word in ((shapes[0], "N, K, 2"), (shapes[:1], "two or more"), (shapes * np.nan, "finite"), (flat, "shape 1")):
+        try:
+            procrustes(bad)
+        except ValueError as problem:
+            assert word in str(problem)
+        else:
+            raise AssertionError(f"should fail and say {word!r}")
+
+
+# cell dd4a7dff
+def test_modes_are_the_principal_components_of_the_tangent_space():
+    from sklearn.decomposition import PCA
+
+    _, shapes = turned_copies(60, noise=0.1)
+    fit = procrustes(shapes)
+    modes = shape_modes(fit)
+    flat, mean = fit.aligned.reshape(60, 30), fit.mean.ravel()
+    theirs = PCA(26).fit(flat - (flat @ mean)[:, None] * mean)
+    assert np.allclose(modes.deviations[:26] ** 2, theirs.explained_variance_, rtol=1e-9)
+    assert np.allclose(modes.shares[:26], theirs.explained_variance_ratio_, rtol=1e-9)
+    for ours, other in zip(modes.directions[:5].reshape(5, 30), theirs.components_, strict=False):
+        assert np.isclose(abs(ours @ other), 1, atol=1e-9)
+    assert np.allclose(modes.directions.reshape(-1, 30)[:26] @ mean, 0, atol=1e-9)  # tangent: no mode changes the size
+
+
+def test_chests_of_14_numbers_have_ten_modes():
+    from landmark_thesis.phantom import sample_shapes
+
+    shares = shape_modes(procrustes(sample_shapes(300, seed=1).astype(np.float64))).shares
+    assert shares[:10].sum() > 0.999 and shares[9] > 1e-3 > 10 * shares[10]

@@ -15,6 +15,7 @@ from landmark_thesis.evaluate import error_rows, write_errors
 from landmark_thesis.landmarks import to_shape
 from landmark_thesis.phantom import sample_shapes
 from landmark_thesis.pixel_error import summarise
+from landmark_thesis.runs import RECIPES
 
 
 def made_up_predictions(points, categories, seed=0):
@@ -90,6 +91,45 @@ def test_the_scheme_names_all_points_where_they_are():
     for name, (x, y) in zip(LANDMARK_NAMES, points, strict=True):
         assert np.hypot(places[name][0] - x, places[name][1] - y) < 0.035, name
     assert places["L3"][0] < points[2, 0] < points[3, 0] < places["L4"][0]  # names stand outside the lungs
+
+
+# cell 0fd0d3d5
+def test_the_modes_are_drawn_two_deviations_either_way():
+    points = sample_shapes(80, seed=2).astype(np.float64)
+    fit = procrustes(points)
+    modes = shape_modes(fit)
+    _, cloud, first, *_ = canonical_shape(points).axes
+    assert np.allclose(np.array(cloud.lines[1].get_data()).T, fit.mean)
+    low = np.concatenate([line.get_xydata() for line in first.lines[:3]])
+    order = [*LEFT_CONTOUR, *RIGHT_CONTOUR, AXIS[0], *CENTRAL, AXIS[1]]
+    assert np.allclose(low, (fit.mean - 2 * modes.deviations[0] * modes.directions[0])[order])
+    assert first.get_title() == f"mode 1: {100 * modes.shares[0]:.0f} %"
+
+
+# cell 3df73055
+def test_the_diagram_states_the_parameters_of_the_model_and_what_is_frozen():
+    from landmark_thesis.runs import DENSE, THESIS
+
+    words = [text.get_text() for text in model_diagram(THESIS).axes[0].texts]
+    assert {"coordinate\nattention\n25 k", "pooling,\n3 layers\n682 k", "resnet18\n11.2 M"} <= set(words)
+    flat = [" ".join(word.split()) for word in words]
+    assert flat.count("frozen, in eval mode") == 1 and {"learns, rate 1e-3", "learns, rate 2e-5", "learns, rate 2e-4"} <= set(flat)
+    assert model_diagram(THESIS)._supxlabel.get_text().startswith("recipe 'thesis': 11.88 million")
+    assert sum("learns" in word for word in (text.get_text() for text in model_diagram(DENSE).axes[0].texts)) == 2  # it has no phase 1
+
+
+# cell 17b3977d
+def test_the_split_is_counted_by_class_with_what_was_left_out():
+    parts = {"train": tuple(f"A-{i}" for i in range(6)) + ("B-1", "B-2"), "val": ("A-9",), "test": ("A-10", "B-3")}
+    split = Split(parts, seed=42, dropped={"B-7": "left out of train"})
+    axes = split_parts(split).axes[0]
+    widths = [[bar.get_width() for bar in bars] for bars in axes.containers]
+    assert widths == [[6, 1, 1, 0], [2, 0, 1, 1]]
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["training", "validation", "test", "left out"]
+    note = " ".join(split_parts(split)._supxlabel.get_text().split())
+    assert split.fingerprint in note and note.endswith("later part: B-7")
+    with pytest.raises(DataError, match="no parts"):
+        split_parts(Split({}))
 
 
 # cell 55ba028b
@@ -178,6 +218,22 @@ def test_the_curves_pass_through_the_detection_rates():
         assert np.isclose(y[np.searchsorted(x, 5, side="right") - 1], 100 * np.mean(_values(members) <= 5))
 
 
+# cell 9e19b0e3
+def test_boxes_are_quartiles_and_curves_state_the_share_within_5_px():
+    rows = made_up_rows(40)
+    radial = _values(rows)
+    axes = landmark_distribution(rows).axes[0]
+    medians = [line.get_ydata()[0] for line in axes.lines if len(line.get_ydata()) == 2 and line.get_ydata()[0] == line.get_ydata()[1]]
+    assert set(np.median(radial, axis=0)) <= set(medians)
+    panels = landmark_curves(rows).axes
+    assert len(panels) == 15
+    texts = [panel.texts[0].get_text() for panel in panels]
+    assert [text.split(":")[0] for text in texts] == "L12 L3 L5 L7 L14 L1 L9 L10 L11 L2 L13 L4 L6 L8 L15".split()
+    share = (radial[:, 1] <= 5).mean()
+    low, high = binomtest(int(40 * share), 40).proportion_ci()
+    assert texts[9] == f"L2: {100 * share:.0f} %\n[{100 * low:.0f}, {100 * high:.0f}]"
+
+
 # cell a8c24313
 def test_every_picture_is_a_dot_beside_its_class_mean():
     rows = made_up_rows()
@@ -207,6 +263,55 @@ def test_bars_are_mean_sizes_and_diamonds_signed_means():
     assert np.allclose(along, np.abs(_values(rows, "along")).mean(0)) and np.allclose(across, np.abs(_values(rows, "across")).mean(0))
     diamonds = [line.get_ydata() for line in axes.lines if line.get_marker() == "D"]
     assert np.allclose(diamonds, [_values(rows, what).mean(0) for what in ("along", "across")])
+
+
+# cell 096ddfba
+def test_arrows_are_the_bias_and_ellipses_hold_95_percent():
+    rng = np.random.default_rng(0)
+    errors = rng.multivariate_normal([0, 0], [[4, 3], [3, 9]], 4000)
+    ellipse = _ellipse(np.zeros(2), np.cov(errors.T))
+    inside = (ellipse.get_patch_transform().inverted().transform(errors) ** 2).sum(1) <= 1
+    assert abs(inside.mean() - 0.95) < 0.01
+    assert _hotelling(errors[:50] + [5, 0]) < 1e-6 and np.isclose(_hotelling(errors - errors.mean(0)), 1)
+    assert _hotelling(errors[:3]) == 1  # too few to say
+    figure = landmark_bias(made_up_rows(60), from_shape(SHAPE_MEAN))
+    filled = [patch for patch in figure.axes[0].patches if isinstance(patch, FancyArrow) and patch.get_facecolor()[:3] != (1, 1, 1)]
+    assert len(filled) == 1  # L4 alone
+
+
+# cell ee424843
+def test_agreement_is_that_of_the_stored_measurements():
+    rows = made_up_rows(30)
+    told = agreement(rows)["axis_px"]
+    axes = agreement_plots(rows).axes[0]
+    points = axes.lines[0].get_xydata()
+    assert np.allclose(points[:, 1], [row["axis_px_pred"] - row["axis_px_true"] for row in rows])
+    assert [line.get_ydata()[0] for line in axes.lines[1:4]] == [told["bias"], told["low"], told["high"]]
+    assert f"bias {told['bias']:.1f} [" in axes.get_title()
+    assert len(agreement_plots(rows[:2]).axes[0].lines) == 2  # two pictures have no limits: points and the zero line
+
+
+def test_fifths_hold_every_picture_once_and_rho_is_spearmans():
+    rows = made_up_rows(30)
+    axes = anatomy_errors(rows).axes[1]
+    squares = [container.lines[0].get_xydata()[0] for container in axes.containers]
+    assert len(squares) == 5 and np.isclose(np.mean([y for _, y in squares]), _picture_means(rows).mean())
+    rho = spearmanr([row["axis_px_true"] for row in rows], _picture_means(rows)).statistic
+    assert axes.get_title().startswith(f"rho {rho:.2f} [")
+    assert anatomy_errors(rows[:4]).axes[1].get_title() == "rho -"
+
+
+# cell 311aebc2
+def test_coverage_is_drawn_as_stored():
+    from landmark_thesis.pixel_error import conformal_summary
+
+    told = conformal_summary(np.abs(np.random.default_rng(0).normal(size=(60, 15))), np.arange(60) % 3, n_resamples=200)
+    top, bottom = conformal_coverage(told).axes
+    heights = {round(bar.get_x() + 0.4): bar.get_height() for bar in top.patches}
+    assert [heights[k] for k in range(15)] == list(told["radius_px"].values())
+    assert np.allclose(bottom.containers[0].lines[0].get_ydata(), [100 * value for value in told["per_landmark"].values()])
+    with pytest.raises(DataError, match="not the conformal part"):
+        conformal_coverage({"level": 0.9})
 
 
 # cell 868560c4
@@ -245,6 +350,67 @@ def test_bars_stand_from_zero_in_the_given_order_and_the_spoilt_are_hatched_and_
         comparison([("a", 1.0, None, "good")])
 
 
+# cell be4cac30
+def test_curves_of_recipes_are_of_the_same_pictures_and_the_spoilt_carry_a_star():
+    first, second = made_up_rows(12), made_up_rows(12, seed=1)
+    first = [{**row, "image": other["image"]} for row, other in zip(first, second, strict=True)]
+    figure = recipe_curves({"a": first, "b": second}, stamps=[None, "selected"])
+    labels = [line.get_label() for line in figure.axes[0].lines if ":" in line.get_label()]
+    assert [label.split(":")[0] for label in labels] == ["a", "b *"] and "* SELECTED" in figure._supxlabel.get_text()
+    assert labels[0].endswith(" / ".join(f"{100 * (_values(first) <= radius).mean():.0f}" for radius in (3, 5, 10)))
+    with pytest.raises(DataError, match="2 sets of pictures"):
+        recipe_curves({"a": first, "b": second[:5]})
+
+
+# cell aab61be3
+def made_up_ledger(n=60, seed=0):
+    """Columns as of figures/research/errors.csv: three seeds of the reference, a better and a worse variant, one that does nothing."""
+    rng = np.random.default_rng(seed)
+    hard = rng.lognormal(1.5, 0.5, n)
+    worth = {"dense/0": 0, "dense/1": 0.03, "dense/2": -0.03, "larger/0": -0.6, "larger/1": -0.5, "half/0": 0.7, "other/0": 0.02}
+    noise = {name: hard + value + rng.normal(0, 0.5, n) for name, value in worth.items()}
+    return [{"image": f"p{i}", **{name: f"{values[i]:.3f}" for name, values in noise.items()}} for i in range(n)]
+
+
+def test_differences_are_paired_over_shared_seeds_and_sorted():
+    table = made_up_ledger()
+    found = paired_differences(table)
+    assert [(one.label, one.seeds) for one in found] == [("larger", 2), ("other", 1), ("half", 1)]
+    column = {name: np.array([float(row[name]) for row in table]) for name in table[0] if name != "image"}
+    assert np.isclose(found[0].value, (column["larger/0"] + column["larger/1"] - column["dense/0"] - column["dense/1"]).mean() / 2)
+    assert found[2].interval == bootstrap_interval(column["half/0"] - column["dense/0"])
+    means = [column[f"dense/{seed}"].mean() for seed in range(3)]
+    assert np.isclose(seed_luck(table), 4.302653 * np.sqrt(2) * np.std(means, ddof=1), rtol=1e-6)
+    assert seed_luck([{"image": "a", "dense/0": "1"}]) is None
+    with pytest.raises(DataError, match="no runs of 'thesis'"):
+        paired_differences(table, "thesis")
+    with pytest.raises(DataError, match="share no seed"):
+        paired_differences([{"image": "a", "dense/0": "1", "x/1": "2"}, {"image": "b", "dense/0": "1", "x/1": "2"}])
+
+
+def test_the_forest_fills_what_leaves_zero_out():
+    axes = ablation_forest(paired_differences(made_up_ledger()), 60, luck=0.2).axes[1]
+    marks = [container.lines[0] for container in axes.containers]
+    assert [mark.get_marker() for mark in marks] == ["o", "D", "s"] and marks[1].get_color() == "white"
+    with pytest.raises(DataError, match="no differences"):
+        ablation_forest([], 60)
+
+
+# cell 9f8cddeb
+def made_up_limits():
+    return {"cells": 64, "rounding_px": 1.34, "scheme_px": 0.92, "scheme_px_ci95": [0.9, 0.94],
+            "twice": [{"pair": ["COVID-192", "COVID-334"], "mre_px": 6.4}, {"pair": ["COVID-57", "COVID-1054"], "mre_px": 7.2}]}
+
+
+def test_limits_are_circles_and_bars_of_the_same_size():
+    grid, bars = error_limits(made_up_limits(), [Result("ours", 5.26, (4.8, 5.9))]).axes
+    assert [circle.radius for circle in grid.patches] == [1.34, 0.92, 6.4, 7.2, 5.26] == [bar.get_width() for bar in bars.patches]
+    lines = sorted({line.get_xdata()[0] for line in grid.lines if line.get_xdata()[0] == line.get_xdata()[1]})
+    assert np.allclose(np.diff(lines), 3.5)
+    with pytest.raises(DataError, match="no 'twice'"):
+        error_limits({key: value for key, value in made_up_limits().items() if key != "twice"})
+
+
 # cell e916c3f1
 def made_up_arms():
     def results(values):
@@ -259,6 +425,15 @@ def test_both_arms_are_drawn_as_they_are():
     assert drawn == {"one split for all": [6.9, 6.8, 6.7, 6.7], "one split for each member": [5.1, 4.2, 3.8, 3.6]}
     with pytest.raises(DataError, match="no results for clean"):
         leakage_gap({"leaky": made_up_arms()["leaky"]}, 96)
+
+
+# cell 2bebefd7
+def test_ensembles_are_drawn_with_and_without_the_mirror():
+    arms = {"plain": [Result("", 6.0, (5.5, 6.6)), Result("", 5.8, (5.3, 6.4))], "mirrored": [Result("", 5.7, (5.2, 6.3))]}
+    axes = ensemble_gain(arms, 40).axes[0]
+    assert [list(container.lines[0].get_ydata()) for container in axes.containers] == [[6.0, 5.8], [5.7]]
+    with pytest.raises(DataError, match="no results for plain"):
+        ensemble_gain({"mirrored": arms["mirrored"]}, 40)
 
 
 # cell 05f63dcd
@@ -320,6 +495,17 @@ def test_the_table_states_the_stored_errors():
     assert len(spanish) == 17 and all(line.endswith(";CONTAMINADO") for line in spanish[1:]) and "." not in spanish[1]
 
 
+# cell 5a0e2943
+def test_classes_and_changes_have_tables():
+    rows = made_up_rows(12)
+    lines = class_table(rows, "csv", stamp="selected").splitlines()
+    assert [line.split(",")[0] for line in lines] == ["class", "clear", "diffuse", "patchy", "all"] and all("SELECTED" in line for line in lines[1:])
+    assert lines[-1].split(",")[2:4] == ["12", f"{_picture_means(rows).mean():.2f}"]
+    change = Difference("half", -0.123, (-0.2, -0.046), 3)
+    assert ablation_table([change]).splitlines()[2] == "| half | 3 | -0.12 [-0.20, -0.05] |"
+    assert "half & 3 & $-$0,12 [$-$0,20; $-$0,05]" in ablation_table([change], "latex", lang="es", decimal_comma=True)
+
+
 # cell 941914f8
 def test_a_results_table_says_what_spoils_a_line():
     metrics = {"mre_px": 6.5, "mre_px_ci95": [6.0, 7.1], "median_px": 5.5, "p95_px": 14.0, "sdr": {"3": 0.2, "5": 0.456, "8": 0.7, "10": 0.8, "15": 0.95}}
@@ -328,6 +514,24 @@ def test_a_results_table_says_what_spoils_a_line():
     assert lines[2] == "| a | test | 96 | 6.50 [6.00, 7.10] | 5.50 | 14.00 | 20 | 46 | 80 |  |"
     assert lines[3] == "| b | test | 96 | 6.50 [6.00, 7.10] | 5.50 | 14.00 | 20 | 46 | 80 | CONTAMINATED |"
     assert "6,50 [6,00; 7,10]" in results_table([clean], lang="es", decimal_comma=True)
+
+
+# cell d4971e1d
+def test_a_figure_knows_its_inputs_and_notices_when_they_move_on(tmp_path):
+    record = tmp_path / "año 1"
+    write_errors(made_up_rows(6), record / "errors.csv")
+    figure = landmark_errors(read_errors(record / "errors.csv"))
+    for path in save_figure(figure, tmp_path / "a", FORMATS, dpi=50, inputs=[record / "errors.csv"]):
+        digest = hashlib.sha256((record / "errors.csv").read_bytes()).hexdigest()[:16]
+        assert drawn_from(path) == {"año 1/errors.csv": digest} and outdated_inputs(path, tmp_path) == []
+    write_errors(made_up_rows(6, seed=1), record / "errors.csv")
+    assert outdated_inputs(path, tmp_path) == ["año 1/errors.csv"] == outdated_inputs(path, tmp_path / "elsewhere")
+    (unsigned,) = save_figure(figure, tmp_path / "b")
+    assert drawn_from(unsigned) == {} and b"<dc:description>" not in unsigned.read_bytes()
+
+
+def test_short_coordinates_move_nothing_by_more_than_a_hundredth():
+    assert _shorter(b'<path d="M 1.23456 -7.899999 L 3 4.5 " transform="scale(0.015625)"/>') == b'<path d="M 1.23 -7.90 L 3 4.5 " transform="scale(0.015625)"/>'
 
 
 # cell 38ad27ee
@@ -380,7 +584,9 @@ def test_draw_all_draws_what_the_files_allow_and_says_what_not(tmp_path):
     written = draw_all(record.path, tmp_path / "out", say=remarks.append)
     names = {path.name for path in written}
     assert {"landmark_scheme.svg", "landmark_errors_test.svg", "landmark_map_test.svg", "prediction_examples_test.svg", "landmark_table_test.tex"} <= names
-    assert len(written) == len(names) == 12 and all(path.stat().st_size > 100 for path in written)
+    assert len(written) == len(names) == 22 and all(path.stat().st_size > 100 for path in written)
+    assert set(drawn_from(tmp_path / "out" / "landmark_bias_test.svg")) == {"record/errors.csv", "record/recipe.json", "record/split.json"}
+    assert all(outdated_inputs(path, tmp_path) == [] and (drawn_from(path) or "scheme" in path.name) for path in written if path.suffix == ".svg")
     assert remarks == ["record: no history.csv, so no learning curves", "test: no comparison, for no other result is stored of these pictures (a results.json in the run folder adds the mean shape)"]
 
 
@@ -403,7 +609,8 @@ def test_folds_are_one_result_and_seeds_are_compared(tmp_path):
     sets = _sets(seeds, "test", print)
     assert [one.suffix for one in sets] == ["test_same-1", "test_same-2"]
     figures = _comparison_figures(sets, {"lang": "en", "size": "page", "decimal_comma": False}, print)
-    assert [bar.get_width() for bar in figures["comparison_test"].axes[0].patches] == [_picture_means(one.rows).mean() for one in sets]
+    assert set(figures) == {"comparison_test", "recipe_curves_test"} and len(figures["comparison_test"].inputs) == 6
+    assert [bar.get_width() for bar in figures["comparison_test"].figure.axes[0].patches] == [_picture_means(one.rows).mean() for one in sets]
 
 
 def test_results_on_different_pictures_are_never_in_one_chart(tmp_path):
@@ -451,8 +658,23 @@ def every_figure(rows, history, pictures, **options):
     yield landmark_map(rows, from_shape(SHAPE_MEAN), **stamped)
     yield comparison(results, floor=1.34, **stamped)
     yield prediction_examples(rows, pictures, **stamped)
+    yield landmark_bias(rows, from_shape(SHAPE_MEAN), **stamped)
+    yield conformal_coverage(made_up_conformal(), **stamped)
+    yield ensemble_gain({"plain": made_up_arms()["clean"], "mirrored": made_up_arms()["leaky"]}, 96, **stamped)
+    yield ablation_forest(paired_differences(made_up_ledger()), 60, luck=0.2, **stamped)
     yield leakage_gap(made_up_arms(), 96, **options)
     yield annotator_drift(made_up_drift(), **options)
+    yield canonical_shape(sample_shapes(20, seed=0), **options)
+    yield from (model_diagram(RECIPES[name], **options) for name in ("thesis", "dense"))
+    yield split_parts(Split({"train": ("A-1", "A-2", "Viral Pneumonia-3"), "val": ("A-4",), "test": ("A-5",)}, dropped={"A-6": ""}), **options)
+    yield recipe_curves({"a": rows, "b": rows}, stamps=[None, "selected"], **options)
+    yield error_limits(made_up_limits(), [Result("dense", 5.26, (4.81, 5.85))], **options)
+
+
+def made_up_conformal():
+    share = dict.fromkeys(LANDMARK_NAMES, 0.91)
+    return {"level": 0.9, "n": 60, "whole_picture": 0.4, "radius_px": dict.fromkeys(LANDMARK_NAMES, 9.0), "per_landmark": share,
+            "per_landmark_ci95": dict.fromkeys(LANDMARK_NAMES, [0.82, 0.95])}
 
 
 def drawn_texts(figure):
@@ -493,11 +715,16 @@ def english_words():
 
 def _unstamped(lang):
     """Titles of the figures that show no errors of one part."""
-    return {WORDS[title][LANGUAGES.index(lang)] for title in ("scheme", "leakage_gap", "annotator_drift")}
+    return {WORDS[title][LANGUAGES.index(lang)] for title in _NO_STAMP}
 
 
-@pytest.mark.parametrize("size", STYLES)
-@pytest.mark.parametrize("lang", LANGUAGES)
+_NO_STAMP = ("scheme", "leakage_gap", "annotator_drift", "canonical_shape", "model_diagram", "split_parts", "recipe_curves", "error_limits")
+
+
+SLOW = pytest.mark.slow
+
+
+@pytest.mark.parametrize(("lang", "size"), [("en", "page"), ("es", "slides"), pytest.param("en", "slides", marks=SLOW), pytest.param("es", "page", marks=SLOW)])
 def test_every_figure_is_legible_whole_and_in_its_language(lang, size):
     english = english_words() if lang == "es" else set()
     assert lang == "en" or {"picture", "pictures", "learning", "label", "worst"} <= english

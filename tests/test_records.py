@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from landmark_thesis.evaluate import read_errors
+from landmark_thesis.figures import drawn_from, outdated_inputs
 from landmark_thesis.landmarks import LANDMARK_NAMES
 from landmark_thesis.runs import RECORD_FILES, Run
 
@@ -53,6 +54,24 @@ def test_the_test_part_of_the_real_pictures_is_still_closed():
             assert not (record / "test_ledger.jsonl").exists() and not read_errors(record / "errors.csv", "test")
 
 
-def test_the_readme_states_what_the_records_say():
-    text = make.README.read_text(encoding="utf-8")
-    assert make.with_block(text) == text
+@pytest.mark.parametrize("lang", make.READMES)
+def test_the_readme_states_what_the_records_say(lang):
+    text = make.READMES[lang].read_text(encoding="utf-8")
+    assert make.with_block(text, lang) == text
+
+
+def test_what_the_readme_says_of_the_records_has_the_same_numbers_in_both_languages():
+    for english, spanish in make.TEXTS.values():
+        assert sorted(re.findall(r"\{[^}]*\}", english)) == sorted(re.findall(r"\{[^}]*\}", spanish))
+
+
+LARGER = {"landmark_curves": 225, "anatomy_errors": 165}  # kB: fifteen panels, and three marks a picture; all others 150
+DRAWN = sorted((ROOT / "figures").rglob("*.svg"))
+
+
+@pytest.mark.parametrize("figure", DRAWN, ids=lambda path: path.relative_to(ROOT / "figures").as_posix())
+def test_a_committed_figure_was_drawn_from_what_the_records_hold_today(figure):
+    assert outdated_inputs(figure, make.RECORDS, make.HERE) == [], "its data have changed: python figures/make.py"
+    assert drawn_from(figure) or figure.stem in ("landmark_scheme", "canonical_shape")  # those two show no data
+    kind = figure.stem.rsplit("_", 1)[0]
+    assert figure.stat().st_size < 1000 * LARGER.get(kind, 150), "too large for a repository"
