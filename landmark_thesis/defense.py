@@ -746,8 +746,8 @@ _ABOUT_USE = (
          "No se publican pesos entrenados: parte de las imágenes tiene condiciones poco claras o no comerciales. `predict` necesita una ejecución entrenada por usted; con fantomas toma un minuto y ningún dato."), "18_cli"),
     Question(
         ("May it be used on patients?", "¿Puede usarse con pacientes?"),
-        ("No. One data set, one annotation a picture, no outside validation, no clinical question asked. It is for teaching and for defending a method.",
-         "No. Un solo conjunto de datos, una anotación por imagen, sin validación externa ni pregunta clínica. Sirve para enseñar y para defender un método."), "03_data"),
+        ("No. One data set, one annotation a picture, no clinical question asked and no clinical validation. It is for teaching and for defending a method.",
+         "No. Un solo conjunto de datos, una anotación por imagen, sin pregunta clínica ni validación clínica. Sirve para enseñar y para defender un método."), "03_data"),
     Question(
         ("Can I repeat all this tonight?", "¿Puedo repetir todo esto esta noche?"),
         ("Yes: the commands stand under Reproduce. From records it takes a minute and neither pictures nor GPU.", "Sí: los comandos están en Reproducir. Desde los registros toma un minuto, sin imágenes ni GPU."), "18_cli"),
@@ -868,8 +868,8 @@ REPORT: Mapping[str, tuple[str, str]] = {
     "plain_alt": ("{title}; explained in its caption.", "{title}; se explica en su leyenda."),
     "limit_use": ("Not for clinical use.", "No apto para uso clínico."),
     "limit_set": (
-        "One data set; nothing here says how the method does on pictures of another hospital.",
-        "Un solo conjunto de datos; nada aquí dice cómo le va al método con imágenes de otro hospital.",
+        "One data set with one way of labelling: the errors reported here are not those on pictures, or with labels, of another hospital.",
+        "Un solo conjunto de datos con una sola manera de etiquetar: los errores de este informe no son los de imágenes, o etiquetas, de otro hospital.",
     ),
     "limit_seed": ("{seeds}: an interval over pictures does not say what another training would give.", "{seeds}: un intervalo sobre imágenes no dice qué daría otro entrenamiento."),
     "limit_weights": (
@@ -902,6 +902,14 @@ CAPTIONS: Mapping[str, tuple[str, str]] = {
     "class_landmark_map": ("Rows are classes, columns landmarks; light cells are large errors.", "Filas: clases; columnas: puntos; las celdas claras son errores grandes."),
     "axis_errors": ("Errors taken apart into what lies along the axis and what lies across it; diamonds are the signed mean.", "El error separado en su parte longitudinal y su parte transversal al eje; los rombos son la media con signo."),
     "comparison": ("All results on the same pictures, with the ruler that never looks at a picture and the floor that the labels set.", "Todos los resultados en las mismas imágenes, con la regla que nunca mira la imagen y el límite que fijan las etiquetas."),
+    "landmark_distribution": ("Boxes hold the middle half of each landmark's errors; the mean of a skewed distribution lies above its median.", "Las cajas contienen la mitad central de los errores de cada punto; en una distribución asimétrica la media queda sobre la mediana."),
+    "landmark_curves": ("The error distribution of each landmark, over that of all.", "La distribución de errores de cada punto, sobre la de todos."),
+    "landmark_bias": ("An arrow is a mean error that has a direction (bias), an ellipse the scatter about it: the first could be corrected, the second not.", "Una flecha es un error medio con dirección (sesgo); una elipse, la dispersión: el primero podría corregirse, la segunda no."),
+    "agreement_plots": ("Prediction minus label over their mean (Bland-Altman): a slope means that large lungs are drawn too small, or small ones too large.", "Predicción menos etiqueta frente a su media (Bland-Altman): una pendiente indica que los pulmones grandes se trazan pequeños, o al revés."),
+    "anatomy_errors": ("Error over size, tilt and width of the chest: a flat cloud is a model that does not mind.", "Error según tamaño, inclinación y anchura del tórax: una nube plana es un modelo al que le da igual."),
+    "recipe_curves": ("The error distributions of all recipes on the same pictures.", "Las distribuciones de errores de todas las recetas en las mismas imágenes."),
+    "model_diagram": ("What a picture goes through, with the size of each step.", "Lo que recorre una imagen, con el tamaño de cada paso."),
+    "split_parts": ("How many pictures of each class each part of the split holds.", "Cuántas imágenes de cada clase contiene cada parte de la división."),
     "prediction_examples": ("The best, the median and the worst picture by error: the last is the one to look at.", "La imagen mejor, la mediana y la peor según su error: la última es la que hay que mirar."),
 }
 
@@ -1005,6 +1013,7 @@ dt { font-weight: 700; margin-top: 1rem; } dd { margin: .2rem 0 0; break-inside:
 @media (max-width: 40rem) {
   table.stack thead { display: none; } table.stack tr { display: block; border-bottom: 2px solid #999; padding: .5rem 0; }
   table.stack td { display: block; border: 0; padding: .1rem 0; } table.stack td[data-label]::before { content: attr(data-label) ': '; color: #555; }
+  table:not(.stack) td:not(.number) { min-width: 6rem; }
 }
 @media print {
   @page { size: A4; margin: 18mm 16mm; }
@@ -1091,7 +1100,7 @@ def _data_section(defense: Defense) -> str:
         rows.append([_text(_part_name(part, defense.lang)), str(len(names))])
     facts = [
         [_text(defense.say("dataset")), _text(defense.results["dataset"])], [_text(defense.say("fingerprint")), f"<code>{defense.results['split_fingerprint']}</code>"],
-        [_text(defense.say("dropped")), _text(", ".join(f"{name} ({why})" for name, why in run.split.dropped.items()) or defense.say("none"))],
+        [_text(defense.say("dropped")), _text(", ".join(run.split.dropped) or defense.say("none"))],
     ]
     return _section(
         "data", defense.say("data"), _table([defense.say("part"), defense.say("pictures")], rows, numbers=[1]), _table([defense.say("setting"), defense.say("value")], facts),
