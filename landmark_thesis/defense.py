@@ -908,7 +908,7 @@ CAPTIONS: Mapping[str, tuple[str, str]] = {
     "agreement_plots": ("Prediction minus label over their mean (Bland-Altman): a slope means that large lungs are drawn too small, or small ones too large.", "Predicción menos etiqueta frente a su media (Bland-Altman): una pendiente indica que los pulmones grandes se trazan pequeños, o al revés."),
     "anatomy_errors": ("Error over size, tilt and width of the chest: a flat cloud is a model that does not mind.", "Error según tamaño, inclinación y anchura del tórax: una nube plana es un modelo al que le da igual."),
     "recipe_curves": ("The error distributions of all recipes on the same pictures.", "Las distribuciones de errores de todas las recetas en las mismas imágenes."),
-    "model_diagram": ("What a picture goes through, with the size of each step.", "Lo que recorre una imagen, con el tamaño de cada paso."),
+    "model_diagram": ("What a picture goes through, and which parts learn in each phase.", "Lo que recorre una imagen, y qué partes aprenden en cada fase."),
     "split_parts": ("How many pictures of each class each part of the split holds.", "Cuántas imágenes de cada clase contiene cada parte de la división."),
     "prediction_examples": ("The best, the median and the worst picture by error: the last is the one to look at.", "La imagen mejor, la mediana y la peor según su error: la última es la que hay que mirar."),
 }
@@ -1244,6 +1244,13 @@ _BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-sta
 _DATES = re.compile(rb"/(CreationDate|ModDate) ?\(D:[^)]*\)")
 
 
+def _repeatable(content: bytes) -> bytes:
+    """A PDF without its dates, and with the browser's node numbers counted from 0; of the same length, for a PDF counts its bytes."""
+    content = _DATES.sub(lambda match: re.sub(rb"\d", b"0", match.group()), content)
+    rank = {node: number for number, node in enumerate(sorted(set(re.findall(rb"\(node(\d{8})\)", content))))}
+    return re.sub(rb"\(node(\d{8})\)", lambda match: b"(node%08d)" % rank[match.group(1)], content)
+
+
 def write_pdf(page: str | Path, path: str | Path, seconds: float = 60) -> str:
     """Print an HTML file as PDF with a headless browser, undated; returns "" or, in one line, why there is no PDF."""
     browser = next((found for name in _BROWSERS if (found := shutil.which(name))), None)
@@ -1259,8 +1266,7 @@ def write_pdf(page: str | Path, path: str | Path, seconds: float = 60) -> str:
             content = printed.read_bytes()
         except (OSError, subprocess.SubprocessError) as error:
             return f"no PDF: {Path(browser).name} did not print ({type(error).__name__}); open the HTML and print it"
-        undated = _DATES.sub(lambda match: re.sub(rb"\d", b"0", match.group()), content)  # of the same length: a PDF counts its bytes
-        write_whole(path, undated)
+        write_whole(path, _repeatable(content))
     return ""
 
 # %% ../nbs/15_defense.ipynb #15d0af57
