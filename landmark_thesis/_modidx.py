@@ -1192,6 +1192,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': '', 'git_url
                                       'landmark_thesis.runs._is_there': ('runs.html#_is_there', 'landmark_thesis/runs.py'),
                                       'landmark_thesis.runs._loaders': ('runs.html#_loaders', 'landmark_thesis/runs.py'),
                                       'landmark_thesis.runs._lock': ('runs.html#_lock', 'landmark_thesis/runs.py'),
+                                      'landmark_thesis.runs._moved': ('runs.html#_moved', 'landmark_thesis/runs.py'),
                                       'landmark_thesis.runs._occupied': ('runs.html#_occupied', 'landmark_thesis/runs.py'),
                                       'landmark_thesis.runs._opened': ('runs.html#_opened', 'landmark_thesis/runs.py'),
                                       'landmark_thesis.runs._other_pictures': ('runs.html#_other_pictures', 'landmark_thesis/runs.py'),
