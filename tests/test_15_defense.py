@@ -11,7 +11,7 @@ globals().update({name: value for name, value in vars(chapter).items() if not na
 def test_both_languages_have_all_words():
     import string
 
-    for key, texts in {**TEXTS, **REPORT}.items():
+    for key, texts in {**TEXTS, **REPORT, **CAPTIONS}.items():
         names = [{name for _, name, _, _ in string.Formatter().parse(text) if name} for text in texts]
         assert names[0] == names[1] and all(texts), key
     for question in QUESTIONS:
