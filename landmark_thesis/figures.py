@@ -1492,10 +1492,16 @@ def write_table(
         csv.writer(text, delimiter=delimiter, lineterminator="\n").writerows([header, *lines])
         return text.getvalue()
     if form == "latex":
-        top, *rest = [" & ".join(map(_latex, row)) + " \\\\\n" for row in [header, *lines]]
+        top, *rest = [" & ".join(row) + " \\\\\n" for row in [map(_latex_header, header), *(map(_latex, line) for line in lines)]]
         columns = "l" * left + "r" * (len(header) - left)
         return f"\\begin{{tabular}}{{{columns}}}\n\\toprule\n{top}\\midrule\n{''.join(rest)}\\bottomrule\n\\end{{tabular}}\n"
     raise ValueError(f"form '{form}': choose one of {', '.join(ENDINGS)}")
+
+
+def _latex_header(text: str) -> str:
+    """A heading, long ones in short lines, so that a column is as wide as its numbers and no wider."""
+    lines = [line.replace("\N{NO-BREAK SPACE}", " ") for line in textwrap.wrap(text.replace(" %", "\N{NO-BREAK SPACE}%"), 14, break_long_words=False)]
+    return _latex(text) if len(lines) < 2 else "\\shortstack{" + "\\\\".join(map(_latex, lines)) + "}"
 
 
 def _latex(text: str) -> str:
@@ -1633,14 +1639,17 @@ def _check_formats(formats: Sequence[str]) -> None:
 # %% ../nbs/14_figures.ipynb #1cdb0d82
 def drawn_from(path: str | Path) -> dict[str, str]:
     """What a figure's file (svg, pdf or png) says that it was drawn from: folder/name -> first 16 digits of the sha256."""
-    found = re.findall(rb"([^\s;()<>\"]+/[^\s;()<>\"]+) sha256:([0-9a-f]{16})", Path(path).read_bytes())
-    return {unquote(name.decode()): digest.decode() for name, digest in found}
+    content, found = Path(path).read_bytes(), {}
+    for mark in re.finditer(rb" sha256:([0-9a-f]{16})", content):
+        before = re.split(rb"[\s\x00;()<>\"]", content[max(0, mark.start() - 400) : mark.start()])[-1]
+        found[unquote(before.decode("ascii"))] = mark[1].decode()
+    return found
 
 
 def outdated_inputs(path: str | Path, *folders: str | Path) -> list[str]:
     """Inputs of a figure's file that are no longer what they were when it was drawn, or are gone; looked for below each of `folders`."""
-    places = {name: [Path(folder) / name for folder in folders if (Path(folder) / name).exists()] for name in drawn_from(path)}
-    return [name for name, digest in drawn_from(path).items() if digest not in map(_digest, places[name])]
+    told = drawn_from(path).items()
+    return [name for name, digest in told if digest not in [_digest(Path(folder) / name) for folder in folders if (Path(folder) / name).exists()]]
 
 # %% ../nbs/14_figures.ipynb #32a94004
 def stored_stamp(run: Run, rows: Rows) -> str | None:
@@ -1840,9 +1849,11 @@ def draw_all(
     _check_formats(formats)
     runs = [one if isinstance(one, Run) else Run(one) for one in (runs if isinstance(runs, list | tuple) else [runs])]
     options = {"lang": lang, "size": size, "decimal_comma": decimal_comma}
-    figures = {"landmark_scheme": _Drawn(landmark_scheme(**options), ()), **_run_figures(runs, options, say)}
+    for run in runs:
+        run.settings  # noqa: B018 - a folder without a recipe is no run, and says so before anything is drawn
     sets, tables = _sets(runs, part, say), {}
     stored = [results for run in runs if (results := _stored_results(run)) is not None]
+    figures = {"landmark_scheme": _Drawn(landmark_scheme(**options), ()), **_run_figures(runs, options, say)}
     for chosen in sets:
         figures |= _error_figures(chosen, data, options, say)
         for form, ending in ENDINGS.items():

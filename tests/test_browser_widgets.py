@@ -26,13 +26,18 @@ def panel(chapter, text):
     return chapter.page.locator(".jp-Cell-outputWrapper").filter(has_text=text).first
 
 
+def button(area, text):
+    """The ipywidgets button that says a text (its icon is part of its accessible name)."""
+    return area.locator("button.jupyter-button").filter(has_text=text)
+
+
 def test_every_cell_runs_and_every_widget_has_its_model(lab):
     chapter, _ = lab
     chapter.screenshot("all")
     assert chapter.problems() == []
     assert chapter.page.locator(".lt-annotator").count() == 2
     assert chapter.page.locator(".lt-picture").count() == 6  # phases, augmentation, two trainings, viewer, leak
-    assert chapter.page.get_by_role("button", name="Start").count() == 2
+    assert button(chapter.page, "Start").count() == 2
 
 
 def test_a_slider_redraws_the_figure_in_place(lab):
@@ -42,7 +47,7 @@ def test_a_slider_redraws_the_figure_in_place(lab):
     before = area.locator("img").get_attribute("src")
     area.locator(".noUi-handle").first.focus()
     chapter.page.keyboard.press("ArrowRight")
-    chapter.page.wait_for_function("([image, old]) => image.src !== old", arg=[area.locator("img").element_handle(), before], timeout=30_000)
+    chapter.page.wait_for_function("([area, old]) => area.querySelector('img').src !== old", arg=[area.element_handle(), before], timeout=30_000)
     assert area.locator("img").count() == 1 and area.locator(".widget-readout").first.inner_text() == "16"
     assert chapter.problems() == []
 
@@ -51,9 +56,9 @@ def test_stop_ends_a_training_and_keeps_the_best(lab):
     chapter, _ = lab
     area = panel(chapter, "not started")
     box = area.element_handle()
-    area.get_by_role("button", name="Start").click()
+    button(area, "Start").click()
     chapter.page.wait_for_function(r"box => /epoch [2-9] of 100; \d+ (s|min).* left/.test(box.innerText)", arg=box, timeout=90_000)
-    chapter.page.locator(".jp-Cell-outputWrapper").filter(has_text="of 100").get_by_role("button", name="Stop").click()
+    button(panel(chapter, "of 100"), "Stop").click()
     chapter.page.wait_for_function("box => box.innerText.includes('stopped by hand')", arg=box, timeout=60_000)
     assert "the model holds the weights of phase1, epoch" in box.inner_text()
     assert chapter.problems() == []

@@ -12,7 +12,7 @@ from landmark_thesis.landmarks import LANDMARK_NAMES
 COMMITTED = sorted((Path(__file__).resolve().parent.parent / "figures").rglob("*.tex"))
 PAGE = r"""\documentclass[a4paper,11pt]{article}
 \usepackage[T1]{fontenc}
-\usepackage[margin=2.2cm,landscape]{geometry}
+\usepackage[margin=1.5cm,landscape]{geometry}
 \usepackage{booktabs}
 \begin{document}
 %s

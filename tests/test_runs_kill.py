@@ -190,7 +190,7 @@ def test_nothing_saved_yet_is_said(tmp_path, monkeypatch, capsys):
     (tmp_path / "lock").touch()
     data = _pictures()
     monkeypatch.setattr(runs.Source, "check", lambda *_: (data, [], runs.Signatures.of(data.images, data.names)))
-    runs.train(replace(TWO, phases=(replace(TWO.phases[0], epochs=1),)), runs.Source(phantoms=len(data)), tmp_path, resume=True)
+    runs.train(replace(TWO, phases=(replace(TWO.phases[0], epochs=1), replace(TWO.phases[1], epochs=0))), runs.Source(phantoms=len(data)), tmp_path, resume=True)
     assert f"nothing saved in {tmp_path} yet: the run begins anew" in capsys.readouterr().out
     assert runs.Run(tmp_path).finished and not list(tmp_path.glob(".*"))
 

@@ -7,12 +7,13 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader
 
+from landmark_thesis import trainer as module
 from landmark_thesis.augment import Augmentation
 from landmark_thesis.callbacks import Callback, LiveCurves, ModelCheckpoint, draw_history
 from landmark_thesis.data import LandmarkDataset, batches, collate_landmarks, phantom_data
 from landmark_thesis.losses import WingLoss
 from landmark_thesis.model import create_model
-from landmark_thesis.trainer import LandmarkTrainer, NonFiniteLossError, Phase, validation_pass
+from landmark_thesis.trainer import FiniteGuard, LandmarkTrainer, NonFiniteLossError, Phase, validation_pass
 
 DATA, HELD_OUT = phantom_data(12, seed=1, size=32), phantom_data(6, seed=2, size=32)
 
@@ -159,14 +160,17 @@ class RootOfZero(nn.Module):
         return (difference * float(self.calls != self.at)).square().sum().sqrt()
 
 
-def test_a_gradient_that_is_not_finite_names_its_own_batch_and_the_best_is_kept(tmp_path):
-    trainer = a_trainer(tmp_path)
+@pytest.mark.parametrize("deferred", [False, True])
+def test_a_gradient_that_is_not_finite_names_its_own_batch_and_the_best_is_kept(tmp_path, monkeypatch, deferred):
+    """At once, as on a CPU, and by the flag on the device that is read once an epoch."""
+    monkeypatch.setattr(module, "FiniteGuard", lambda optimizer, deferred: FiniteGuard(optimizer, wanted))
+    wanted, trainer = deferred, a_trainer(tmp_path)
     train, val, _ = loaders()
     train.epoch = 1
     names = [meta["image_name"] for _, _, meta in train][1]  # batch 2 of epoch 2; the plain order, as the loop counts epochs
     with pytest.raises(NonFiniteLossError, match=r"the gradient is not finite at batch 2 \(pictures: " + ", ".join(names)):
-        trainer.train_phase1(train, val, RootOfZero(at := 5), epochs=4)  # 3 batches an epoch
-    assert at == 5 and len(trainer.history["phase1"]["val_loss"]) == 1
+        trainer.train_phase1(train, val, RootOfZero(5), epochs=4)  # 3 batches an epoch
+    assert len(trainer.history["phase1"]["val_loss"]) == 1
     assert same(weights_of(trainer), trainer.best_state) and all(torch.isfinite(value).all() for value in trainer.best_state.values())
 
 
