@@ -1013,7 +1013,7 @@ dt { font-weight: 700; margin-top: 1rem; } dd { margin: .2rem 0 0; break-inside:
 @media (max-width: 40rem) {
   table.stack thead { display: none; } table.stack tr { display: block; border-bottom: 2px solid #999; padding: .5rem 0; }
   table.stack td { display: block; border: 0; padding: .1rem 0; } table.stack td[data-label]::before { content: attr(data-label) ': '; color: #555; }
-  table:not(.stack) td:not(.number) { min-width: 6rem; }
+  .landmarks th:nth-child(2), .landmarks td:nth-child(2) { display: none; }
 }
 @media print {
   @page { size: A4; margin: 18mm 16mm; }
@@ -1041,22 +1041,22 @@ def _section(name: str, title: str, *parts: str) -> str:
     return f'<section id="{name}"><h2>{_text(title)}</h2>\n' + "\n".join(part for part in parts if part) + "\n</section>"
 
 
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]], numbers: Sequence[int] = (), stack: bool = False) -> str:
-    """A table of ready HTML cells; columns in `numbers` to the right; `stack`: as cards on a phone."""
-    def kind(column: int) -> str:
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]], numbers: Sequence[int] = (), kind: str = "") -> str:
+    """A table of ready HTML cells; columns in `numbers` to the right; `kind`: "stack" for cards on a phone, "landmarks" for one name a row."""
+    def align(column: int) -> str:
         return ' class="number"' if column in numbers else ""
 
-    head = "".join(f'<th scope="col"{kind(column)}>{_text(text)}</th>' for column, text in enumerate(header))
+    head = "".join(f'<th scope="col"{align(column)}>{_text(text)}</th>' for column, text in enumerate(header))
     body = "".join(
-        "<tr>" + "".join(f'<td{kind(column)} data-label="{html.escape(header[column])}">{cell}</td>' for column, cell in enumerate(row)) + "</tr>\n" for row in rows
+        "<tr>" + "".join(f'<td{align(column)} data-label="{html.escape(header[column])}">{cell}</td>' for column, cell in enumerate(row)) + "</tr>\n" for row in rows
     )
-    return f'<div class="wide"><table{" class=" + chr(34) + "stack" + chr(34) if stack else ""}><thead><tr>{head}</tr></thead>\n<tbody>\n{body}</tbody></table></div>'
+    return f'<div class="wide"><table class="{kind or "plain"}"><thead><tr>{head}</tr></thead>\n<tbody>\n{body}</tbody></table></div>'
 
 
-def _markdown_table(text: str, left: int) -> str:
+def _markdown_table(text: str, left: int, kind: str = "") -> str:
     """A table that `figures` wrote as Markdown."""
     header, _, *rows = [[cell.strip() for cell in line.strip("| ").split(" | ")] for line in text.replace("|  |", "| - |").splitlines()]
-    return _table(header, [[_text(cell) for cell in row] for row in rows], numbers=range(left, len(header)))
+    return _table(header, [[_text(cell) for cell in row] for row in rows], numbers=range(left, len(header)), kind=kind)
 
 
 def _anchor(kind: str, name: str) -> str:
@@ -1091,7 +1091,7 @@ def _claims_section(defense: Defense) -> str:
         ]
         for one in defense.verdicts
     ]
-    return _section("claims", defense.say("claims"), _paragraph(defense.say("rule"), "note"), _table(header, rows, stack=True)) if rows else ""
+    return _section("claims", defense.say("claims"), _paragraph(defense.say("rule"), "note"), _table(header, rows, kind="stack")) if rows else ""
 
 
 def _data_section(defense: Defense) -> str:
@@ -1139,7 +1139,8 @@ def _metric_rows(defense: Defense) -> list[list[str]]:
 
 def _title_of(stem: str, lang: str) -> str:
     """What a figure is called, from the words of `figures`; a new kind by the name of its file."""
-    key = max((key for key in FIGURE_WORDS if stem.startswith(key) or stem == f"landmark_{key}"), key=len, default=None)
+    stem = "scheme" if stem == "landmark_scheme" else stem
+    key = max((key for key in FIGURE_WORDS if stem == key or stem.startswith(f"{key}_")), key=len, default=None)
     return FIGURE_WORDS[key][LANGUAGES.index(lang)] if key else stem.replace("_", " ")
 
 
@@ -1169,7 +1170,7 @@ def _results_section(defense: Defense, drawn: Sequence[Path]) -> str:
     path = defense.runs[0].path / "errors.csv"
     if path.exists() and (rows := read_errors(path, defense.part)):
         stamp = stored_stamp(defense.runs[0], rows)
-        tables += [f"<h3>{_text(defense.say('by_landmark', run=defense.runs[0].name))}</h3>", _markdown_table(landmark_table(rows, "markdown", stamp=stamp, lang=defense.lang), 2)]
+        tables += [f"<h3>{_text(defense.say('by_landmark', run=defense.runs[0].name))}</h3>", _markdown_table(landmark_table(rows, "markdown", stamp=stamp, lang=defense.lang), 2, "landmarks")]
     shown = [_figure(path, defense) for path in sorted(drawn, key=lambda path: not path.stem.startswith("comparison"))]
     return _section("results", defense.say("results"), _paragraph(defense.say("unit"), "note"), *tables, f"<h3>{_text(defense.say('figures'))}</h3>" if shown else "", *shown)
 
@@ -1189,7 +1190,7 @@ def _original_section(defense: Defense) -> str:
         word = defense.say("claim_contaminated" if claim.verdict == "contaminated" else claim.verdict)
         rows.append([_verdict_mark(claim.verdict, word), _text(claim.says[language]), _text(claim.reason[language]), _text(claim.where)])
     header = [defense.say(key) for key in ("verdict", "sentence", "reason", "where")]
-    return _section("original", defense.say("original"), _paragraph(defense.say("original_intro"), "note"), _table(header, rows, stack=True))
+    return _section("original", defense.say("original"), _paragraph(defense.say("original_intro"), "note"), _table(header, rows, kind="stack"))
 
 
 def _closing_sections(defense: Defense) -> str:
@@ -1204,10 +1205,11 @@ def _closing_sections(defense: Defense) -> str:
 
 def _questions_section(defense: Defense, drawn: Sequence[Path]) -> str:
     language, entries = LANGUAGES.index(defense.lang), []
+    mine = [one for one in defense.verdicts if one.evidence and {"defense", *(run.name for run in defense.runs)} & {*one.evidence.records}]
     for question in QUESTIONS:
         links = [f"{defense.say('chapter')} <code>{question.chapter}</code>"]
         links += [f'<a href="#{_anchor("figure", path.stem)}">{defense.say("figure")}: {_text(_title_of(path.stem, defense.lang))}</a>' for path in drawn if question.figure and path.stem.startswith(question.figure)][:1]
-        links += [f'<a href="#{_anchor("claim", one.claim.id)}">{defense.say("claim")}: {_text(one.claim.id)}</a>' for one in defense.verdicts if one.claim.chapter == question.chapter][:2]
+        links += [f'<a href="#{_anchor("claim", one.claim.id)}">{defense.say("claim")}: {_text(one.claim.id)}</a>' for one in mine if one.claim.chapter == question.chapter][:2]
         answer = _text(question.answer[language].format(**defense.facts))
         entries.append(f"<dt>{_text(question.asks[language])}</dt><dd>{answer} <span class=\"note\">({defense.say('see')} {'; '.join(links)})</span></dd>")
     return _section("questions", defense.say("questions"), "<dl>" + "\n".join(entries) + "</dl>")
