@@ -1,4 +1,4 @@
-"""Rebuild everything that is drawn in this folder, and the results in the README, from the records: no pictures, no GPU, no training.
+"""Rebuild everything that is drawn in this folder, and the results in both READMEs, from the records: no pictures, no GPU, no training.
 
     python figures/make.py            rebuild
     python figures/make.py --check    change nothing; exit 1 and say what would change
@@ -44,7 +44,7 @@ from landmark_thesis.runs import Run, save_record
 
 HERE = Path(__file__).resolve().parent
 RECORDS = HERE / "records"
-README = HERE.parent / "README.md"
+READMES = {"en": HERE.parent / "README.md", "es": HERE.parent / "README.es.md"}
 BEST = "dense"
 BEST_FILES = (RECORDS / BEST / "results.json",)
 THESIS_VAL = 7.22  # quoted: what its honest model scored on this validation part
@@ -149,46 +149,119 @@ def arms(found: dict, *names: str) -> dict[str, list[Result]]:
     }
 
 
-def readme_block() -> str:
+LANGUAGES = ("en", "es")
+# what the README says about the results, English and Spanish; every number is filled in from a record
+TEXTS = {
+    "intro": (
+        "Validation part of the thesis' own split (n = {n}, split `{split}`), mirror averaging, px@224, 95 % intervals over pictures, one seed each; "
+        "the test part stays closed while choices are made.",
+        "Parte de validación de la división de la propia tesis (n = {n}, división `{split}`), promedio especular, px@224, intervalos del 95 % sobre imágenes, "
+        "una semilla cada uno; la parte de prueba sigue cerrada mientras se elige.",
+    ),
+    "header": (
+        "| model | mean radial error | median | within 5 px | contour error | training on 2 cores |",
+        "| modelo | error radial medio | mediana | a menos de 5 px | error de contorno | entrenamiento con 2 núcleos |",
+    ),
+    "mean_shape": ("mean shape of the training part, no model at all", "forma media de la parte de entrenamiento, sin modelo alguno"),
+    "rounding": ("rounding of the labels alone", "solo el redondeo de las etiquetas"),
+    "star": (
+        r"\* the best epoch was selected on these pictures, so the number is a little too small. Times: wall clock, while the two cores did other work too.",
+        r"\* la mejor época se eligió con estas imágenes, de modo que el número es algo optimista. Tiempos de reloj, con los dos núcleos ocupados también en otras cosas.",
+    ),
+    "seeds": (
+        "`dense` with {members} seeds: **{mean:.2f}** [{low:.2f}, {high:.2f}] on average, standard deviation over seeds {sd:.2f}; together they score {together:.2f}, a gain of "
+        "{gain:.2f} [{gain_low:.2f}, {gain_high:.2f}]. Mirror averaging gains {mirror:.2f} [{mirror_low:.2f}, {mirror_high:.2f}].",
+        "`dense` con {members} semillas: **{mean:.2f}** [{low:.2f}, {high:.2f}] en promedio, desviación estándar entre semillas {sd:.2f}; juntas obtienen {together:.2f}, una ganancia de "
+        "{gain:.2f} [{gain_low:.2f}, {gain_high:.2f}]. El promedio especular gana {mirror:.2f} [{mirror_low:.2f}, {mirror_high:.2f}].",
+    ),
+    "outside": (
+        "Outside set, never trained on (JSRT, film, another country and decade; n = {n}): the ten lateral points of `dense` (seed {seed}) lie **{px:.2f}** [{low:.2f}, {high:.2f}] px@224, "
+        "{mm:.1f} mm, from the border of the lung (median {median:.2f}, 95th percentile {p95:.2f}); the mean shape's {ruler:.2f}.",
+        "Conjunto externo, nunca usado para entrenar (JSRT, placa, otro país y otra década; n = {n}): los diez puntos laterales de `dense` (semilla {seed}) quedan a **{px:.2f}** [{low:.2f}, {high:.2f}] px@224, "
+        "{mm:.1f} mm, del borde del pulmón (mediana {median:.2f}, percentil 95 {p95:.2f}); los de la forma media, a {ruler:.2f}.",
+    ),
+    "drift": (
+        "What is left is mostly the labels' own: told only at which row of the table a picture was annotated, the same run scores {told:.2f} instead of {alone:.2f}; class, crop and exposure "
+        "explain nothing of it ([chapter 20](nbs/20_limit.ipynb)).",
+        "Lo que queda es sobre todo de las propias etiquetas: con solo saber en qué fila de la tabla se anotó una imagen, el mismo modelo obtiene {told:.2f} en lugar de {alone:.2f}; clase, encuadre y exposición "
+        "no explican nada ([capítulo 20](nbs/20_limit.ipynb)).",
+    ),
+    "thesis": (
+        "For comparison, what the original thesis states (not ours; its honest model scored {val:.2f} on this validation part): {claims}, on the 96 test pictures.",
+        "Para comparar, lo que declara la tesis original (no es nuestro; su modelo honesto obtuvo {val:.2f} en esta parte de validación): {claims}, en las 96 imágenes de prueba.",
+    ),
+    "contaminated": ("contaminated", "contaminado"),
+    "records": (
+        "Each line is a record in [figures/records](figures/records), with the command that made it; `python figures/make.py` rebuilds this text and every figure from them, and "
+        "`landmark-thesis defend --records figures/records` judges each [claim](figures/claims.toml) that is made here.",
+        "Cada línea es un registro de [figures/records](figures/records), con la orden que lo produjo; `python figures/make.py` rehace este texto y cada figura a partir de ellos, y "
+        "`landmark-thesis defend --records figures/records` juzga cada [afirmación](figures/claims.toml) que aquí se hace.",
+    ),
+}
+TITLES_ES = {
+    "thesis-lite0": "receta `thesis`, EfficientNet-Lite0, pesos de ImageNet",
+    "thesis-resnet18-random": "receta `thesis`, ResNet-18 desde pesos aleatorios",
+    "dense": "receta `dense`, ResNet-18 desde pesos aleatorios",
+}
+
+
+def readme_block(lang: str = "en") -> str:
     """The results as they stand in the README, each number out of a record."""
     found = [(title, run, results(run)) for title, run in listed()]
     if not found:
         return ""
+
+    def say(key: str, **values) -> str:
+        return TEXTS[key][LANGUAGES.index(lang)].format(**values)
+
     first = found[0][2]
-    lines = [
-        f"Validation part of the thesis' own split (n = {first['n_val']}, split `{first['split_fingerprint']}`), mirror averaging, px@224, 95 % intervals "
-        "over pictures, one seed each; the test part stays closed while choices are made.",
-        "",
-        "| model | mean radial error | median | within 5 px | contour error | training on 2 cores |",
-        "|---|---|---|---|---|---|",
-        f"| mean shape of the training part, no model at all | {first['baselines']['mean_shape_px']:.2f} | | | | |",
-    ]
+    lines = [say("intro", n=first["n_val"], split=first["split_fingerprint"]), "", say("header"), "|---|---|---|---|---|---|"]
+    lines.append(f"| {say('mean_shape')} | {first['baselines']['mean_shape_px']:.2f} | | | | |")
     for title, run, content in found:
-        metrics = content["val"]
-        low, high = metrics["mre_px_ci95"]
-        seconds = json.loads((run.path / "environment.json").read_text(encoding="utf-8"))["seconds"]
-        star = " *" if content["selected_on_part"] else ""
-        lines.append(
-            f"| {title}{star} | **{metrics['mre_px']:.2f}** [{low:.2f}, {high:.2f}] | {metrics['median_px']:.2f} | {100 * metrics['sdr']['5']:.0f} % "
-            f"| {metrics['contour_px']:.2f} | {seconds / 60:.0f} min |"
-        )
-    lines += [
-        f"| rounding of the labels alone | {first['baselines']['label_rounding_px']:.2f} | | | | |",
-        "",
-        r"\* the best epoch was selected on these pictures, so the number is a little too small. Times: wall clock, while the two cores did other work too.",
-        "",
-        "For comparison, what the original thesis states (not ours; its honest model scored " + f"{THESIS_VAL:.2f}" + " on this validation part): "
-        + "; ".join(
-            f"{result.label}: {result.value:.2f}" + (" (contaminated)" if result.kind == "contaminated" else "")
-            for result in published_results()
-        )
-        + ", on the 96 test pictures.",
-        "",
-        "Each line is a record in [figures/records](figures/records), with the command that made it in its `environment.json`; "
-        "`python figures/make.py` rebuilds this table and every figure from them.",
-        "",
-    ]
-    return "\n".join(lines)
+        shown = title if lang == "en" else f"{TITLES_ES[run.name]}, {_epochs(run).replace('epochs', 'épocas')}"
+        lines.append(_result_line(shown, run, content))
+    lines += [f"| {say('rounding')} | {first['baselines']['label_rounding_px']:.2f} | | | | |", "", say("star")]
+    for key, values in measured_values().items():
+        lines += ["", say(key, **values)]
+    claims = "; ".join(
+        f"{result.label}: {result.value:.2f}" + (f" ({say('contaminated')})" if result.kind == "contaminated" else "") for result in published_results(lang)
+    )
+    return "\n".join([*lines, "", say("thesis", val=THESIS_VAL, claims=claims), "", say("records"), ""])
+
+
+def _result_line(title: str, run: Run, content: dict) -> str:
+    metrics = content["val"]
+    low, high = metrics["mre_px_ci95"]
+    seconds = json.loads((run.path / "environment.json").read_text(encoding="utf-8"))["seconds"]
+    return (
+        f"| {title}{' *' if content['selected_on_part'] else ''} | **{metrics['mre_px']:.2f}** [{low:.2f}, {high:.2f}] | {metrics['median_px']:.2f} "
+        f"| {100 * metrics['sdr']['5']:.0f} % | {metrics['contour_px']:.2f} | {seconds / 60:.0f} min |"
+    )
+
+
+def measured_values() -> dict[str, dict]:
+    """The numbers of the README's sentences, for each experiment that has a record."""
+    found = {}
+    if ensemble := measured("ensemble"):
+        seeds, gain, mirror = ensemble["seeds"], ensemble["gain_of_the_ensemble"], ensemble["gain_of_the_mirror"]
+        (low, high), (gain_low, gain_high), (mirror_low, mirror_high) = seeds["mean_px_ci95"], gain["difference_px_ci95"], mirror["difference_px_ci95"]
+        together = next(step["mre_px"] for step in ensemble["ensembles"] if step["arm"] == "mirrored" and step["members"] == seeds["n_seeds"])
+        found["seeds"] = {
+            "members": seeds["n_seeds"], "mean": seeds["mean_px"], "low": low, "high": high, "sd": seeds["seed_sd_px"], "together": together,
+            "gain": gain["difference_px"], "gain_low": gain_low, "gain_high": gain_high,
+            "mirror": mirror["difference_px"], "mirror_low": mirror_low, "mirror_high": mirror_high,
+        }
+    if outside := measured("outside"):
+        ruler, ours = (next(result for result in outside["results"] if result["model"] == name) for name in ("mean shape", "dense-0"))
+        low, high = ours["border_px_ci95"]
+        found["outside"] = {
+            "n": outside["n"], "seed": 0, "px": ours["border_px"], "low": low, "high": high, "mm": ours["border_mm"], "median": ours["median_px"],
+            "p95": ours["p95_px"], "ruler": ruler["border_px"],
+        }
+    if drift := measured("drift"):
+        alone, told = (next(result["mre_px"] for result in drift["results"] if result["run"] == "dense-0" and result["told_the_row"] is word) for word in (False, True))
+        found["drift"] = {"alone": alone, "told": told}
+    return found
 
 
 def speed_block() -> str:
@@ -197,18 +270,15 @@ def speed_block() -> str:
     return "\n\n".join(f"{markdown(content)}\n\n`{content['command']}`" for content in found) + "\n"
 
 
-def with_block(text: str) -> str:
-    blocks = {"results": readme_block, "speed": speed_block}
+def with_block(text: str, lang: str = "en") -> str:
+    blocks = {"results": lambda: readme_block(lang), "speed": speed_block}
     return MARKERS.sub(lambda match: match.group(1) + blocks[match.group(2)]() + match.group(3), text)
 
 
 def stale() -> list[str]:
-    """What `draw` and the README block would change."""
-    problems = (
-        []
-        if with_block(README.read_text(encoding="utf-8")) == README.read_text(encoding="utf-8")
-        else ["README.md: results are not those of the records"]
-    )
+    """What `draw` and the READMEs' blocks would change."""
+    texts = {path: (path.read_text(encoding="utf-8"), lang) for lang, path in READMES.items()}
+    problems = [f"{path.name}: results are not those of the records" for path, (text, lang) in texts.items() if with_block(text, lang) != text]
     with tempfile.TemporaryDirectory() as scratch:
         draw(Path(scratch))
         made = {path.relative_to(scratch) for path in Path(scratch).rglob("*") if path.is_file()}
@@ -241,7 +311,8 @@ def main() -> int:
     if arguments.add:
         save_record(Run(Path(arguments.add[0])), RECORDS / arguments.add[1])
     draw(HERE)
-    README.write_text(with_block(README.read_text(encoding="utf-8")), encoding="utf-8")
+    for lang, path in READMES.items():
+        write_whole(path, with_block(path.read_text(encoding="utf-8"), lang).encode())
     return 0
 
 

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['EVENTS', 'MODES', 'Callback', 'call_event', 'is_better', 'monitored', 'warn_if_not_finite', 'EarlyStopping',
-           'save_checkpoint', 'read_checkpoint', 'ModelCheckpoint', 'LRSchedulerCallback', 'epoch_line', 'Progress',
-           'draw_history', 'in_notebook', 'LiveCurves', 'history_rows', 'CSVLogger']
+           'save_checkpoint', 'CheckpointError', 'read_checkpoint', 'ModelCheckpoint', 'LRSchedulerCallback',
+           'epoch_line', 'Progress', 'draw_history', 'in_notebook', 'LiveCurves', 'history_rows', 'CSVLogger']
 
 # %% ../nbs/07_callbacks.ipynb #3ebc6aaf
 import csv
@@ -25,6 +25,7 @@ from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from tqdm import tqdm
 
 from .data import write_whole
+from .model import WeightsError, read_weights
 
 # %% ../nbs/07_callbacks.ipynb #b329acb8
 EVENTS = ("on_fit_start", "on_epoch_start", "on_batch_end", "on_epoch_end", "on_fit_end", "on_exception")
@@ -34,7 +35,8 @@ class Callback:
     """A listener of the training loop; override the events you need.
 
     `trainer` is the `LandmarkTrainer` that runs, `phase` its `Phase`, `epoch` and `batch` count from 1, `metrics` maps names to
-    floats. Callbacks run by rising `order`, then in the order given; one that writes checkpoints runs last.
+    floats. Callbacks run by rising `order`, then in the order given; one that writes checkpoints runs last. One that writes files or
+    shows something says `first_process_only = True`: where several processes train one model, it is told of events in the first alone.
 
     Raises
     ------
@@ -43,6 +45,7 @@ class Callback:
     """
 
     order: int = 0
+    first_process_only: bool = False
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -199,33 +202,37 @@ class EarlyStopping(Callback):
         self.counter, self.should_stop = int(state["counter"]), bool(state["should_stop"])
 
 # %% ../nbs/07_callbacks.ipynb #6408e796
-def save_checkpoint(path: str | Path, contents: Mapping[str, Any]) -> Path:
-    """Write `contents` (tensors and plain Python values) to `path`, whole or not at all; returns the path."""
-    path = Path(path)
+def save_checkpoint(path: str | Path, contents: Mapping[str, Any], *, make_folders: bool = True) -> Path:
+    """Write `contents` (tensors and plain Python values) to `path`, whole or not at all; returns the path. As `data.write_whole`."""
     buffer = io.BytesIO()
     torch.save(dict(contents), buffer)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(path, buffer.getbuffer())
-    return path
+    return write_whole(path, buffer.getbuffer(), make_folders=make_folders)
 
 
-def read_checkpoint(path: str | Path) -> dict[str, Any]:
-    """What `save_checkpoint` wrote, on the CPU, without running any code from the file.
+class CheckpointError(ValueError):
+    """A file that is no checkpoint of ours, or a damaged one."""
+
+
+def read_checkpoint(path: str | Path, most: int | None = None) -> dict[str, Any]:
+    """What `save_checkpoint` wrote, on the CPU, without running any code from the file; read as `model.read_weights` reads.
 
     Raises
     ------
     FileNotFoundError
         When there is no such file.
-    ValueError
-        When the file is damaged, or holds more than tensors and plain values.
+    CheckpointError
+        When the file is damaged, is larger than `most` bytes, or holds more than tensors and plain values by name.
     """
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"no checkpoint at {path}")
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        raise ValueError(f"{path} is no checkpoint of ours or is damaged ({type(error).__name__}); nothing was loaded") from error
+        contents = read_weights(path, most)
+    except WeightsError as error:
+        raise CheckpointError(f"{path} is no checkpoint of ours or is damaged ({str(error.__cause__)[:150]}); nothing was loaded") from error
+    if not isinstance(contents, dict):
+        raise CheckpointError(f"{path} is no checkpoint of ours: it holds a {type(contents).__name__}, not values by name; nothing was loaded")
+    return contents
 
 # %% ../nbs/07_callbacks.ipynb #d51354ca
 class ModelCheckpoint(Callback):
@@ -251,6 +258,7 @@ class ModelCheckpoint(Callback):
     """
 
     order = 100
+    first_process_only = True
 
     def __init__(
         self, save_dir: str | Path, monitor: str = "val_loss", mode: str = "min", save_best_only: bool = True, *, min_delta: float = 0.0
@@ -266,6 +274,7 @@ class ModelCheckpoint(Callback):
         """Forget the best score; files stay until they are replaced."""
         self.best_score: float | None = None
         self.best_epoch: int | None = None
+        self._best_phase: str | None = None  # in a trainer: whose epoch that is
 
     def __call__(
         self, model: nn.Module, optimizer: torch.optim.Optimizer | None, epoch: int, metrics: Mapping[str, float]
@@ -285,8 +294,8 @@ class ModelCheckpoint(Callback):
             "metrics": {name: float(value) for name, value in metrics.items()},
             "best_score": self.best_score,
         }
-        path = None if self.save_best_only else save_checkpoint(self.save_dir / "last.pt", contents)
-        return save_checkpoint(self.best_path, contents) if better else path
+        path = None if self.save_best_only else save_checkpoint(self.save_dir / "last.pt", contents, make_folders=False)
+        return save_checkpoint(self.best_path, contents, make_folders=False) if better else path
 
     def load_best(self, model: nn.Module, optimizer: torch.optim.Optimizer | None = None) -> dict[str, Any]:
         """Put the best weights into `model` (and its optimiser's state into `optimizer`); returns what the file holds.
@@ -309,17 +318,21 @@ class ModelCheckpoint(Callback):
     def on_fit_start(self, trainer: Any, phase: Any) -> None:
         if trainer.save_dir is not None and self.save_dir.resolve() == Path(trainer.save_dir).resolve():
             raise ValueError(f"{self.save_dir} is the trainer's folder, with a best.pt and last.pt of its own; give ModelCheckpoint another")
-        if trainer.phases_run == [phase.name]:  # the first phase of a run; between its phases the best is kept
+        replaced = self._best_phase is not None and self._best_phase not in trainer.phases_run[:-1]
+        if replaced or trainer.phases_run == [phase.name]:  # a phase run again, or a new run; between the phases of a run the best is kept
             self.reset()
 
     def on_epoch_end(self, trainer: Any, phase: Any, epoch: int, metrics: Mapping[str, float]) -> None:
+        before = self.best_score
         self(trainer.validated_model, trainer.optimizer, epoch, metrics)
+        if self.best_score != before:
+            self._best_phase = phase.name
 
     def state_dict(self) -> dict[str, Any]:
-        return {"best_score": self.best_score, "best_epoch": self.best_epoch}
+        return {"best_score": self.best_score, "best_epoch": self.best_epoch, "best_phase": self._best_phase}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        self.best_score, self.best_epoch = state["best_score"], state["best_epoch"]
+        self.best_score, self.best_epoch, self._best_phase = state["best_score"], state["best_epoch"], state.get("best_phase")
 
 # %% ../nbs/07_callbacks.ipynb #84dbd1cd
 class LRSchedulerCallback(Callback):
@@ -440,6 +453,7 @@ class Progress(Callback):
     """
 
     order = 50
+    first_process_only = True
 
     def __init__(self, stream: Any = None, bar: bool | None = None) -> None:
         self.stream, self.bar = stream, bar
@@ -526,15 +540,18 @@ class LiveCurves(Callback):
     """
 
     order = 60
+    first_process_only = True
 
     def __init__(self, show: Callable[[bytes], None] | None = None) -> None:
-        self.show, self._handle = show, None
+        self.show, self._handle, self._cell = show, None, None
 
     def _show_in_notebook(self, png: bytes) -> None:
+        from IPython import get_ipython
         from IPython.display import Image, display  # there is one: we run inside its kernel
 
-        if self._handle is None:
-            self._handle = display(Image(png), display_id=True)
+        cell = get_ipython().execution_count
+        if self._handle is None or cell != self._cell:  # another cell, or the same once more: its output shows its own picture
+            self._handle, self._cell = display(Image(png), display_id=True), cell
         else:
             self._handle.update(Image(png))
 
@@ -562,9 +579,10 @@ class CSVLogger(Callback):
     """
 
     order = 70
+    first_process_only = True
 
     def __init__(self, path: str | Path) -> None:
-        self.path = Path(path)
+        self.path, self._began = Path(path), False
 
     def on_epoch_end(self, trainer: Any, phase: Any, epoch: int, metrics: Mapping[str, float]) -> None:
         rows = history_rows(trainer.history)
@@ -572,5 +590,5 @@ class CSVLogger(Callback):
         table = csv.DictWriter(text, list(dict.fromkeys(name for row in rows for name in row)), lineterminator="\n")
         table.writeheader()
         table.writerows(rows)
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(self.path, text.getvalue().encode())
+        write_whole(self.path, text.getvalue().encode(), make_folders=not self._began)  # one that vanishes later is an error to be told
+        self._began = True

@@ -7,37 +7,71 @@ __all__ = ['parser', 'main']
 
 # %% ../nbs/18_cli.ipynb #6d6a84c6
 import argparse
+import os
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 # Nothing heavy is imported here: `landmark-thesis --help` must not wait for torch.
 
 # %% ../nbs/18_cli.ipynb #f03bc759
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"must be 1 or more, got {number}")
+def _whole(low: int, high: int) -> Callable[[str], int]:
+    """A whole number from `low` to `high`, as argparse wants it told."""
+
+    def number(text: str) -> int:
+        if not text.strip().lstrip("+-").isdecimal() or not low <= int(text[:30]) <= high:
+            raise argparse.ArgumentTypeError(f"must be a whole number from {low} to {high}, got '{text:.40}'")
+        return int(text)
+
     return number
 
 
-def _not_negative(text: str) -> int:
-    number = int(text)
-    if number < 0:
-        raise argparse.ArgumentTypeError(f"must be 0 or more, got {number}")
+_SEED, _EPOCHS, _SIZE, _LABEL_SIZE = _whole(0, 2**32 - 1), _whole(0, 10_000), _whole(16, 2048), _whole(0, 100_000)
+
+
+def _spacing(text: str) -> float:
+    """Millimetres in a pixel of a chest radiograph scaled to 224: about 1 to 2."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = 0.0
+    if not 0.01 <= number <= 100:  # NaN fails too
+        raise argparse.ArgumentTypeError(f"must be a number of millimetres from 0.01 to 100, got '{text:.40}'")
     return number
 
 
 def _fold(text: str) -> tuple[int, int]:
     """"i/k": the i-th of k folds, counted from 1."""
     try:
-        i, k = (int(part) for part in text.split("/"))
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"must be i/k, as 1/5, got '{text}'") from None
+        i, k = (_whole(0, 10_000)(part) for part in text.split("/"))
+    except (ValueError, argparse.ArgumentTypeError):
+        raise argparse.ArgumentTypeError(f"must be i/k, as 1/5, got '{text:.40}'") from None
     if not (k >= 2 and 1 <= i <= k):
         raise argparse.ArgumentTypeError(f"must be i/k with 1 <= i <= k and k >= 2, got '{text}'")
     return i, k
+
+# %% ../nbs/18_cli.ipynb #d6a07729
+class _Mistake(ValueError):
+    """A wrong use that only the command line can see."""
+
+
+def _can_write(option: str, path: Path | None, folder: bool = False) -> None:
+    """_Mistake where `path` cannot be written, as a file or as a folder to write into; nothing is made."""
+    if path is None:
+        return
+    try:
+        if path.is_dir() and not folder:
+            raise _Mistake(f"{option} {path}: is a folder; name a file in it")
+        place = path if folder else path.parent
+        while not (place.exists() or place.is_symlink()):
+            place = place.parent
+    except OSError as error:
+        raise _Mistake(f"{option} {str(path)[:80]}: cannot be written ({error.strerror}); choose another place") from None
+    if not place.is_dir():
+        raise _Mistake(f"{option} {path}: {place} is a file, not a folder; choose another place")
+    if not os.access(path if path.exists() else place, os.W_OK):
+        raise _Mistake(f"{option} {path}: {place} is not writable; choose another place")
 
 # %% ../nbs/18_cli.ipynb #3ba5343e
 def _recipe(name: str):
@@ -60,33 +94,40 @@ def _add_train(commands) -> None:
     command.add_argument("--data", required=True, metavar="DIR|phantom", help="folder of labelled pictures, or the word phantom")
     command.add_argument("--recipe", default="thesis", help="thesis (default), dense or smoke")
     command.add_argument("--out", required=True, type=Path, metavar="RUN", help="run folder to write")
-    command.add_argument("--seed", type=_not_negative, default=0, help="of weights and augmentation (default 0); never moves the split")
-    command.add_argument("--split-seed", type=_not_negative, default=42, help="of the split (default 42, the thesis')")
+    command.add_argument("--seed", type=_SEED, default=0, help="of weights and augmentation (default 0); never moves the split")
+    command.add_argument("--split-seed", type=_SEED, default=42, help="of the split (default 42, the thesis')")
     command.add_argument("--fold", type=_fold, metavar="i/k", help="leave out fold i of k instead of the thesis' split")
     command.add_argument("--fold-of", choices=("dev", "all"), default="dev", help="folds over train and val (dev, default) or all pictures")
     command.add_argument("--backbone", help="resnet18, efficientnet_lite0, tiny, or another name of torchvision")
     command.add_argument("--weights", metavar="W", help="auto (default), imagenet, none, or a file")
-    command.add_argument("--phase1-epochs", type=_not_negative, metavar="N", help="head on the frozen backbone; 0 skips it")
-    command.add_argument("--phase2-epochs", type=_not_negative, metavar="N", help="fine-tuning; 0 skips it")
-    command.add_argument("--image-size", type=_positive, metavar="N", help="side of the network's input (default 224)")
+    command.add_argument("--phase1-epochs", type=_EPOCHS, metavar="N", help="head on the frozen backbone; 0 skips it")
+    command.add_argument("--phase2-epochs", type=_EPOCHS, metavar="N", help="fine-tuning; 0 skips it")
+    command.add_argument("--image-size", type=_SIZE, metavar="N", help="side of the network's input (default 224)")
     command.add_argument("--device", default="auto", help="auto (default), cpu, cuda or cuda:N")
     command.add_argument("--precision", choices=("auto", "fp32", "bf16"), help="default auto: bf16 where the machine has it")
-    command.add_argument("--label-size", type=_not_negative, metavar="N", help="side of the pictures that were labelled; 0: each file as it is")
+    command.add_argument("--label-size", type=_LABEL_SIZE, metavar="N", help="side of the pictures that were labelled; 0: each file as it is")
+    command.add_argument("--compile", action="store_true", help="torch.compile the model: for GPUs; slower on most CPUs")
     command.add_argument("--resume", action="store_true", help="go on where an interrupted run stopped")
     command.set_defaults(run=_train)
 
 
 def _train(arguments: argparse.Namespace) -> int:
-    from landmark_thesis import evaluate, runs
+    if not (arguments.resume and arguments.out.is_dir()):  # an occupied or a locked folder says so itself
+        _can_write("--out", arguments.out, folder=True)
+    from landmark_thesis import evaluate, runs, trainer
 
     recipe = runs.changed(
         _recipe(arguments.recipe), backbone=arguments.backbone, weights=arguments.weights, phase1_epochs=arguments.phase1_epochs,
         phase2_epochs=arguments.phase2_epochs, precision=arguments.precision, image_size=arguments.image_size,
     )
-    run = runs.train(
-        recipe, runs.Source.of(arguments.data, arguments.label_size), arguments.out, seed=arguments.seed, split_seed=arguments.split_seed,
-        fold=arguments.fold, fold_of=arguments.fold_of, device=arguments.device, resume=arguments.resume, command=_command(arguments),
-    )
+    with trainer.processes(runs.pick_device(arguments.device)) as (world, device):  # one, or those that torchrun started
+        run = runs.train(
+            recipe, runs.Source.of(arguments.data, arguments.label_size), arguments.out, seed=arguments.seed, split_seed=arguments.split_seed,
+            fold=arguments.fold, fold_of=arguments.fold_of, device=device, resume=arguments.resume, command=_command(arguments), world=world,
+            compiler="inductor" if arguments.compile else None,
+        )
+    if not world.first:
+        return 0
     part = "oof" if arguments.fold else "val"
     results = evaluate.evaluate_runs(run, part=part, device=arguments.device, command=_command(arguments))
     evaluate.write_results(results, run.path / "results.json")
@@ -105,15 +146,16 @@ def _add_evaluate(commands) -> None:
     command.add_argument("--tta", action=argparse.BooleanOptionalAction, default=True, help="average with the mirrored picture (default)")
     command.add_argument("--ensemble", choices=("mean", "median", "weighted"), default="mean", help="weighted: by validation error")
     command.add_argument("--against", type=Path, metavar="RUN", help="compare with this run on the same pictures")
-    command.add_argument("--mm-per-px", type=float, metavar="X", help="millimetres per px@224, where the spacing is known")
+    command.add_argument("--mm-per-px", type=_spacing, metavar="X", help="millimetres per px@224, where the spacing is known")
     command.add_argument("--device", default="auto", help="auto (default), cpu, cuda or cuda:N")
-    command.add_argument("--label-size", type=_not_negative, metavar="N", help="side of the pictures that were labelled; 0: each file as it is")
+    command.add_argument("--label-size", type=_LABEL_SIZE, metavar="N", help="side of the pictures that were labelled; 0: each file as it is")
     command.add_argument("--json", type=Path, metavar="FILE", help="write the results there")
     command.add_argument("--allow-contaminated", action="store_true", help="score pictures that a model has seen, and say so everywhere")
     command.set_defaults(run=_evaluate)
 
 
 def _evaluate(arguments: argparse.Namespace) -> int:
+    _can_write("--json", arguments.json)
     from landmark_thesis import evaluate, runs
 
     source = None if arguments.data is None else runs.Source.of(arguments.data, arguments.label_size)
@@ -143,6 +185,8 @@ def _add_predict(commands) -> None:
 
 
 def _predict(arguments: argparse.Namespace) -> int:
+    _can_write("--csv", arguments.csv)
+    _can_write("--overlay", arguments.overlay, folder=True)
     from landmark_thesis import evaluate, runs
 
     paths = evaluate.picture_files(arguments.images)
@@ -164,7 +208,7 @@ def _add_check_data(commands) -> None:
         "check-data", help="look for mistakes in a data set", description="Look for mistakes in a folder of labelled pictures; exit 2 on fatal ones."
     )
     command.add_argument("folder", type=Path, metavar="DIR", help="folder with the pictures and one landmark table")
-    command.add_argument("--label-size", type=_not_negative, metavar="N", help="side of the pictures that were labelled; 0: each file as it is")
+    command.add_argument("--label-size", type=_LABEL_SIZE, metavar="N", help="side of the pictures that were labelled; 0: each file as it is")
     command.set_defaults(run=_check_data)
 
 
@@ -178,29 +222,43 @@ def _check_data(arguments: argparse.Namespace) -> int:
 # %% ../nbs/18_cli.ipynb #cc4d3f9f
 def _add_defend(commands) -> None:
     command = commands.add_parser(
-        "defend", help="the whole job: train, score, draw, report", description="Train, score on unseen pictures, draw every figure, write a report."
+        "defend", help="the whole job: train, score, judge, report",
+        description="Train, score on unseen pictures, judge every claim, draw every figure, write a report. Exit 3 where a claim fails.",
     )
-    command.add_argument("--data", default="phantom", metavar="DIR|phantom", help="labelled pictures (default: phantoms, drawn on the spot)")
+    origin = command.add_mutually_exclusive_group()
+    origin.add_argument("--data", metavar="DIR|phantom", help="labelled pictures (default: phantoms, drawn on the spot)")
+    origin.add_argument("--records", type=Path, metavar="DIR", help="judge these recorded results instead; trains and scores nothing")
+    command.add_argument("--claims", type=Path, metavar="FILE", help="sentences to judge (default: claims.toml with the records, else three that any result must stand)")
+    command.add_argument("--main", metavar="NAME", help="with --records: the record of the headline (default: that of the first claim)")
     command.add_argument("--out", type=Path, default=Path("defense"), metavar="DIR", help="folder to write (default: defense)")
     command.add_argument("--recipe", help="default: phantom for phantoms, dense for real pictures")
-    command.add_argument("--seeds", type=_not_negative, nargs="+", default=[0], metavar="N", help="one run each (default 0)")
-    command.add_argument("--split", choices=("val", "test"), default="test", help="part to score; test (default) is logged in the ledger")
+    command.add_argument("--seeds", type=_SEED, nargs="+", metavar="N", help="one run each (default 0)")
+    command.add_argument("--split", choices=("val", "test"), help="part to score; test (default) is logged in the ledger")
     command.add_argument("--lang", choices=("en", "es"), default="en", help="of figures and report")
-    command.add_argument("--device", default="auto", help="auto (default), cpu, cuda or cuda:N")
-    command.add_argument("--label-size", type=_not_negative, metavar="N", help="side of the pictures that were labelled; 0: each file as it is")
+    command.add_argument("--device", help="auto (default), cpu, cuda or cuda:N")
+    command.add_argument("--label-size", type=_LABEL_SIZE, metavar="N", help="side of the pictures that were labelled; 0: each file as it is")
     command.set_defaults(run=_defend)
 
 
 def _defend(arguments: argparse.Namespace) -> int:
+    _can_write("--out", arguments.out, folder=True)
     from landmark_thesis import defense, runs
 
-    source = runs.Source.of(arguments.data, arguments.label_size)
-    recipe = None if arguments.recipe is None else _recipe(arguments.recipe)
-    defense.defend(
-        source, arguments.out, recipe=recipe, seeds=arguments.seeds, part=arguments.split, lang=arguments.lang, device=arguments.device,
-        command=_command(arguments),
-    )
-    return 0
+    shared = {"claims": arguments.claims, "lang": arguments.lang, "command": _command(arguments), "pdf": True}
+    training = [f"--{name.replace('_', '-')}" for name in ("recipe", "seeds", "split", "device", "label_size") if getattr(arguments, name) is not None]
+    if arguments.records is not None and training:
+        raise runs.RunError(f"{' and '.join(training)}: of a training, but --records trains nothing; leave out one or the other")
+    if arguments.records is None and arguments.main is not None:
+        raise runs.RunError("--main: chooses among records; give --records DIR, too")
+    if arguments.records is not None:
+        results = defense.defend_records(arguments.records, arguments.out, main=arguments.main, **shared)
+    else:
+        source = runs.Source.of(arguments.data or "phantom", arguments.label_size)
+        recipe = None if arguments.recipe is None else _recipe(arguments.recipe)
+        results = defense.defend(
+            source, arguments.out, recipe=recipe, seeds=arguments.seeds or [0], part=arguments.split or "test", device=arguments.device or "auto", **shared
+        )
+    return 3 if results["verdicts"]["FAIL"] else 0
 
 # %% ../nbs/18_cli.ipynb #e7a4b598
 def _add_figures(commands) -> None:
@@ -218,6 +276,7 @@ def _add_figures(commands) -> None:
 
 
 def _figures(arguments: argparse.Namespace) -> int:
+    _can_write("--out", arguments.out, folder=True)
     from landmark_thesis import figures
 
     written = figures.draw_all(
@@ -239,6 +298,7 @@ def _add_bench(commands) -> None:
 
 
 def _bench(arguments: argparse.Namespace) -> int:
+    _can_write("--json", arguments.json)
     from landmark_thesis import bench
 
     found = bench.bench(bench.SMALL if arguments.small else bench.FULL, arguments.device, say=lambda line: print(line, file=sys.stderr, flush=True))
@@ -262,6 +322,7 @@ def _add_notebooks(commands) -> None:
 def _notebooks(arguments: argparse.Namespace) -> int:
     import shutil
 
+    _can_write("DIR", arguments.folder, folder=True)
     package = Path(__file__).resolve().parent
     # an installed package carries its chapters; a checkout has them beside it
     origin = next((place for place in (package / "notebooks", package.parent / "nbs") if place.is_dir()), None)
@@ -279,11 +340,19 @@ def _notebooks(arguments: argparse.Namespace) -> int:
     return 0
 
 # %% ../nbs/18_cli.ipynb #8e30943d
+class _Parser(argparse.ArgumentParser):
+    """argparse, with one line for a mistake in place of the whole usage."""
+
+    def error(self, message: str):
+        message = message.replace("\n", " ")
+        self.exit(2, f"landmark-thesis: {message}; {self.prog} --help lists the words\n")
+
+
 def parser() -> argparse.ArgumentParser:
     """The whole command line."""
     from landmark_thesis import __version__
 
-    top = argparse.ArgumentParser(prog="landmark-thesis", description="Fifteen lung-contour landmarks on chest X-rays: a thesis you can run.")
+    top = _Parser(prog="landmark-thesis", description="Fifteen lung-contour landmarks on chest X-rays: a thesis you can run.")
     top.add_argument("--version", action="version", version=f"landmark_thesis {__version__}")
     commands = top.add_subparsers(title="commands", metavar="COMMAND", required=True)
     for add in (_add_defend, _add_train, _add_evaluate, _add_predict, _add_check_data, _add_figures, _add_bench, _add_notebooks):
@@ -297,13 +366,25 @@ def _mistakes() -> tuple[type[BaseException], ...]:
     from landmark_thesis.evaluate import LeakageError
     from landmark_thesis.model import WeightsError
     from landmark_thesis.runs import RunError
+    from landmark_thesis.trainer import ProcessError
 
-    return DataError, WeightsError, RunError, LeakageError
+    return _Mistake, DataError, WeightsError, RunError, LeakageError, ProcessError
+
+
+def _one_line(error: BaseException, most: int = 5) -> str:
+    """What an error says, in one line; of a long list its beginning."""
+    if isinstance(error, OSError):
+        return f"{error.filename}: {error.strerror}"
+    lines = [line.strip() for line in str(error).splitlines()]
+    more = [f"and {len(lines) - most} more (landmark-thesis check-data lists them)"] if len(lines) > most else []
+    return "; ".join([*lines[:most], *more])
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code (see the table above)."""
     words = list(sys.argv[1:] if arguments is None else arguments)
+    if hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a file's name may hold what this terminal cannot show
     parsed = parser().parse_args(words, argparse.Namespace(words=words))
     try:
         return parsed.run(parsed)
@@ -311,7 +392,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("\nlandmark-thesis: interrupted; what was saved so far is whole, and --resume goes on from there", file=sys.stderr)
         return 130
     except Exception as error:
-        if not isinstance(error, _mistakes()):
+        of_a_file = isinstance(error, OSError) and error.filename is not None  # no room, no permission, too long a name
+        if not of_a_file and not isinstance(error, _mistakes()):
             raise
-        print(f"landmark-thesis: {error}", file=sys.stderr)
-        return 2
+        print(f"landmark-thesis: {_one_line(error)}", file=sys.stderr)
+        return getattr(error, "exit_code", 2)  # 1 for a training that broke off in its middle

@@ -1746,8 +1746,18 @@ def _pictures_of(chosen: _Set, data: LandmarkData | None) -> LandmarkData | None
 def _kept_epoch(run: Run) -> tuple[str, int] | None:
     """(phase, epoch) of the weights that a finished run kept, as its environment.json says."""
     path = run.path / "environment.json"
-    best = json.loads(path.read_text(encoding="utf-8")).get("best") if path.exists() else None
-    return None if not best or best.get("phase") is None else (best["phase"], int(best["epoch"]))
+    try:
+        best = json.loads(path.read_text(encoding="utf-8")).get("best") if path.exists() else None
+        return None if not best or best.get("phase") is None else (best["phase"], int(best["epoch"]))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise DataError(f"{path}: cannot be read ({str(error)[:100]}); put the original back, or remove it") from None
+
+
+def _only_numbers(values: Any) -> bool:
+    """Numbers and None, and lists and dicts of these: what metrics are made of."""
+    if isinstance(values, dict | list):
+        return all(map(_only_numbers, values.values() if isinstance(values, dict) else values))
+    return values is None or isinstance(values, int | float)
 
 
 def _stored_results(run: Run) -> dict[str, Any] | None:
@@ -1757,9 +1767,11 @@ def _stored_results(run: Run) -> dict[str, Any] | None:
         return None
     try:
         results = json.loads(path.read_text(encoding="utf-8"))
+        if not _only_numbers(results[results["part"]]):
+            raise DataError("its metrics are not numbers")
         result_of_scores(results)
-    except (json.JSONDecodeError, UnicodeDecodeError, DataError) as error:
-        raise DataError(f"{path}: cannot be read ({error}); landmark-thesis evaluate {run.path} --json writes it anew") from None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:  # a DataError is a ValueError
+        raise DataError(f"{path}: cannot be read ({str(error)[:150]}); landmark-thesis evaluate {run.path} --json writes it anew") from None
     return results
 
 # %% ../nbs/14_figures.ipynb #33e4638f

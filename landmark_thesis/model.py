@@ -5,9 +5,10 @@
 # %% auto #0
 __all__ = ['MAP_STRIDES', 'IMAGENET_MEAN', 'IMAGENET_STD', 'normalise', 'Backbone', 'TinyNet', 'build_backbone', 'WeightsError',
            'RandomWeightsWarning', 'file_hash', 'read_weights', 'save_backbone', 'load_backbone', 'known_hashes',
-           'packaged_weights', 'resolve_weights', 'CoordinateAttention', 'RegressionOptions', 'RegressionHead',
-           'cell_centres', 'soft_argmax', 'LandmarkOutput', 'DenseOptions', 'DenseHead', 'LandmarkRegressor',
-           'create_model', 'model_from_config', 'count_parameters', 'LandmarkModel', 'check_model', 'pick_precision']
+           'most_bytes', 'packaged_weights', 'resolve_weights', 'CoordinateAttention', 'RegressionOptions',
+           'RegressionHead', 'cell_centres', 'soft_argmax', 'LandmarkOutput', 'DenseOptions', 'DenseHead',
+           'LandmarkRegressor', 'create_model', 'model_from_config', 'model_from_weights', 'count_parameters',
+           'LandmarkModel', 'check_model', 'pick_precision']
 
 # %% ../nbs/06_model.ipynb #fa60f5fb
 import difflib
@@ -16,11 +17,14 @@ import hashlib
 import importlib
 import importlib.resources
 import io
+import pickletools
+import struct
 import warnings
+import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, BinaryIO, Protocol, runtime_checkable
 
 import torch
 import torchvision
@@ -189,22 +193,104 @@ def file_hash(path: str | Path) -> str:
 
 
 def _tensors_only(state: Any) -> bool:
+    """A plain mapping of names to plain tensors on the CPU: nothing sparse, quantised, or without content."""
     return isinstance(state, Mapping) and bool(state) and all(
-        isinstance(name, str) and isinstance(value, Tensor) for name, value in state.items())
+        isinstance(name, str) and isinstance(value, Tensor) and value.layout == torch.strided and value.device.type == "cpu"
+        and not value.is_quantized for name, value in state.items())
+
+# %% ../nbs/06_model.ipynb #7705322c
+_ITEM_BYTES = {"Double": 8, "Float": 4, "Half": 2, "BFloat16": 2, "Long": 8, "Int": 4, "Short": 2, "Char": 1, "Byte": 1, "Bool": 1}
+_GLOBALS = {"collections OrderedDict", "torch._utils _rebuild_tensor_v2", "torch._utils _rebuild_parameter", "torch Size", "_codecs encode",
+            *(f"torch {kind}Storage" for kind in _ITEM_BYTES)}
+_LITERALS = {"GLOBAL", "BINUNICODE", "BININT", "BININT1", "BININT2", "LONG1"}
+_OPCODES = _LITERALS | set("PROTO STOP MARK REDUCE BUILD BINPERSID BINPUT LONG_BINPUT BINGET LONG_BINGET NONE NEWTRUE NEWFALSE BINFLOAT EMPTY_TUPLE "
+                           "TUPLE TUPLE1 TUPLE2 TUPLE3 EMPTY_LIST APPEND APPENDS EMPTY_DICT SETITEM SETITEMS EMPTY_SET".split())
 
 
-def read_weights(path: str | Path) -> Any:
-    """What a weights file holds, on the CPU; only tensors and plain types are ever unpickled.
+def _check_pickle(content: bytes, sizes: Mapping[str, int]) -> None:
+    """ValueError unless a pickle asks for tensors and plain values only, and for no more numbers than are stored (member -> bytes).
 
-    Raises WeightsError when the file is missing, is no torch file, or asks to run code.
+    torch writes a storage as the tuple ("storage", kind, member, device, count): five literals, some of them from the memo.
+    """
+    memo: dict[int, Any] = {}
+    top, before, words = None, "", []  # the literal on top of the stack (None: no literal), the last instruction, literals since the last MARK
+    for opcode, argument, _ in pickletools.genops(content):
+        name = opcode.name
+        if name not in _OPCODES or (name == "GLOBAL" and argument not in _GLOBALS):
+            what = f"asks for {argument.replace(' ', '.')}" if name == "GLOBAL" else f"holds the instruction {name}"
+            raise ValueError(f"it {what}; tensors and plain values need nothing of the kind")
+        if name in ("BINPUT", "LONG_BINPUT"):
+            memo[argument] = top
+            continue
+        if name == "BINPERSID":
+            _check_storage(words if before == "TUPLE" else [], sizes)
+        top = argument if name in _LITERALS else memo.get(argument) if name in ("BINGET", "LONG_BINGET") else None
+        if name != "TUPLE":
+            words = [] if name == "MARK" else [*words[-5:], top]
+        before = name
+
+
+def _check_storage(words: Sequence[Any], sizes: Mapping[str, int]) -> None:
+    if len(words) != 5 or words[0] != "storage" or not isinstance(words[4], int) or not str(words[1]).endswith("Storage"):
+        raise ValueError("it names a storage in a way that torch never does")
+    needs = words[4] * _ITEM_BYTES[words[1].removeprefix("torch ").removesuffix("Storage")]
+    if not 0 <= needs <= sizes.get(words[2], -1):
+        raise ValueError(f"storage {str(words[2])[:20]} claims {words[4]} numbers, and the file does not hold them")
+
+# %% ../nbs/06_model.ipynb #4d81d72c
+def _is_plain_end(tail: bytes, size: int) -> bool:
+    """Do the last 98 bytes point at the one table of contents that stands right before them? Then no two readers can find two of them."""
+    if len(tail) < 98 or tail[76:80] != b"PK\5\6" or tail[96:] != b"\0\0":
+        return False
+    length, start = struct.unpack("<2L", tail[88:96])
+    if tail[56:60] != b"PK\6\7":  # without the second, longer ending that torch writes
+        return start + length == size - 22
+    longer = struct.unpack("<2Q", tail[40:56])
+    return tail[:4] == b"PK\6\6" and struct.unpack("<Q", tail[64:72]) == (size - 98,) and longer == (length, start) and start + length == size - 98
+
+# %% ../nbs/06_model.ipynb #346e6277
+def _check_archive(file: BinaryIO, most: int | None) -> None:
+    """ValueError unless an open file is an archive as torch.save writes it: stored, not compressed, whole to the last bit, at most `most` bytes."""
+    size = file.seek(0, io.SEEK_END)
+    if most is not None and size > most:
+        raise ValueError(f"it has {size / 2**20:.0f} MB, where {most / 2**20:.0f} would be plenty; it is another model's, or padded")
+    file.seek(0)
+    if file.read(4) != b"PK\x03\x04":
+        raise ValueError("it is no archive of torch.save; torch.load it where you trust it, and torch.save it again")
+    file.seek(max(0, size - 98))
+    plain = _is_plain_end(file.read(), size)
+    with zipfile.ZipFile(file) as archive:
+        members = archive.infolist()
+        if any(member.compress_type != zipfile.ZIP_STORED for member in members):
+            raise ValueError("it is compressed, which torch.save never does; it may unfold to any size")
+        names = {member.filename.lower(): member.file_size for member in members}  # torch looks names up without regard to case
+        roots = {name.partition("/")[0] for name in names}
+        if not plain or len(names) < len(members) or len(roots) != 1 or sum(member.compress_size for member in members) > size:
+            raise ValueError("its table of contents does not fit its content; it was cut, or put together by hand")
+        if damaged := archive.testzip():
+            raise ValueError(f"it is damaged: {damaged} does not have the checksum that was written with it")
+        root = members[0].filename.partition("/")[0]
+        sizes = {name.removeprefix(f"{root}/data/".lower()): size for name, size in names.items() if name.startswith(f"{root}/data/".lower())}
+        _check_pickle(archive.read(f"{root}/data.pkl"), sizes)
+    file.seek(0)
+
+# %% ../nbs/06_model.ipynb #582c8e4f
+def read_weights(path: str | Path, most: int | None = None) -> Any:
+    """What a file of torch.save holds, on the CPU; nothing in it is executed, and it takes no more memory than it has bytes.
+
+    Archive and pickle are looked through before they are loaded (with `weights_only=True`): whole, not compressed, tensors and
+    plain values only, no storage that claims more than is there. most: the largest file, in bytes, that makes sense here.
+    Raises WeightsError, in one line, for everything else.
     """
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        with open(path, "rb") as file:
+            _check_archive(file, most)
+            return torch.load(file, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
         raise WeightsError(f"weights file {path}: not found") from error
-    except Exception as error:  # torch raises a dozen kinds for a damaged or hostile file
+    except Exception as error:  # torch, zipfile and pickletools raise a dozen kinds for a damaged or hostile file
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise WeightsError(f"weights file {path}: cannot be read safely as tensors ({reason[:120]})") from error
+        raise WeightsError(f"weights file {path}: cannot be read safely as tensors ({reason[:150]})") from error
 
 # %% ../nbs/06_model.ipynb #55ae604c
 _FORMAT = "landmark_thesis backbone 1"
@@ -221,6 +307,19 @@ def save_backbone(backbone: Backbone, name: str, path: str | Path) -> None:
     write_whole(path, buffer.getvalue())
 
 # %% ../nbs/06_model.ipynb #ee43a73d
+def _misfits(wanted: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> dict[str, list[str]]:
+    """What is wrong with the tensors of `state` that are wanted: kind of fault -> names."""
+    both = [key for key in wanted if key in state]
+    shape = [key for key in both if state[key].shape != wanted[key].shape]
+    dtype = [key for key in both if state[key].dtype != wanted[key].dtype]
+    fit = set(both).difference(shape, dtype)  # a view may claim any shape: looking at its numbers would take the memory for it
+    return {"of another shape": shape, "of another type": dtype, "not finite": [key for key in both if key in fit and not state[key].isfinite().all()]}
+
+
+def _counted(faults: Mapping[str, Sequence[str]]) -> list[str]:
+    return [f"{len(names)} {fault} (first: {names[0]})" for fault, names in faults.items() if names]
+
+# %% ../nbs/06_model.ipynb #a9eeb03f
 def load_backbone(backbone: Backbone, state: Mapping[str, Tensor], source: str = "weights") -> None:
     """Put `state` into a backbone: every tensor of the trunk must be there, in its shape and finite.
 
@@ -231,10 +330,7 @@ def load_backbone(backbone: Backbone, state: Mapping[str, Tensor], source: str =
     roots = {key.split(".")[0] for key in wanted}
     missing = [key for key in wanted if key not in state and not key.endswith("num_batches_tracked")]
     strange = [key for key in state if key not in wanted and key.split(".")[0] in roots]
-    misfit = [key for key in wanted if key in state and state[key].shape != wanted[key].shape]
-    broken = [key for key in wanted if key in state and not torch.isfinite(state[key]).all()]
-    found = {"missing": missing, "unknown": strange, "of another shape": misfit, "not finite": broken}
-    problems = [f"{len(keys)} {what} (first: {keys[0]})" for what, keys in found.items() if keys]
+    problems = _counted({"missing": missing, "unknown": strange, **_misfits(wanted, state)})
     if problems:
         raise WeightsError(f"{source}: does not fit the backbone: {', '.join(problems)}")
     backbone.network.load_state_dict({key: state.get(key, value) for key, value in wanted.items()})
@@ -259,6 +355,20 @@ def known_hashes(backbone: str) -> dict[str, str]:
     return {Path(name).stem.rsplit("-", 1)[-1]: label for label, name, _ in _published(backbone)}
 
 # %% ../nbs/06_model.ipynb #a3cdc24e
+def most_bytes(backbone: str) -> int:
+    """The largest file of somebody's own that makes sense for a backbone: its trunk twice over, and room for a head and for names."""
+    with torch.device("meta"):  # shapes without memory
+        trunk = build_backbone(backbone).state_dict()
+    return 2 * sum(value.nbytes for value in trunk.values()) + 2**26
+
+
+def _backbone_of(content: Mapping[str, Any]) -> Any:
+    """The backbone that a run's checkpoint says it is of; None where it says nothing."""
+    for key in ("extra", "model", "backbone"):
+        content = content.get(key) if isinstance(content, Mapping) else None
+    return content
+
+
 def _verified(path: Path, backbone: str, where: str) -> tuple[Mapping[str, Tensor], str]:
     """The tensors of a file and what to say of it; WeightsError unless its hash or its own words vouch for it."""
     if not path.is_file():
@@ -267,7 +377,8 @@ def _verified(path: Path, backbone: str, where: str) -> tuple[Mapping[str, Tenso
     label = next((label for prefix, label in known.items() if digest.startswith(prefix)), None)
     if label is None and where in ("cache", "download"):
         raise WeightsError(f"weights file {path}: sha256 begins with {digest[:8]}, not {' or '.join(known)}: damaged or another file; delete it")
-    content = read_weights(path)
+    # what the hash vouches for may be of any age: some published files are older than the archive
+    content = torch.load(path, map_location="cpu", weights_only=True) if label else read_weights(path, most_bytes(backbone))
     if label and _tensors_only(content):
         return content, f"{backbone}: ImageNet weights ({label}; {where} {path.name}, sha256 {digest[:8]} checked)"
     if isinstance(content, Mapping) and content.get("format") == _FORMAT and _tensors_only(content.get("state_dict")):
@@ -275,7 +386,7 @@ def _verified(path: Path, backbone: str, where: str) -> tuple[Mapping[str, Tenso
             raise WeightsError(f"weights file {path}: made for {content.get('backbone')}, not {backbone}; name that backbone or another file")
         return content["state_dict"], f"{backbone}: weights of {where} {path.name} (sha256 {digest[:8]})"
     if isinstance(content, Mapping) and _tensors_only(content.get("model_state_dict")):  # a checkpoint: its trunk, without the head
-        made = ((content.get("extra") or {}).get("model") or {}).get("backbone", backbone)
+        made = _backbone_of(content) or backbone
         if made != backbone:
             raise WeightsError(f"weights file {path}: made for {made}, not {backbone}; name that backbone or another file")
         start = "backbone.network."
@@ -652,6 +763,28 @@ def model_from_config(config: Mapping[str, Any]) -> LandmarkRegressor:
     if lacking:
         raise KeyError(f"a model's config must name {', '.join(lacking)}")
     return create_model(**{**config, "weights": "none"})
+
+# %% ../nbs/06_model.ipynb #5702582e
+def model_from_weights(config: Mapping[str, Any], state: Mapping[str, Tensor], source: str = "weights") -> LandmarkRegressor:
+    """The model that `config` describes, holding `state`, whatever somebody wrote into either.
+
+    The model is first built without memory and compared with the tensors, name by name: a config that speaks of a million
+    channels costs nothing. Raises WeightsError, in one line, where they do not fit or a number is not finite.
+    """
+    try:
+        if not _tensors_only(state):
+            raise ValueError("it holds no plain tensors by name")
+        with torch.device("meta"):
+            wanted = model_from_config(config).state_dict()
+    except (ValueError, TypeError, KeyError, AttributeError, RuntimeError, ImportError, OverflowError) as error:
+        reason = str(error).splitlines()[0][:150] if str(error) else type(error).__name__
+        raise WeightsError(f"{source}: not the weights of a model of ours ({reason})") from error
+    faults = {"missing": [key for key in wanted if key not in state], "unknown": [key for key in state if key not in wanted]}
+    if problems := _counted({**faults, **_misfits(wanted, state)}):
+        raise WeightsError(f"{source}: the weights do not fit the model that the file describes: {', '.join(problems)}")
+    model = model_from_config(config)
+    model.load_state_dict(state)
+    return model
 
 # %% ../nbs/06_model.ipynb #3cac143e
 def count_parameters(model: nn.Module) -> dict[str, int]:

@@ -26,6 +26,7 @@ GENERATED = "written by nbs/_sync.py"
 EXECUTED = "executed_source"  # notebook metadata: hash of the code that made the outputs
 ON_REAL_PICTURES = "data: real pictures"  # what `data.chapter_data` prints; never committed
 MAX_NOTEBOOK_BYTES = 500_000
+WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 
 
 def chapters(folder: Path) -> list[Path]:
@@ -119,6 +120,8 @@ def output_problems(path: Path) -> list[str]:
         problems.append(f"{path.name}: code changed since its outputs were made; run nbs/_sync.py --run {path.stem}")
     for cell in code_cells(notebook):
         for output in cell.outputs:
+            if WIDGET_VIEW in output.get("data", {}):
+                problems.append(f"{path.name}, cell {cell.id}: refers to a live widget; run nbs/_sync.py")
             if output.output_type == "error":
                 problems.append(f"{path.name}, cell {cell.id}: ends in an error")
             if ON_REAL_PICTURES in str(output.get("text", "")):
@@ -202,10 +205,19 @@ def export(root: Path) -> None:
     write_tests(root / "nbs", root / "tests")
 
 
+def drop_widgets(notebook) -> bool:
+    """Take widget state and references to live widgets out: without their kernel they show as "model not found"; stills stay."""
+    found = notebook.metadata.pop("widgets", None) is not None
+    for cell in code_cells(notebook):
+        for output in cell.outputs:
+            found |= output.get("data", {}).pop(WIDGET_VIEW, None) is not None
+    return found
+
+
 def clean(root: Path) -> None:
     for path in chapters(root / "nbs"):
         notebook = read(path)
-        if notebook.metadata.pop("widgets", None):
+        if drop_widgets(notebook):
             nbformat.write(notebook, path)
     _nbdev("nbdev_clean", "--fname", "nbs", cwd=root)
 
@@ -214,7 +226,7 @@ def run(root: Path, names: list[str]) -> None:
     """Run chapters top to bottom in an ordinary Jupyter kernel, on phantoms, and keep what they print and draw."""
     from nbclient import NotebookClient
 
-    environment = {key: value for key, value in os.environ.items() if key != "LANDMARK_THESIS_DATA"}
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("LANDMARK_THESIS_")}
     environment["PYTHONPATH"] = os.pathsep.join([str(root), environment.get("PYTHONPATH", "")]).rstrip(os.pathsep)
     for path in chapters(root / "nbs"):
         if names and path.stem not in names and path.name not in names:
@@ -225,7 +237,6 @@ def run(root: Path, names: list[str]) -> None:
             notebook, timeout=600, kernel_name="python3", resources={"metadata": {"path": str(path.parent)}}
         )
         client.execute(env=environment)
-        notebook.metadata.pop("widgets", None)
         notebook.metadata[EXECUTED] = code_hash(notebook)
         nbformat.write(notebook, path)
     clean(root)

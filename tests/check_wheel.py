@@ -37,6 +37,8 @@ def main(wheel: str) -> int:
     ]
     assert not strange, f"the wheel carries {strange}"
     assert any(name == "landmark_thesis/notebooks/index.ipynb" for name in names), "the wheel carries no chapters"
+    for name in ("annotator.js", "annotator.css"):
+        assert f"landmark_thesis/static/{name}" in names, f"the wheel carries no {name}: the annotator would not open"
     with tempfile.TemporaryDirectory() as folder:
         subprocess.run(
             [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", folder, wheel], check=True

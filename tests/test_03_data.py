@@ -137,9 +137,10 @@ def test_dialects_of_one_table(tmp_path):
     rows = [line.split(",") for line in text.splitlines()]
     named = header + "".join(",".join([row[-1] + ".png", "A", *row[1:-1]]) + "\n" for row in rows)
     variants = {"bom": "\ufeff" + text, "crlf": text.replace("\n", "\r\n"), "semicolon": text.replace(",", ";"), "tab": text.replace(",", "\t")}
-    variants |= {"comma": "\n".join(";".join([r[0], *[v + ",0" for v in r[1:-1]], r[-1]]) for r in rows), "header": named}
+    variants |= {"comma": "\n".join(";".join([r[0], *[v + ",0" for v in r[1:-1]], r[-1]]) for r in rows), "UTF-16": text}
+    variants |= {"excel": "sep=;\n" + text.replace(",", ";"), "spare": text.replace("\n", ",,\n"), "header": named}
     for kind, variant in variants.items():
-        (tmp_path / "variant.csv").write_bytes(variant.encode())
+        (tmp_path / "variant.csv").write_bytes(variant.encode("utf-16" if kind == "UTF-16" else "utf-8"))
         read = read_annotations(tmp_path / "variant.csv")
         assert np.array_equal(read.points_px, plain.points_px), kind
     assert read.names[0] == "COVID-1.png" and read.categories == ("A", "A", "A") and read.rows == (2, 3, 4)
@@ -173,7 +174,7 @@ def test_missing_points_and_hopeless_tables(tmp_path):
     table = folder / "landmarks.csv"
     table.write_text("\n".join(map(",".join, rows)))
     assert np.isnan(read_annotations(table).points_px[0, 0]).all() and np.isfinite(read_annotations(table).points_px[1:]).all()
-    hopeless = {"is empty": b"", "UTF-8": "n\u00e4me;1".encode("latin-1"), "plain text": text.encode("utf-16"), "no landmarks": b"a,b\n1,2\n"}
+    hopeless = {"is empty": b"", "UTF-8": "n\u00e4me;1".encode("latin-1"), "line 1 holds a NUL byte": text.encode("utf-16-le"), "no landmarks": b"a,b\n1,2\n"}
     hopeless |= {"62 columns": "\n".join(",".join([r[0], *[v + ",5" for v in r[1:-1]], r[-1]]) for r in rows[1:]).encode()}
     hopeless |= {"header lacks y2": b"image,x1,y1,x2\na,1,2,3\n", "one; call it 'image'": b"x1,y1\n1,2\n"}
     for word, content in hopeless.items():

@@ -12,7 +12,8 @@ from landmark_thesis.cli import parser
 from landmark_thesis.data import phantom_data
 
 ROOT = Path(__file__).resolve().parent.parent
-TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
+TEXTS = {name: (ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "README.es.md")}
+TEXT = TEXTS["README.md"]
 PYTHON = re.findall(r"```python\n(.*?)```", TEXT, re.S)
 
 
@@ -38,12 +39,40 @@ def test_the_commands_of_the_readme_are_understood():
         parser().parse_args(command.split())
 
 
-def test_the_links_of_the_readme_lead_somewhere():
-    for target in re.findall(r"\]\(([^)#]+)\)", TEXT):
+@pytest.mark.parametrize("name", TEXTS)
+def test_the_links_of_the_readme_lead_somewhere(name):
+    for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", TEXTS[name]):
         if not target.startswith("http"):
             assert (ROOT / target).exists(), target
 
 
-def test_every_chapter_stands_in_the_readme():
+@pytest.mark.parametrize("name", TEXTS)
+def test_every_chapter_stands_in_the_readme(name):
     chapters = {path.name for path in (ROOT / "nbs").glob("[0-9]*.ipynb")}
-    assert {Path(target).name for target in re.findall(r"\]\((nbs/[0-9][^)]+)\)", TEXT)} == chapters
+    assert {Path(target).name for target in re.findall(r"\]\((nbs/[0-9][^)]+)\)", TEXTS[name])} == chapters
+
+
+def test_the_spanish_readme_gives_the_same_commands_and_states_the_same_numbers():
+    def commands(text):
+        lines = [line.split("  #")[0].strip() for block in re.findall(r"```bash\n(.*?)```", text, re.S) for line in block.splitlines()]
+        return [line for line in lines if line and not line.startswith("#")]
+
+    def numbers(text):
+        return sorted(re.findall(r"\d+\.\d+", text.split("### How fast")[0].split("## Use it from Python")[0]))
+
+    english, spanish = TEXTS["README.md"], TEXTS["README.es.md"]
+    assert commands(spanish) == commands(english)
+    results = [re.search(r"<!-- results:begin -->(.*?)<!-- results:end -->", text, re.S).group(1) for text in (english, spanish)]
+    assert numbers(results[0]) == numbers(results[1]) and len(numbers(results[0])) > 10
+    assert numbers(english.split("<!-- results:begin")[0]) == numbers(spanish.split("<!-- results:begin")[0])
+
+
+def test_the_glossary_says_what_the_figures_say():
+    from landmark_thesis.figures import WORDS
+
+    glossary = dict(re.findall(r"^\| ([^|]+?) \| ([^|]+?) \|$", TEXTS["README.es.md"].split("## Glosario")[1].split("\n## ")[0], re.M))
+    assert len(glossary) > 25
+    shared = {english: spanish for english, spanish in WORDS.values() if english in glossary}
+    assert len(shared) >= 3, "no word in common: the test sees nothing"
+    for english, spanish in shared.items():
+        assert spanish.split(" (")[0] in glossary[english], english

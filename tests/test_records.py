@@ -54,9 +54,15 @@ def test_the_test_part_of_the_real_pictures_is_still_closed():
             assert not (record / "test_ledger.jsonl").exists() and not read_errors(record / "errors.csv", "test")
 
 
-def test_the_readme_states_what_the_records_say():
-    text = make.README.read_text(encoding="utf-8")
-    assert make.with_block(text) == text
+@pytest.mark.parametrize("lang", make.READMES)
+def test_the_readme_states_what_the_records_say(lang):
+    text = make.READMES[lang].read_text(encoding="utf-8")
+    assert make.with_block(text, lang) == text
+
+
+def test_what_the_readme_says_of_the_records_has_the_same_numbers_in_both_languages():
+    for english, spanish in make.TEXTS.values():
+        assert sorted(re.findall(r"\{[^}]*\}", english)) == sorted(re.findall(r"\{[^}]*\}", spanish))
 
 
 LARGER = {"landmark_curves": 225, "anatomy_errors": 165}  # kB: fifteen panels, and three marks a picture; all others 150

@@ -125,3 +125,13 @@ def test_widget_state_is_found_and_removed(project):
     assert any("widget state" in line for line in sync.check(project))
     sync.clean(project)
     assert sync.check(project) == []
+
+
+def test_references_to_live_widgets_are_found_and_taken_out_and_stills_stay(project):
+    data = {sync.WIDGET_VIEW: {"model_id": "1", "version_major": 2, "version_minor": 0}, "image/png": "aGk=", "text/plain": "a panel"}
+    path = write_notebook(project, "01_two", "panel", outputs=[nbformat.v4.new_output("display_data", data=data)])
+    assert any("refers to a live widget" in line for line in sync.check(project))
+    sync.clean(project)
+    (output,) = sync.read(path).cells[1].outputs
+    assert set(output.data) == {"image/png", "text/plain"}
+    assert sync.check(project) == []

@@ -1,0 +1,143 @@
+"""Pictures and folders as they come: read by their content, or refused by name; no loop, no foreign program, no way out of the folder."""
+
+import os
+import struct
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from landmark_thesis.cli import main
+from landmark_thesis.data import DataError, find_dataset, load_data, read_image
+from landmark_thesis.evaluate import picture_files
+from landmark_thesis.landmarks import fractions_to_pixels
+from landmark_thesis.phantom import phantoms
+
+GREY = phantoms(1, size=64)[0][0]
+
+
+def saved(path: Path, image: Image.Image = None, **options) -> Path:
+    (Image.fromarray(GREY) if image is None else image).save(path, **options)
+    return path
+
+
+def png_that_claims(width: int, height: int) -> bytes:
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)) + chunk(b"IDAT", zlib.compress(bytes(99))) + chunk(b"IEND", b"")
+
+
+def test_every_kind_of_picture_is_read_as_the_same_grey(tmp_path):
+    picture = Image.fromarray(GREY)
+    exact = {
+        "grey.png": {}, "grey.tif": {}, "grey.bmp": {}, "wrong-ending.jpg": {"format": "PNG"}, "no-ending": {"format": "PNG"}, "UPPER.PNG": {"format": "PNG"},
+        "n\u00e4me \u80ba.png": {}, f"{'x' * 200}.png": {},
+    }
+    for name, options in exact.items():
+        assert np.array_equal(read_image(saved(tmp_path / name, **options)), GREY), name
+    alpha = Image.merge("LA", (picture, Image.new("L", picture.size, 255)))
+    for name, variant in {"rgb": picture.convert("RGB"), "rgba": alpha.convert("RGBA"), "la": alpha, "palette": picture.convert("P")}.items():
+        assert np.array_equal(read_image(saved(tmp_path / f"{name}.png", variant)), GREY), name
+    sixteen = Image.fromarray(GREY.astype(np.uint16) * 257)
+    stretched = np.rint((GREY.astype(float) - GREY.min()) * 255 / float(np.ptp(GREY)))
+    assert np.array_equal(read_image(saved(tmp_path / "sixteen.png", sixteen)), stretched)
+    for name, variant in {"cmyk.jpg": picture.convert("CMYK"), "cmyk.tif": picture.convert("CMYK")}.items():
+        assert np.abs(read_image(saved(tmp_path / name, variant)).astype(int) - GREY).mean() < 5, name  # of 255: what JPEG loses of such a small picture; an inverted one differs by 100
+    wide, turned = Image.fromarray(GREY[:40]), Image.Exif()
+    turned[0x0112] = 6
+    assert read_image(saved(tmp_path / "turned.jpg", wide, exif=turned, quality=95)).shape == (64, 40)
+
+
+BROKEN = {
+    "truncated.png": lambda path: path.write_bytes(saved(path).read_bytes()[:900]),
+    "truncated.jpg": lambda path: path.write_bytes(saved(path).read_bytes()[:700]),
+    "zero.png": lambda path: path.write_bytes(b""),
+    "text.png": lambda path: path.write_text("a letter"),
+    "one.png": lambda path: saved(path, Image.fromarray(GREY[:1, :1])),
+    "film.png": lambda path: saved(path, save_all=True, append_images=[Image.fromarray(255 - GREY)]),
+    "film.tif": lambda path: saved(path, save_all=True, append_images=[Image.fromarray(255 - GREY)]),
+    "bomb.png": lambda path: path.write_bytes(png_that_claims(9000, 9000)),
+    "great-bomb.png": lambda path: path.write_bytes(png_that_claims(2**31 - 1, 2**31 - 1)),
+    "nothing-wide.png": lambda path: path.write_bytes(png_that_claims(0, 9)),
+    "gif.png": lambda path: saved(path, format="GIF"),
+    "webp.png": lambda path: saved(path, format="WEBP"),
+    "program.png": lambda path: path.write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 64 64\n%%EndComments\nquit\n"),
+    "nan.tif": lambda path: saved(path, Image.fromarray(np.full((64, 64), np.nan, np.float32))),
+    "folder.png": lambda path: path.mkdir(),
+    "below/a-file.png": lambda path: path.parent.write_text("no folder"),
+    "missing.png": lambda path: None,
+}
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", BROKEN)
+def test_broken_pictures_are_refused_by_name_in_one_line(name, tmp_path):
+    BROKEN[name](tmp_path / name)
+    with pytest.raises(DataError) as caught:
+        read_image(tmp_path / name)
+    assert str(caught.value).startswith(f"{tmp_path / name}: ") and "\n" not in str(caught.value) and len(str(caught.value)) < 400
+
+
+def data_folder(place: Path, names=("COVID-1", "Normal-2")) -> Path:
+    pictures, points, _ = phantoms(len(names), size=64)
+    place.mkdir(parents=True, exist_ok=True)
+    lines = []
+    for k, (name, picture, xy) in enumerate(zip(names, pictures, points, strict=True)):
+        Image.fromarray(picture).save(place / f"{name}.png")
+        lines.append(",".join(map(str, [k, *np.rint(fractions_to_pixels(xy, 64)).astype(int).ravel().tolist(), name])))
+    (place / "labels.csv").write_text("\n".join(lines), encoding="utf-8")
+    return place
+
+
+def test_links_lead_round_but_not_for_ever(tmp_path):
+    folder = data_folder(tmp_path / "data")
+    (folder / "loop").symlink_to(folder)
+    (folder / "deep").mkdir()
+    (folder / "deep" / "up").symlink_to(tmp_path)
+    (folder / "itself").symlink_to(folder / "itself")
+    (folder / "gone.png").symlink_to(tmp_path / "nowhere.png")
+    os.mkfifo(folder / "pipe.csv")
+    (folder / "endless.csv").symlink_to("/dev/zero")
+    assert set(find_dataset(folder).images) == {"COVID-1", "Normal-2"}
+
+
+def test_a_name_never_leads_out_of_the_folder(tmp_path):
+    folder = data_folder(tmp_path / "data")
+    Image.fromarray(GREY).save(tmp_path / "outside.png")
+    table = (folder / "labels.csv").read_text()
+    for name in ("../outside", "../outside.png", str(tmp_path / "outside.png")):
+        (folder / "labels.csv").write_text(table.replace("COVID-1", name))
+        with pytest.raises(DataError, match="names a folder; give the bare file name"):
+            load_data(folder, label_size=0)
+
+
+def test_names_in_any_script_and_either_spelling(tmp_path):
+    names = ["\u80ba-1", "n\u00e9e-2", "\u0440\u0435\u043d\u0442\u0433\u0435\u043d-3", "x" * 240, "-rf", "a b.c-4"]
+    folder = data_folder(tmp_path / "data", names)
+    assert load_data(folder, label_size=0).names == tuple(names)
+    (folder / "n\u00e9e-2.png").rename(folder / "ne\u0301e-2.png")  # as a Macintosh spells it
+    assert load_data(folder, label_size=0).names == tuple(names)
+
+
+def test_two_tables_or_none_are_one_line(tmp_path, capsys):
+    folder = data_folder(tmp_path / "data")
+    (folder / "again.csv").write_bytes((folder / "labels.csv").read_bytes())
+    (tmp_path / "none").mkdir()
+    (tmp_path / "wrong").mkdir()
+    for number in range(5):
+        (tmp_path / "wrong" / f"{number}.csv").write_text("a,b\n1,2\n")
+    for place, words in ((folder, "2 tables of landmarks"), (tmp_path / "none", "no .csv below it"), (tmp_path / "wrong", "and 2 more CSV files"),
+                         (tmp_path / "nowhere", "no such folder"), (folder / "labels.csv", "no such folder"), (Path("x" * 5000), "x")):
+        assert main(["check-data", str(place)]) == 2
+        error = capsys.readouterr().err
+        assert words in error and error.count("\n") == 1, error
+
+
+def test_a_folder_of_pictures_to_predict_on(tmp_path):
+    (tmp_path / "empty").mkdir()
+    for place in (tmp_path / "empty", tmp_path / "nowhere", Path("x" * 5000)):
+        with pytest.raises((DataError, OSError)):
+            picture_files([place])

@@ -1,0 +1,150 @@
+"""The sentences that the repository states with a number, its tables, and its report: all judged again from the records."""
+
+import json
+import re
+import shutil
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from landmark_thesis import defense
+from landmark_thesis.cli import main
+from landmark_thesis.evaluate import read_errors
+from landmark_thesis.figures import landmark_table, stored_stamp
+from landmark_thesis.runs import Run
+
+ROOT = Path(__file__).resolve().parent.parent
+RECORDS = ROOT / "figures" / "records"
+CLAIMS = defense.read_claims(ROOT / "figures" / "claims.toml")
+ALL = defense.Records(RECORDS)
+EMPTY = {"meta", "img", "br"}
+
+
+@pytest.mark.parametrize("claim", CLAIMS, ids=lambda claim: claim.id)
+def test_no_claim_fails(claim):
+    verdict = defense.judge(claim, ALL)
+    assert verdict.verdict != "FAIL", f"{verdict.sentence()}: {verdict.why()}"
+    assert verdict.evidence is not None and verdict.evidence.command and verdict.evidence.records
+    for lang in ("en", "es"):
+        assert not re.search(r"[{}]", verdict.sentence(lang)), "an unknown blank in the sentence"
+    if claim.chapter:
+        assert (ROOT / "nbs" / f"{claim.chapter}.ipynb").exists()
+
+
+def test_some_claim_is_not_supported_and_says_why():
+    found = [defense.judge(claim, ALL) for claim in CLAIMS]
+    assert {verdict.reason for verdict in found if verdict.verdict == "NOT SUPPORTED"} >= {"straddles", "flattered"}
+
+
+@pytest.mark.parametrize("run", ALL.runs, ids=lambda run: run.name)
+def test_every_table_follows_from_the_errors(run):
+    tables = sorted((ROOT / "figures" / run.name).glob("landmark_table_*.md"))
+    assert tables
+    for table in tables:
+        rows = read_errors(run.path / "errors.csv", table.stem.removeprefix("landmark_table_"))
+        assert table.read_text(encoding="utf-8") == landmark_table(rows, stamp=stored_stamp(run, rows))
+
+
+def test_every_place_that_the_original_s_claims_name_exists():
+    for claim in defense.THESIS_CLAIMS:
+        for chapter in claim.where.split(", "):
+            assert (ROOT / "nbs" / f"{chapter}.ipynb").exists(), chapter
+    for question in defense.QUESTIONS:
+        assert (ROOT / "nbs" / f"{question.chapter}.ipynb").exists()
+
+
+class _Page(HTMLParser):
+    """Whether tags are balanced, and which ids, links and pictures there are."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.open, self.ids, self.links, self.alts = [], [], [], []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        attributes = dict(attributes)
+        self.ids += [attributes["id"]] if "id" in attributes else []
+        self.links += [value for key, value in attributes.items() if key in ("href", "src")]
+        self.alts += [attributes.get("alt", "")] if tag == "img" else []
+        if tag not in EMPTY:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag, f"</{tag}> closes nothing at {self.getpos()}"
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory):
+    """The record of the phantoms alone: the quickest report."""
+    place = tmp_path_factory.mktemp("records")
+    shutil.copytree(RECORDS / "phantom", place / "phantom")
+    return place
+
+
+def _quick_figures(runs, out, lang, formats, part, **options):
+    from landmark_thesis.figures import landmark_errors, save_figure
+
+    return save_figure(landmark_errors(read_errors(Run(RECORDS / "phantom").path / "errors.csv", part), lang=lang), out / f"landmark_errors_{part}")
+
+
+@pytest.mark.parametrize("lang", ["en", "es"])
+def test_the_report_is_whole_html_that_loads_nothing(small, tmp_path, monkeypatch, lang):
+    monkeypatch.setattr(defense, "draw_all", _quick_figures)
+    results = defense.defend_records(small, tmp_path, lang=lang, command="landmark-thesis defend")
+    assert results["verdicts"] == {"PASS": 3, "FAIL": 0, "NOT SUPPORTED": 0}
+    text = (tmp_path / "report.html").read_text(encoding="utf-8")
+    page = _Page(text)
+    assert text.startswith("<!DOCTYPE html>") and page.open == [] and f'<html lang="{lang}">' in text
+    assert len(page.ids) == len(set(page.ids)) and all(re.fullmatch(r"[\w-]+", one) for one in page.ids)
+    assert all(link.startswith("data:image/") or link[1:] in page.ids for link in page.links)
+    assert page.alts and all(len(alt) > 20 for alt in page.alts) and "<script" not in text and "url(" not in text
+    assert len(re.findall("<h1>", text)) == 1 and len(re.findall("<dt>", text)) == len(defense.QUESTIONS)
+    for name in ("claims.json", "results.json", "environment.json", "commands.txt", "figures"):
+        assert (tmp_path / name).exists()
+    verdicts = json.loads((tmp_path / "claims.json").read_text(encoding="utf-8"))
+    assert all(one["evidence"]["split_fingerprint"] and one["evidence"]["command"] and one["evidence"]["n"] for one in verdicts)
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    defense.defend_records(small, tmp_path, lang=lang, command="landmark-thesis defend")
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
+def test_a_failing_claim_exits_3_and_a_broken_file_2(small, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(defense, "draw_all", _quick_figures)
+    monkeypatch.setattr(defense, "write_pdf", lambda page, path: "no PDF in this test")
+    claims = tmp_path / "claims.toml"
+    text = '[[claim]]\nid = "x"\nen = "Below 1."\nes = "Menos de 1."\ncompute = "metric"\nof = "phantom/test"\nmetric = "mre_px"\nbelow = 1\n'
+    claims.write_text(text, encoding="utf-8")
+    words = ["defend", "--records", str(small), "--claims", str(claims), "--out", str(tmp_path / "out")]
+    assert main(words) == 3 and "FAIL" in capsys.readouterr().out
+    assert json.loads((tmp_path / "out" / "claims.json").read_text())[0]["verdict"] == "FAIL"
+    claims.write_text(text.replace("mre_px", "mre_pixels"), encoding="utf-8")
+    assert main([*words[:-1], str(tmp_path / "other")]) == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1 and "claim 'x'" in said and "mre_pixels" in said and not (tmp_path / "other").exists()
+    assert main(["defend", "--records", str(tmp_path / "nowhere")]) == 2 and main([*words, "--seeds", "1"]) == 2
+    assert main(["defend", "--main", "phantom"]) == 2
+
+
+def test_a_tampered_record_fails(small, tmp_path):
+    place = tmp_path / "phantom"
+    shutil.copytree(small / "phantom", place)
+    stated = json.loads((place / "results.json").read_text())
+    stated["test"]["mre_px"] = 0.5
+    (place / "results.json").write_text(json.dumps(stated))
+    claim = defense.read_claims('[[claim]]\nid = "x"\nen = "Below 2."\nes = "Menos de 2."\ncompute = "metric"\nof = "phantom/test"\nmetric = "mre_px"\nbelow = 2\n')[0]
+    assert defense.judge(claim, defense.Records(small)).verdict == "PASS"
+    verdict = defense.judge(claim, defense.Records(tmp_path))
+    assert (verdict.verdict, verdict.reason) == ("FAIL", "contradiction")
+
+
+def test_a_pdf_is_printed_undated_or_one_line_says_why_not(tmp_path, monkeypatch):
+    page = tmp_path / "page.html"
+    page.write_text("<!DOCTYPE html><title>t</title><p>one page", encoding="utf-8")
+    if problem := defense.write_pdf(page, tmp_path / "a.pdf"):
+        assert problem.startswith("no PDF: ") and "\n" not in problem and not (tmp_path / "a.pdf").exists()
+    else:
+        content = (tmp_path / "a.pdf").read_bytes()
+        assert content.startswith(b"%PDF") and re.search(rb"/CreationDate ?\(D:0+", content)
+    monkeypatch.setattr(defense.shutil, "which", lambda name: None)
+    assert defense.write_pdf(page, tmp_path / "b.pdf").startswith("no PDF: none of chromium") and not (tmp_path / "b.pdf").exists()

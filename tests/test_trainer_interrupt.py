@@ -1,0 +1,216 @@
+"""What people do to a trainer in a notebook, and what goes wrong in a training: what is left is usable, and one error says what to do."""
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+from torch import nn
+from torch.utils.data import DataLoader
+
+from landmark_thesis import trainer as module
+from landmark_thesis.augment import Augmentation
+from landmark_thesis.callbacks import Callback, LiveCurves, ModelCheckpoint, draw_history
+from landmark_thesis.data import LandmarkDataset, batches, collate_landmarks, phantom_data
+from landmark_thesis.losses import WingLoss
+from landmark_thesis.model import create_model
+from landmark_thesis.trainer import FiniteGuard, LandmarkTrainer, NonFiniteLossError, Phase, validation_pass
+
+DATA, HELD_OUT = phantom_data(12, seed=1, size=32), phantom_data(6, seed=2, size=32)
+
+
+def loaders():
+    return batches(DATA, 4, shuffle=True, seed=3, augmentation=Augmentation()), batches(HELD_OUT, 6), WingLoss()
+
+
+def a_trainer(folder=None, callbacks=(), quiet=True, seed=7):
+    torch.manual_seed(0)
+    model = create_model("tiny", weights="none", hidden=8, dropout=0.3)
+    return LandmarkTrainer(model, "cpu", folder, callbacks=callbacks, quiet=quiet, precision="fp32", seed=seed)
+
+
+class CtrlC(Callback):
+    """The stop button, once, after a batch."""
+
+    def __init__(self, phase, epoch, batch):
+        self.at = (phase, epoch, batch)
+
+    def on_batch_end(self, trainer, phase, epoch, batch):
+        if (phase.name, epoch, batch) == self.at:
+            self.at = None
+            raise KeyboardInterrupt
+
+
+def weights_of(trainer):
+    return {name: value.clone() for name, value in trainer.model.state_dict().items()}
+
+
+def same(a, b):
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+@pytest.mark.parametrize("at", [("phase1", 1, 2), ("phase1", 2, 1), ("phase2", 1, 3), ("phase2", 3, 2)], ids=str)
+def test_after_the_stop_button_the_trainer_is_usable_and_the_same_cell_goes_on(tmp_path, at):
+    trainer = a_trainer(tmp_path / "stopped", [CtrlC(*at)])
+
+    def cell(resume):
+        return trainer.train_full(*loaders(), 2, 3, phase2_backbone_lr=1e-3, resume=resume)
+
+    with pytest.raises(KeyboardInterrupt):
+        cell(resume=True)  # as written in a notebook that is run again and again: nothing saved yet is no error
+    assert len(trainer.history[at[0]].get("val_loss", [])) == at[1] - 1
+    assert not trainer.model.training and not any(module.training for module in trainer.model.modules())
+    images = DATA.images[:2, None].float() / 255
+    with torch.no_grad():
+        assert torch.equal(trainer.model(images), trainer.model(images)), "predictions under dropout"
+    if trainer.best_state is not None:
+        assert same(weights_of(trainer), trainer.best_state)
+        assert trainer.validate(*loaders()[1:])["val_error_px"] == trainer.best_error_px
+    draw_history(trainer.history)
+    trainer.save_model(tmp_path / "so-far.pt")
+    cell(resume=True)
+    peaceful = a_trainer(tmp_path / "peaceful")
+    peaceful.train_full(*loaders(), 2, 3, phase2_backbone_lr=1e-3)
+    assert trainer.history == peaceful.history and same(weights_of(trainer), weights_of(peaceful))
+    assert (trainer.best_phase, trainer.best_epoch, trainer.best_error_px) == (peaceful.best_phase, peaceful.best_epoch, peaceful.best_error_px)
+
+
+def test_starting_over_is_a_new_model_and_a_phase_begun_again_says_from_where(tmp_path, capsys):
+    peaceful = a_trainer(tmp_path / "a")
+    peaceful.train_full(*loaders(), 1, 2)
+    stopped = a_trainer(tmp_path / "b", [CtrlC("phase2", 2, 1)])
+    with pytest.raises(KeyboardInterrupt):
+        stopped.train_full(*loaders(), 1, 2)
+    over = a_trainer(tmp_path / "b")  # both cells again: model and trainer, then training
+    over.train_full(*loaders(), 1, 2)
+    assert over.history == peaceful.history and same(weights_of(over), weights_of(peaceful))
+    capsys.readouterr()
+    over.quiet = False
+    before = weights_of(over)
+    over.train_phase1(*loaders(), epochs=1, lr=1e-12)
+    assert "phase1 was run before: it begins again from the weights that the model holds now" in capsys.readouterr().out
+    backbone = {name for name in before if name.startswith("backbone")}
+    assert all(torch.equal(before[name], over.model.state_dict()[name]) for name in backbone)
+    assert list(over.history) == ["phase1", "phase2"] and over.phases_run == ["phase1"]
+
+
+def test_cells_out_of_order_break_nothing(tmp_path):
+    trainer = a_trainer(tmp_path)
+    assert trainer.validate(*loaders()[1:])["val_error_px"] > 0  # before any training
+    trainer.save_model(tmp_path / "untrained.pt")
+    draw_history(trainer.history)
+    trainer.train_phase2(*loaders(), epochs=1)
+    trainer.train_phase1(*loaders(), epochs=1)
+    assert trainer.phases_run == ["phase2", "phase1"] and trainer.best_state is not None
+    trainer.train_phase1(*loaders(), epochs=2)
+    trainer.train_phase2(*loaders(), epochs=1)
+    assert [len(trainer.history[name]["val_loss"]) for name in ("phase1", "phase2")] == [2, 1]
+    trainer.load_model(tmp_path / "untrained.pt")
+    assert trainer.best_state is None and trainer.history == {}
+    trainer.train_full(*loaders(), 1, 1)
+    assert same(weights_of(trainer), trainer.best_state)
+
+
+def test_a_phase_that_is_run_again_forgets_the_best_of_its_first_time(tmp_path):
+    """Else the file would stay at an epoch that is no longer in the history."""
+    keeper = ModelCheckpoint(tmp_path / "kept", "val_error_px")
+    trainer = a_trainer(tmp_path / "run", [keeper])
+    trainer.train_full(*loaders(), 1, 2, phase2_backbone_lr=1e-3, phase2_head_lr=3e-3)
+    keeper.best_score, keeper._best_phase = 1e-6, "phase2"  # better than anything to come
+    trainer.train_phase2(*loaders(), epochs=1)
+    assert keeper.best_score == trainer.history["phase2"]["val_error_px"][0] and keeper.best_epoch == 1
+
+
+def test_live_curves_appear_in_the_cell_that_runs(monkeypatch):
+    shown = []
+
+    class Handle:
+        def __init__(self, cell):
+            self.cell = cell
+
+        def update(self, picture):
+            shown.append(("update", self.cell))
+
+    shell = SimpleNamespace(kernel=object(), execution_count=4)
+
+    def display(picture, display_id):
+        shown.append(("new", shell.execution_count))
+        return Handle(shell.execution_count)
+
+    pytest.importorskip("IPython.display", reason="needs IPython")
+    monkeypatch.setattr("IPython.get_ipython", lambda: shell)
+    monkeypatch.setattr("IPython.display.display", display)
+    trainer = SimpleNamespace(history={}, unit="px@224")
+    curves = LiveCurves()
+    for cell in (4, 4, 5, 5):  # one training of two epochs, and the same cell again
+        shell.execution_count = cell
+        curves.on_epoch_end(trainer, None, 1, {})
+    assert shown == [("new", 4), ("update", 4), ("new", 5), ("update", 5)]
+
+
+class RootOfZero(nn.Module):
+    """A finite loss without a gradient: the root of a distance that is 0 for one picture."""
+
+    def __init__(self, name):
+        super().__init__()
+        self.calls, self.at = 0, name
+
+    def forward(self, output, target):
+        self.calls += torch.is_grad_enabled()
+        difference = output - target
+        return (difference * float(self.calls != self.at)).square().sum().sqrt()
+
+
+@pytest.mark.parametrize("deferred", [False, True])
+def test_a_gradient_that_is_not_finite_names_its_own_batch_and_the_best_is_kept(tmp_path, monkeypatch, deferred):
+    """At once, as on a CPU, and by the flag on the device that is read once an epoch."""
+    monkeypatch.setattr(module, "FiniteGuard", lambda optimizer, deferred: FiniteGuard(optimizer, wanted))
+    wanted, trainer = deferred, a_trainer(tmp_path)
+    train, val, _ = loaders()
+    train.epoch = 1
+    names = [meta["image_name"] for _, _, meta in train][1]  # batch 2 of epoch 2; the plain order, as the loop counts epochs
+    with pytest.raises(NonFiniteLossError, match=r"the gradient is not finite at batch 2 \(pictures: " + ", ".join(names)):
+        trainer.train_phase1(train, val, RootOfZero(5), epochs=4)  # 3 batches an epoch
+    assert len(trainer.history["phase1"]["val_loss"]) == 1
+    assert same(weights_of(trainer), trainer.best_state) and all(torch.isfinite(value).all() for value in trainer.best_state.values())
+
+
+def test_a_missing_landmark_and_a_criterion_that_does_not_mask_names_the_picture():
+    data = phantom_data(8, seed=5, size=32)
+    data.points[3, 2, 0] = float("nan")
+    with pytest.raises(NonFiniteLossError, match=r"a landmark is missing \(NaN\) in phantom-000003: take a criterion that leaves missing points out"):
+        a_trainer().train_phase1(batches(data, 4), loaders()[1], nn.MSELoss(), epochs=1)
+    a_trainer().train_phase1(batches(data, 4), loaders()[1], WingLoss(), epochs=1)
+
+
+@pytest.mark.parametrize("where", ["training", "validation", "loading"])
+def test_out_of_memory_names_the_batch_and_what_to_do(where):
+    trainer = a_trainer()
+    train, val, criterion = loaders()
+
+    def full(*_):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+    if where == "loading":
+        trainer.compute = SimpleNamespace(batch=full, device=torch.device("cpu"), world=trainer.compute.world)
+        words = "the first batch of val_loader; try a smaller batch size"
+        with pytest.raises(torch.OutOfMemoryError, match=words):
+            validation_pass(trainer.model, val, criterion, trainer.compute)
+        return
+    real = trainer.model.forward
+    trainer.model.forward = lambda images: full() if trainer.model.head.training == (where == "training") else real(images)
+    words = "batches of 4 of train_loader" if where == "training" else "batches of 6 of val_loader"
+    with pytest.raises(torch.OutOfMemoryError, match=f"{words}; try a smaller batch size"):
+        trainer.train_phase1(train, val, criterion, epochs=1)
+
+
+def test_worker_processes_change_no_number():
+    def run(workers):
+        torch.manual_seed(0)
+        order = torch.Generator().manual_seed(4)
+        train = DataLoader(LandmarkDataset(DATA), 4, shuffle=True, num_workers=workers, collate_fn=collate_landmarks, generator=order)
+        trainer = a_trainer()
+        trainer.fit([Phase("phase1", 2, {"head": 1e-3}, trainable="head")], train, batches(HELD_OUT, 6), WingLoss())
+        return trainer
+
+    alone, helped = run(0), run(2)
+    assert alone.history == helped.history and same(weights_of(alone), weights_of(helped))
