@@ -684,7 +684,7 @@ def learning_curves(
     _mark_chosen(look, errors, history, chosen)
     _draw_rates(look, rates, epochs, history)
     _mark_phases(look, (errors, rates), history)
-    errors.set_ylim(bottom=0)
+    errors.set_ylim(0, errors.get_ylim()[1] * (1.0 if size == "page" else 1.5))  # a slide's large legend needs room above the curves
     look.dress(errors, y=textwrap.fill(look.say("mean_error", unit=UNIT), 18))
     look.dress(rates, x=look.say("epoch"), y=textwrap.fill(look.say("rate"), 11))
     rates.xaxis.set_major_locator(MaxNLocator(integer=True))
