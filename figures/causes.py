@@ -15,17 +15,18 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from drift import explained_by_row, prepared, residuals, row_numbers
+from drift import explained_by_row, residuals, row_numbers
+from experiments import RECORDS, made_with, prepared
 from sklearn.linear_model import LinearRegression
 from sklearn.model_selection import KFold, cross_val_predict
 
 from landmark_thesis.data import LandmarkData, write_whole
-from landmark_thesis.evaluate import predict_points
+from landmark_thesis.evaluate import predict_points, refuse_seen
 from landmark_thesis.landmarks import LANDMARK_NAMES
 from landmark_thesis.pixel_error import along_across, axis_length, axis_tilt, bootstrap_interval
-from landmark_thesis.runs import Run, environment, pick_device
+from landmark_thesis.runs import Run
 
-RECORD = Path(__file__).resolve().parent / "records" / "causes"
+RECORD = RECORDS / "causes"
 
 
 def share_explained(features: np.ndarray, values: np.ndarray) -> float:
@@ -76,16 +77,14 @@ def judge(folder: Path, drift: Path, runs: Sequence[Run]) -> dict:
     explained["all three"] = share_explained(np.hstack(list(suspects(train, predicted).values())), slipped)
     explained["row of the table"] = explained_by_row(row, slipped)
     part = data.subset(split.parts["val"])
+    refuse_seen(runs, part)
     target, found = part.points.numpy().astype(float), {}
     for run in runs:
-        if seen := set(run.part("train")) & set(part.names):
-            raise SystemExit(f"{run.name} was trained on {len(seen)} of the validation pictures; leave it out")
         found[run.name] = along_across(predict_points(run.model(), part.images, project=run.recipe.project).astype(float), target, 224)
         print(run.name, round(float(np.linalg.norm(found[run.name], axis=-1).mean()), 3), flush=True)
-    told = environment(pick_device("cpu"))
     return {
         "unit": "px@224", "n_train": len(train), "n_val": len(part), "split_fingerprint": split.fingerprint, "tta": True,
-        "command": f"python figures/causes.py DATA DRIFT {' '.join(run.name for run in runs)}", "device": told["device"], "versions": told["versions"],
+        "command": f"python figures/causes.py DATA DRIFT {' '.join(run.name for run in runs)}", **made_with(),
         "explained_L2_along": explained,
         "by_landmark": {name: {"along": float(np.abs(errors[:, k, 0]).mean()), "across": float(np.abs(errors[:, k, 1]).mean())} for k, name in enumerate(LANDMARK_NAMES)},
         "runs": {name: mean_with_interval(np.linalg.norm(values, axis=-1).mean(1)) for name, values in found.items()},

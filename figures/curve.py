@@ -8,7 +8,6 @@ them (figures/research.py). The test part is not looked at. The small sizes trai
 """
 
 import argparse
-import json
 import math
 import sys
 from collections.abc import Sequence
@@ -16,22 +15,18 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from experiments import RECORDS, made_with, prepared, validation_part, write_record
 from scipy.optimize import least_squares
 from sklearn.model_selection import train_test_split
 
-from landmark_thesis.data import LandmarkData, Split, load_data, near_duplicates, thesis_split, write_whole
+from landmark_thesis.data import LandmarkData, Split
 from landmark_thesis.evaluate import predict_points
 from landmark_thesis.landmarks import LATERAL
 from landmark_thesis.pixel_error import along_across, bootstrap_interval, radial_errors
-from landmark_thesis.runs import DENSE, Run, environment, pick_device, train
+from landmark_thesis.runs import DENSE, Run, train
 
 SIZES, STEPS = (100, 240), 900
-RECORD = Path(__file__).resolve().parent / "records" / "curve"
-
-
-def prepared(folder: Path) -> tuple[LandmarkData, Split]:
-    data = load_data(folder)
-    return data, thesis_split(data.names, data.categories, 42, near_duplicates(data.images, data.names), data.pixel_hash)
+RECORD = RECORDS / "curve"
 
 
 def part_of(data: LandmarkData, split: Split, size: int, seed: int = 0) -> Split:
@@ -43,7 +38,7 @@ def part_of(data: LandmarkData, split: Split, size: int, seed: int = 0) -> Split
 
 
 def train_small(folder: Path, out: Path) -> None:
-    data, split = prepared(folder)
+    data, split, _ = prepared(folder)
     for size in SIZES:
         recipe = replace(DENSE, phases=(DENSE.phases[0], replace(DENSE.phases[1], epochs=round(STEPS / math.ceil(size / DENSE.batch_size)))))
         place = out / f"n-{size}"
@@ -69,13 +64,10 @@ def resampled_limits(sizes: np.ndarray, errors: np.ndarray, draws: int = 1000) -
 
 
 def judge(folder: Path, runs: Sequence[Run], record: Path) -> dict:
-    data, split = prepared(folder)
-    part = data.subset(split.parts["val"])
+    part, split = validation_part(folder, runs)
     target = part.points.numpy().astype(float)
     kinds, found, sizes = {"mre_px": [], "along_px": [], "across_lateral_px": []}, [], []
     for run in runs:
-        if seen := set(run.part("train")) & set(part.names):
-            raise SystemExit(f"{run.name} was trained on {len(seen)} of the validation pictures; leave it out")
         answers = predict_points(run.model(), part.images, project=run.recipe.project).astype(float)
         parts = along_across(answers, target, 224)
         kinds["mre_px"].append(radial_errors(answers, target, 224).mean(1))
@@ -90,13 +82,10 @@ def judge(folder: Path, runs: Sequence[Run], record: Path) -> dict:
         limit, factor, exponent = asymptote(where, np.mean(rows, 1))
         limits[name] = {"limit": limit, "limit_ci95": resampled_limits(where, np.array(rows)), "factor": factor, "exponent": exponent}
         print(name, {key: np.round(value, 2).tolist() for key, value in limits[name].items()})
-    told = environment(pick_device("cpu"))
-    content = {"unit": "px@224", "n_val": len(part), "split_fingerprint": split.fingerprint, "tta": True, "command": "python figures/curve.py judge", "device": told["device"],
-               "versions": told["versions"], "results": found, "fit": "limit + factor * n ** -exponent", "limits": limits}
-    rows = [",".join(["image", *(f"{run.path.parent.name}/{run.name}" for run in runs)])]
-    rows += [",".join([name, *(f"{errors[k]:.3f}" for errors in kinds["mre_px"])]) for k, name in enumerate(part.names)]
-    write_whole(record / "errors.csv", ("\n".join(rows) + "\n").encode())
-    write_whole(record / "curve.json", (json.dumps(content, indent=1) + "\n").encode())
+    content = {"unit": "px@224", "n_val": len(part), "split_fingerprint": split.fingerprint, "tta": True, "command": "python figures/curve.py judge", **made_with(),
+               "results": found, "fit": "limit + factor * n ** -exponent", "limits": limits}
+    columns = {f"{run.path.parent.name}/{run.name}": errors for run, errors in zip(runs, kinds["mre_px"], strict=True)}
+    write_record(record, content, part.names, columns)
     return content
 
 

@@ -12,38 +12,22 @@ the training part alone, so the validation part judges it honestly. The test par
 
 import argparse
 import csv
-import json
 import sys
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from experiments import RECORDS, made_with, prepared, write_record
 
-from landmark_thesis.data import (
-    LandmarkData,
-    Split,
-    find_dataset,
-    kfold_splits,
-    load_data,
-    near_duplicates,
-    thesis_split,
-    write_whole,
-)
-from landmark_thesis.evaluate import predict_points
+from landmark_thesis.data import LandmarkData, Split, find_dataset, kfold_splits, write_whole
+from landmark_thesis.evaluate import predict_points, refuse_seen
 from landmark_thesis.landmarks import AXIS, LANDMARK_NAMES, project_to_shape
 from landmark_thesis.pixel_error import along_across, bootstrap_interval, radial_errors
-from landmark_thesis.runs import DENSE, Run, Source, environment, pick_device, train
+from landmark_thesis.runs import DENSE, Run, Source, train
 
 FOLDS = 3
 BANDWIDTH = 25.0  # rows of the table; from 10 to 60 the result moves by 0.04 px
 SHRINK = 5.0  # as if so many neighbours without drift stood at every row
-
-
-def prepared(folder: Path) -> tuple[LandmarkData, Split, list[tuple]]:
-    """The pictures, the thesis' split, and the pairs of near-duplicates."""
-    data = load_data(folder)
-    twins = near_duplicates(data.images, data.names)
-    return data, thesis_split(data.names, data.categories, 42, twins, data.pixel_hash), twins
 
 
 def fold_splits(data: LandmarkData, split: Split, twins: list[tuple]) -> list[Split]:
@@ -138,32 +122,30 @@ def judge(folder: Path, out: Path, record: Path, runs: Path | None) -> None:
     names, errors = residuals(data, out)
     order = np.array([rows[name] for name in names])
     classes = np.array([dict(zip(data.names, data.categories, strict=True))[name] for name in names])
+    found = [Run(path) for path in sorted([*out.glob("retrained-*"), *(runs.glob("dense-*") if runs else ())], key=lambda path: path.name)]
     part = data.subset(split.parts["val"])
+    refuse_seen(found, part)
     target, where = part.points.numpy().astype(float), np.array([rows[name] for name in part.names])
     drift = smooth(where, order, errors)
-    results, table = [], {"image": list(part.names), "row": where.astype(int).tolist()}
-    found = sorted([*out.glob("retrained-*"), *(runs.glob("dense-*") if runs else ())], key=lambda path: path.name)
-    for run in map(Run, found):
+    results, table = [], {"row": where.astype(int).tolist()}
+    for run in found:
         answers = predict_points(run.model(), part.images, project=run.recipe.project).astype(float)
         for told, points in ((False, answers), (True, project_to_shape(moved(answers, answers, -drift)))):
             error = radial_errors(points, target, 224)
             low, high = bootstrap_interval(error.mean(1))
             results.append({"run": run.name, "seed": run.seed, "told_the_row": told, "mre_px": error.mean(), "mre_px_ci95": [low, high]})
-            table[f"{run.name}{'+row' if told else ''}"] = error.mean(1).round(3).tolist()
+            table[f"{run.name}{'+row' if told else ''}"] = error.mean(1)
             print(f"{run.name:14} {'picture and row' if told else 'picture alone  '}: {error.mean():.3f} [{low:.2f}, {high:.2f}]", flush=True)
     curve_rows = np.arange(0, max(rows.values()) + 1, 5.0)
     curve, bands = smooth(curve_rows, order, errors), band(curve_rows, order, errors[:, list(AXIS), 0])
     content = {
         "unit": "px@224", "n_val": len(part), "n_curve": len(names), "split_fingerprint": split.fingerprint, "bandwidth_rows": BANDWIDTH, "shrink": SHRINK,
         "p_value": permutation_test(order, errors), "p_value_within_class": permutation_test(order, errors, classes), "results": results, "command": "python figures/drift.py judge",
-        **{key: value for key, value in environment(pick_device("cpu")).items() if key in ("versions", "device")},
+        **made_with(),
         "curve": {"row": curve_rows.tolist(), **bands, **{f"{name}_{what}": curve[:, k, c].round(3).tolist() for k, name in enumerate(LANDMARK_NAMES) for c, what in enumerate(("along", "across"))}},
         "points": {"row": order.astype(int).tolist(), "L1_along": errors[:, 0, 0].round(2).tolist(), "L2_along": errors[:, 1, 0].round(2).tolist()},
     }
-    record.mkdir(parents=True, exist_ok=True)
-    write_whole(record / "drift.json", (json.dumps(content, indent=1) + "\n").encode())
-    lines = [",".join(table)] + [",".join(map(str, row)) for row in zip(*table.values(), strict=True)]
-    write_whole(record / "errors.csv", ("\n".join(lines) + "\n").encode())
+    write_record(record, content, part.names, table)
 
 
 def band(rows: np.ndarray, order: np.ndarray, values: np.ndarray, draws: int = 1000) -> dict[str, list[float]]:
@@ -202,7 +184,7 @@ def main() -> int:
     parser.add_argument("step", choices=("folds", "correct", "retrain", "judge"))
     parser.add_argument("data", type=Path)
     parser.add_argument("out", type=Path)
-    parser.add_argument("record", type=Path, nargs="?", default=Path(__file__).resolve().parent / "records" / "drift")
+    parser.add_argument("record", type=Path, nargs="?", default=RECORDS / "drift")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--runs", type=Path, help="folder with runs dense-*, trained on the labels as they are")
     arguments = parser.parse_args()

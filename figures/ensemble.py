@@ -7,31 +7,24 @@ paired difference on the same pictures. The test part is not looked at.
 """
 
 import argparse
-import csv
-import io
 import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from experiments import RECORDS, made_with, validation_part, write_record
 
-from landmark_thesis.data import load_data, near_duplicates, thesis_split, write_whole
 from landmark_thesis.evaluate import combine, predict_points
 from landmark_thesis.landmarks import project_to_shape
 from landmark_thesis.pixel_error import bootstrap_interval, compare_errors, radial_errors, seed_spread
-from landmark_thesis.runs import Run, environment, pick_device
+from landmark_thesis.runs import Run
 
-RECORD = Path(__file__).resolve().parent / "records" / "ensemble"
+RECORD = RECORDS / "ensemble"
 
 
 def judge(folder: Path, runs: Sequence[Run]) -> tuple[dict, dict[str, np.ndarray], list[str]]:
-    data = load_data(folder)
-    split = thesis_split(data.names, data.categories, 42, near_duplicates(data.images, data.names), data.pixel_hash)
-    part = data.subset(split.parts["val"])
-    for run in runs:
-        if seen := set(run.part("train")) & set(part.names):
-            raise SystemExit(f"{run.name} was trained on {len(seen)} of the validation pictures; leave it out")
+    part, split = validation_part(folder, runs)
     target, steps, columns = part.points.numpy().astype(float), [], {}
     for arm, tta in (("plain", False), ("mirrored", True)):
         answers = np.stack([predict_points(run.model(), part.images, tta=tta) for run in runs]).astype(float)
@@ -44,10 +37,9 @@ def judge(folder: Path, runs: Sequence[Run]) -> tuple[dict, dict[str, np.ndarray
         columns |= {f"{arm} {run.name}": errors for run, errors in zip(runs, alone, strict=True)}
         print(arm, alone.mean(1).round(3), [round(step["mre_px"], 3) for step in steps if step["arm"] == arm], flush=True)
     several = np.mean([columns[f"mirrored {run.name}"] for run in runs], 0)
-    told = environment(pick_device("cpu"))
     content = {
         "unit": "px@224", "part": "val", "n": len(part), "split_fingerprint": split.fingerprint, "command": f"python figures/ensemble.py DATA {' '.join(run.name for run in runs)}",
-        "device": told["device"], "versions": told["versions"], "runs": [{"run": run.name, "seed": run.seed} for run in runs],
+        **made_with(), "runs": [{"run": run.name, "seed": run.seed} for run in runs],
         "seeds": seed_spread(np.stack([columns[f"mirrored {run.name}"] for run in runs])),
         "ensembles": steps,
         "gain_of_the_mirror": compare_errors(np.mean([columns[f"plain {run.name}"] for run in runs], 0), several),
@@ -63,12 +55,7 @@ def main() -> int:
     parser.add_argument("--record", type=Path, default=RECORD)
     arguments = parser.parse_args()
     content, columns, names = judge(arguments.data, [Run(path) for path in arguments.runs])
-    text = io.StringIO()
-    table = csv.writer(text, lineterminator="\n")
-    table.writerow(["image", *columns])
-    table.writerows([name, *(f"{errors[k]:.3f}" for errors in columns.values())] for k, name in enumerate(names))
-    write_whole(arguments.record / "errors.csv", text.getvalue().encode())
-    write_whole(arguments.record / "ensemble.json", (json.dumps(content, indent=1) + "\n").encode())
+    write_record(arguments.record, content, names, columns)
     print(json.dumps({key: content[key] for key in ("seeds", "gain_of_the_mirror", "gain_of_the_ensemble")}, indent=1))
     return 0
 

@@ -11,23 +11,21 @@ IEEE TMI 42, 2023), after the SCR annotations of van Ginneken et al. (Medical Im
 """
 
 import argparse
-import csv
-import io
-import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from experiments import RECORDS, made_with, write_record
 
-from landmark_thesis.data import find_copies, preprocess, read_image, write_whole
+from landmark_thesis.data import find_copies, preprocess, read_image
 from landmark_thesis.evaluate import predict
 from landmark_thesis.landmarks import LANDMARK_NAMES, LATERAL, LEFT_CONTOUR, RIGHT_CONTOUR, fractions_to_pixels
 from landmark_thesis.pixel_error import bootstrap_interval, compare_errors
-from landmark_thesis.runs import Run, environment, pick_device
+from landmark_thesis.runs import Run
 
 MM_PER_PX = 1.600  # 2048 pixels of 0.175 mm, drawn on 224
-RECORD = Path(__file__).resolve().parent / "records" / "outside"
+RECORD = RECORDS / "outside"
 
 
 def lateral_arc(contour: np.ndarray, side: int) -> np.ndarray:
@@ -101,20 +99,14 @@ def score(folder: Path, runs: Sequence[Run], record: Path) -> dict:
     distances = {"mean shape": border_distances(np.broadcast_to(shape, (len(files), 15, 2)), arcs)}
     distances |= {run.name: border_distances(predict(run, grey), arcs) for run in runs}
     ruler = distances["mean shape"].mean(1)
-    told = environment(pick_device("cpu"))
     content = {
         "unit": "px@224", "measure": "distance of the ten lateral points to the lateral arc of the lung contour, apex to costophrenic angle",
         "dataset": "JSRT", "n": len(files), "mm_per_px": MM_PER_PX, "tta": True, "contaminated": False, "copies_found": 0, "looked_for_copies": sorted(copies),
-        "command": f"python figures/outside.py JSRT {' '.join(run.name for run in runs)}", "device": told["device"], "versions": told["versions"],
+        "command": f"python figures/outside.py JSRT {' '.join(run.name for run in runs)}", **made_with(),
         "results": [row(name, found, None if name == "mean shape" else ruler) for name, found in distances.items()],
     }
-    text = io.StringIO()
-    table = csv.writer(text, lineterminator="\n")
-    table.writerow(["image", *(f"{name}: {LANDMARK_NAMES[point]}" for name in distances for point in LATERAL)])
-    for k, name in enumerate(names):
-        table.writerow([name, *(f"{value:.3f}" for found in distances.values() for value in found[k])])
-    write_whole(record / "errors.csv", text.getvalue().encode())
-    write_whole(record / "outside.json", (json.dumps(content, indent=1) + "\n").encode())
+    columns = {f"{name}: {LANDMARK_NAMES[point]}": found[:, k] for name, found in distances.items() for k, point in enumerate(LATERAL)}
+    write_record(record, content, names, columns)
     return content
 
 

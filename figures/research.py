@@ -18,6 +18,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+import heads
 import numpy as np
 
 from landmark_thesis.augment import WIDE_AUGMENTATION
@@ -25,9 +26,6 @@ from landmark_thesis.data import write_whole
 from landmark_thesis.evaluate import evaluate_runs, read_errors, write_results
 from landmark_thesis.landmarks import LANDMARK_NAMES
 from landmark_thesis.runs import DENSE, THESIS, Recipe, Run, train
-
-sys.path.insert(0, str(Path(__file__).resolve().parent))
-import heads
 
 heads.register()
 HERE = Path(__file__).resolve().parent

@@ -574,6 +574,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': '', 'git_url
                                                                                     'landmark_thesis/evaluate.py'),
                                           'landmark_thesis.evaluate.refuse_leakage': ( 'evaluate.html#refuse_leakage',
                                                                                        'landmark_thesis/evaluate.py'),
+                                          'landmark_thesis.evaluate.refuse_seen': ( 'evaluate.html#refuse_seen',
+                                                                                    'landmark_thesis/evaluate.py'),
                                           'landmark_thesis.evaluate.report': ('evaluate.html#report', 'landmark_thesis/evaluate.py'),
                                           'landmark_thesis.evaluate.write_errors': ( 'evaluate.html#write_errors',
                                                                                      'landmark_thesis/evaluate.py'),

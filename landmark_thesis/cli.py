@@ -199,7 +199,7 @@ def _predict(arguments: argparse.Namespace) -> int:
         sys.stdout.write(evaluate.points_csv(paths, points))
     else:
         written = [str(place) for place in (arguments.csv, arguments.overlay) if place is not None]
-        print(f"{len(paths)} pictures; written: {', '.join(written)}")
+        print(f"{len(paths)} picture{'s' * (len(paths) != 1)}; written: {', '.join(written)}")
     return 0
 
 # %% ../nbs/18_cli.ipynb #0109f218

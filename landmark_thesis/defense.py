@@ -172,7 +172,7 @@ class Records:
     """Recorded results by name, read when asked.
 
     Args:
-        folders: name -> folder, or one folder that holds the records (or is one itself).
+        folders: name -> folder, or one folder that holds the records, or them in `records`, or is one itself.
 
     Raises:
         RunError: there is none.
@@ -181,6 +181,7 @@ class Records:
     def __init__(self, folders: Mapping[str, Path] | str | Path) -> None:
         if not isinstance(folders, Mapping):
             place = Path(folders)
+            place = place / "records" if (place / "records").is_dir() else place
             inside = [place] if (place / "recipe.json").exists() else [path for path in place.glob("*") if any(path.glob("*.json"))] if place.is_dir() else []
             if not inside:
                 raise RunError(f"{place}: holds no records; give a folder of run folders (or of records, as figures/records)")

@@ -6,7 +6,7 @@
 __all__ = ['LEDGER', 'KNOWN_OPENINGS', 'Model', 'PICTURE_ENDINGS', 'predict_points', 'combine', 'LeakageError', 'Provenance',
            'refuse_leakage', 'ledger_entries', 'log_opening', 'openings', 'error_rows', 'write_errors', 'read_errors',
            'predict', 'picture_files', 'points_csv', 'write_points', 'overlay', 'write_overlays', 'Scored',
-           'evaluate_runs', 'report', 'write_results']
+           'refuse_seen', 'evaluate_runs', 'report', 'write_results']
 
 # %% ../nbs/12_evaluate.ipynb #982c3b66
 import contextlib
@@ -523,6 +523,14 @@ def _baselines(run: Run, scored: Scored) -> dict[str, float | None]:
         pixels = np.stack([frame.to_file(points) for frame, points in zip(scored.data.frames, scored.target, strict=True)])
         grid = label_grid(pixels.round(3), side)
     return {"mean_shape_px": error, "label_rounding_px": None if grid is None else grid.rounding_px224}
+
+
+def refuse_seen(runs: Sequence[Run], data: LandmarkData, part: str = "val") -> None:
+    """LeakageError where any run has seen any of these pictures (for `val`: trained on; else selected on, too), as `evaluate_runs` would say.
+
+    For whoever scores without it. Near-duplicates are looked for where a run keeps signatures; `data` is preprocessed as the runs want it.
+    """
+    _seen(runs, {run.recipe.preprocessing: data for run in runs}, [tuple(data.names)] * len(runs), part, allow=False)
 
 # %% ../nbs/12_evaluate.ipynb #a1898baa
 def evaluate_runs(

@@ -292,7 +292,6 @@ class World:
             dist.all_reduce(whole)  # the rows of the others are 0 here: this sum rounds nothing
         return torch.cat([whole[: share.start], own, whole[share.stop :]])
 
-
     def hear(self, value: Any) -> list[Any]:
         """The plain values of all processes, in their order."""
         if self.size == 1:

@@ -24,7 +24,7 @@ def smooth(at, rows, values, bandwidth=20.0, shrink=5.0, apart=False):
 
 
 # cell ed3c075b
-import importlib.util
+import importlib
 from pathlib import Path
 
 import pytest
@@ -61,13 +61,12 @@ def test_told_the_row_a_perfect_reader_loses_the_drift_and_only_the_drift(height
     assert abs(with_row - floor) < 0.15 and (alone - with_row > 1) == (height > 0)
 
 
-def test_the_script_behind_the_record_computes_the_same():
+def test_the_script_behind_the_record_computes_the_same(monkeypatch):
     path = next((path for path in (Path("figures/drift.py"), Path("../figures/drift.py")) if path.exists()), None)
     if path is None:
         pytest.skip("needs a checkout of the repository: figures/drift.py")
-    specification = importlib.util.spec_from_file_location("drift", path)
-    script = importlib.util.module_from_spec(specification)
-    specification.loader.exec_module(script)
+    monkeypatch.syspath_prepend(str(path.parent.resolve()))
+    script = importlib.import_module("drift")
     rng = np.random.default_rng(0)
     rows, shift, points = rng.permutation(60).astype(float), rng.normal(0, 5, (60, 15)), rng.random((60, 15, 2))
     theirs = script.smooth(rows, rows, shift, apart=True)

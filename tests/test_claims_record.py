@@ -148,3 +148,7 @@ def test_a_pdf_is_printed_undated_or_one_line_says_why_not(tmp_path, monkeypatch
         assert content.startswith(b"%PDF") and re.search(rb"/CreationDate ?\(D:0+", content)
     monkeypatch.setattr(defense.shutil, "which", lambda name: None)
     assert defense.write_pdf(page, tmp_path / "b.pdf").startswith("no PDF: none of chromium") and not (tmp_path / "b.pdf").exists()
+
+
+def test_the_folder_above_the_records_will_do():
+    assert defense.Records(RECORDS.parent).folders == ALL.folders

@@ -1,8 +1,8 @@
 """The recorded drift of the labels: its numbers follow from its stored errors, and the curve from pictures of the training part alone."""
 
 import csv
-import importlib.util
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +11,9 @@ import pytest
 from landmark_thesis.pixel_error import bootstrap_interval
 
 RECORD = Path(__file__).resolve().parent.parent / "figures" / "records" / "drift"
+sys.path.insert(0, str(RECORD.parent.parent))
+import drift  # noqa: E402
+
 DRIFT = json.loads((RECORD / "drift.json").read_text(encoding="utf-8"))
 
 
@@ -43,9 +46,6 @@ def test_the_drift_is_no_chance_and_explains_part_of_the_error():
 
 
 def test_what_the_class_alone_explains_is_no_drift_within_it():
-    specification = importlib.util.spec_from_file_location("drift", RECORD.parent.parent / "drift.py")
-    script = importlib.util.module_from_spec(specification)
-    specification.loader.exec_module(script)
     rng, rows = np.random.default_rng(1), np.arange(200.0)
     classes = np.repeat([0, 1], 100)  # one class after the other
     by_class, by_row = 6.0 * classes, 6 * np.sin(rows / 16)
@@ -53,7 +53,7 @@ def test_what_the_class_alone_explains_is_no_drift_within_it():
     def p_values(signal):
         errors = np.zeros((200, 15, 2))
         errors[:, 1, 0] = signal + rng.normal(0, 4, 200)
-        return [script.permutation_test(rows, errors, groups, draws=99) for groups in (None, classes)]
+        return [drift.permutation_test(rows, errors, groups, draws=99) for groups in (None, classes)]
 
     (anywhere, within), moving = p_values(by_class), p_values(by_row)
     assert anywhere == 0.01 and within > 0.05

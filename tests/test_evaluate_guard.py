@@ -20,7 +20,7 @@ from landmark_thesis.data import (
     read_image,
     thesis_split,
 )
-from landmark_thesis.evaluate import LEDGER, LeakageError, evaluate_runs, ledger_entries, log_opening
+from landmark_thesis.evaluate import LEDGER, LeakageError, evaluate_runs, ledger_entries, log_opening, refuse_seen
 from landmark_thesis.phantom import phantoms
 from landmark_thesis.runs import SMOKE, Run, RunError, Source, changed, train
 
@@ -134,6 +134,19 @@ def test_a_childs_past_is_its_parents(parent, tmp_path):
     grandchild = train(replace(SMALL, weights=str(child.path / "best.pt")), Source(phantoms=60), tmp_path / "third", seed=3, quiet=True)
     assert grandchild.provenance["trained_on"].keys() >= set(parent.part("train"))
     assert not (child.path / "errors.csv").exists() and not (child.path / LEDGER).exists()
+
+
+def test_whoever_scores_by_hand_can_ask_the_same_guard(parent):
+    data = Source(phantoms=60).load(parent.recipe.preprocessing)
+    refuse_seen([parent], data.subset(parent.part("val")))  # trained on none of these
+    with pytest.raises(LeakageError, match="selected on"):
+        refuse_seen([parent], data.subset(parent.part("val")), "all")
+    seen = data.subset([*parent.part("val")[:3], parent.part("train")[0]])
+    with pytest.raises(LeakageError, match=f"has seen 1 of 4 pictures .{seen.names[3]}."):
+        refuse_seen([parent], seen)
+    renamed = replace(seen, names=("a", "b", "c", "d"), pixel_hash=dict(zip("abcd", seen.pixel_hash.values(), strict=True)))
+    with pytest.raises(LeakageError, match="has seen 1 of 4 pictures .d."):
+        refuse_seen([parent], renamed)
 
 
 def test_weights_without_a_past_make_the_result_unverified(parent, tmp_path):

@@ -46,6 +46,18 @@ def at_the_end_of_epoch(monkeypatch, number, action):
     monkeypatch.setattr(runs.Progress, "on_epoch_end", on_epoch_end)
 
 
+def interrupted(out, monkeypatch):
+    """The folder of a run that Ctrl+C stopped in phase 1, after its first epoch was saved."""
+
+    def stop():
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        at_the_end_of_epoch(patched, 2, stop)
+        trained(out)
+    return out
+
+
 def test_a_write_reaches_the_disk_in_this_order(tmp_path, monkeypatch):
     calls, sync, move = [], os.fsync, os.replace
 
@@ -152,14 +164,7 @@ def test_what_breaks_a_training_is_one_line_and_exit_1(tmp_path, monkeypatch, pi
 
 
 def test_damaged_checkpoints_are_one_line_and_exit_2(tmp_path, monkeypatch, pictures, capsys):
-    out = tmp_path / "run"
-
-    def stop():
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
-        at_the_end_of_epoch(patched, 2, stop)
-        trained(out)
+    out = interrupted(tmp_path / "run", monkeypatch)
     whole = (out / "last.pt").read_bytes()
     (out / "last.pt").write_bytes(whole[: len(whole) // 2])
     with pytest.raises(runs.RunError, match="last.pt is no checkpoint of ours or is damaged.*remove it to begin anew") as caught:
@@ -173,14 +178,7 @@ def test_damaged_checkpoints_are_one_line_and_exit_2(tmp_path, monkeypatch, pict
 
 
 def test_labels_or_pictures_changed_under_a_run_are_refused_by_name(tmp_path, monkeypatch, pictures):
-    out = tmp_path / "run"
-
-    def stop():
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
-        at_the_end_of_epoch(patched, 2, stop)
-        trained(out)
+    out = interrupted(tmp_path / "run", monkeypatch)
     judged = runs.Run(out).part("val")[0]
     where = pictures.names.index(judged)
     original = pictures.points[where].clone()
@@ -201,13 +199,9 @@ def test_labels_or_pictures_changed_under_a_run_are_refused_by_name(tmp_path, mo
 def test_a_run_resumed_under_other_conditions_says_so_and_keeps_it(tmp_path, monkeypatch, pictures, capsys):
     out = tmp_path / "run"
 
-    def stop():
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+    with monkeypatch.context() as patched:
         patched.setattr(torch, "get_num_threads", lambda: 7)
-        at_the_end_of_epoch(patched, 2, stop)
-        trained(out)
+        interrupted(out, patched)
     run = runs.train(TWO, runs.Source(phantoms=26), out, resume=True)
     said = f"threads: 7 then, {torch.get_num_threads()} now"
     assert f"not to the last bit as it would have there ({said})" in capsys.readouterr().out

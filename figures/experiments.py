@@ -1,0 +1,44 @@
+"""What the experiments of this folder share: the pictures and their split, a guard, and a record that is written whole."""
+
+import csv
+import io
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from landmark_thesis.data import LandmarkData, Split, load_data, near_duplicates, thesis_split, write_whole
+from landmark_thesis.evaluate import refuse_seen
+from landmark_thesis.runs import Run, environment, pick_device
+
+RECORDS = Path(__file__).resolve().parent / "records"
+
+
+def prepared(folder: Path) -> tuple[LandmarkData, Split, list[tuple]]:
+    """The pictures, the thesis' split, and the pairs of near-duplicates."""
+    data = load_data(folder)
+    twins = near_duplicates(data.images, data.names)
+    return data, thesis_split(data.names, data.categories, 42, twins, data.pixel_hash), twins
+
+
+def validation_part(folder: Path, runs: Sequence[Run]) -> tuple[LandmarkData, Split]:
+    """The validation pictures, which none of `runs` was trained on (else LeakageError), and the whole split."""
+    data, split, _ = prepared(folder)
+    part = data.subset(split.parts["val"])
+    refuse_seen(runs, part)
+    return part, split
+
+
+def made_with() -> dict[str, Any]:
+    """Device and versions, as a record states them."""
+    return {key: value for key, value in environment(pick_device("cpu")).items() if key in ("device", "versions")}
+
+
+def write_record(folder: Path, content: Mapping[str, Any], names: Sequence[str], columns: Mapping[str, Sequence[float]]) -> None:
+    """NAME.json with `content` and errors.csv with a row for each picture, into the record `folder` of that name; measures with three decimals."""
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(["image", *columns])
+    table.writerows([name, *(str(values[k]) if isinstance(values[k], int) else f"{values[k]:.3f}" for values in columns.values())] for k, name in enumerate(names))
+    write_whole(folder / "errors.csv", text.getvalue().encode())
+    write_whole(folder / f"{folder.name}.json", (json.dumps(content, indent=1) + "\n").encode())
