@@ -12,6 +12,7 @@ from landmark_thesis.evaluate import refuse_seen
 from landmark_thesis.runs import Run, environment, pick_device
 
 RECORDS = Path(__file__).resolve().parent / "records"
+METRICS = ("mre_px", "median_px", "p95_px", "along_px", "across_px", "contour_px")  # of a summary, where not all of it is kept
 
 
 def prepared(folder: Path) -> tuple[LandmarkData, Split, list[tuple]]:
@@ -32,6 +33,11 @@ def validation_part(folder: Path, runs: Sequence[Run]) -> tuple[LandmarkData, Sp
 def made_with() -> dict[str, Any]:
     """Device and versions, as a record states them."""
     return {key: value for key, value in environment(pick_device("cpu")).items() if key in ("device", "versions")}
+
+
+def brief(summary: Mapping[str, Any]) -> dict[str, Any]:
+    """The main metrics of a summary, with their intervals."""
+    return {key: summary[key] for name in METRICS for key in (name, f"{name}_ci95")}
 
 
 def write_record(folder: Path, content: Mapping[str, Any], names: Sequence[str], columns: Mapping[str, Sequence[float]]) -> None:
