@@ -149,6 +149,7 @@ WORDS: Mapping[str, tuple[str, str]] = {
     "axis_end_error": ("prediction minus label, along\nthe axis ({unit})", "predicción menos etiqueta,\nlongitudinal ({unit})"),
     "one_picture": ("{landmark}, one picture", "{landmark}, una imagen"),
     "running_mean": ("{landmark}, running mean", "{landmark}, media móvil"),
+    "any_error": ("mean error ({unit})", "error medio ({unit})"),
     "training_pictures": ("training pictures", "imágenes de entrenamiento"),
     "mre_px": ("radial, to {limit} {interval}", "radial, hacia {limit} {interval}"),
     "along_px": ("along the axis, to {limit} {interval}", "longitudinal, hacia {limit} {interval}"),
@@ -1059,7 +1060,7 @@ def anatomy_errors(rows: Rows, *, stamp: str | None = None, lang: str = "en", si
     radial = _values(rows)
     labelled = np.isfinite(radial).any(1)
     errors, classes = np.nanmean(radial[labelled], axis=1), np.array([row["category"] for row in rows])[labelled]
-    figure = look.sheet(3.6)
+    figure = look.sheet(3.9)
     handles = [Line2D([], [], ls="", marker=marker, color=OKABE_ITO[colour], ms=1.2 * look.style.marker_pt, label=name)
                for name, (colour, _, marker) in zip(_categories(rows), _cycle(_LINES), strict=False)]
     causes = {"axis_px": "axis_px_true", "tilt_deg": "tilt_deg_true", "width3_px": "width3_px_true", "grey_mean": "grey_mean"}
@@ -1088,7 +1089,7 @@ def _rank_correlation(look: _Look, x: np.ndarray, y: np.ndarray) -> str:
     rho = float(spearmanr(x[known], y[known]).statistic)
     reach = 1.96 * np.sqrt((1 + rho**2 / 2) / (known.sum() - 3))
     low, high = np.tanh(np.arctanh(np.clip(rho, -0.9999, 0.9999)) + np.array([-reach, reach]))
-    return f"rho {look.number(rho)} {look.interval(low, high)}"
+    return f"rho {look.number(rho)}\n{look.interval(low, high)}"
 
 # %% ../nbs/14_figures.ipynb #343d2d1c
 def conformal_coverage(
@@ -1483,7 +1484,7 @@ def learning_curve(curve: Mapping[str, Any], *, lang: str = "en", size: str = "p
     axes.set_xticks(np.unique(sizes), [f"{count:.0f}" for count in np.unique(sizes)])
     axes.minorticks_off()
     axes.set_ylim(0, 1.45 * max(run["mre_px"] for run in curve["results"]))
-    look.dress(axes, x=look.say("training_pictures"), y=look.say("mean_error", unit=UNIT))
+    look.dress(axes, x=look.say("training_pictures"), y=look.say("any_error", unit=UNIT))
     look.legend(axes, loc="upper center")
     return look.finish(figure, "learning_curve", note)
 

@@ -297,7 +297,7 @@ def test_fifths_hold_every_picture_once_and_rho_is_spearmans():
     squares = [container.lines[0].get_xydata()[0] for container in axes.containers]
     assert len(squares) == 5 and np.isclose(np.mean([y for _, y in squares]), _picture_means(rows).mean())
     rho = spearmanr([row["axis_px_true"] for row in rows], _picture_means(rows)).statistic
-    assert axes.get_title().startswith(f"rho {rho:.2f} [")
+    assert axes.get_title().startswith(f"rho {rho:.2f}\n[")
     assert anatomy_errors(rows[:4]).axes[1].get_title() == "rho -"
 
 
@@ -306,7 +306,7 @@ def test_exposure_has_a_panel_where_every_picture_notes_it():
     errors = _picture_means(rows)
     noted = [row | {"grey_mean": 100 - 2 * error} for row, error in zip(rows, errors, strict=True)]
     assert [len(anatomy_errors(some).axes) for some in (rows, noted, [*noted[:-1], rows[-1]])] == [4, 5, 4]
-    assert anatomy_errors(noted).axes[4].get_title().startswith("rho -1.00 [")
+    assert anatomy_errors(noted).axes[4].get_title().startswith("rho -1.00\n[")
 
 
 # cell 311aebc2
