@@ -150,7 +150,7 @@ def assert_same_run(killed, whole):
     for name in ("best.pt", "last.pt"):
         ours, theirs = (torch.load(folder / name, weights_only=True) for folder in (killed, whole))
         assert same(ours, theirs), [key for key in theirs if not same(ours.get(key), theirs[key])]
-    ours, theirs = ({**runs._read_json(folder / "environment.json"), "seconds": 0} for folder in (killed, whole))
+    ours, theirs = ({**runs._read_json(folder / "environment.json"), "seconds": 0, "sessions": []} for folder in (killed, whole))
     assert ours == theirs
     assert runs.Run(killed).finished
 
