@@ -32,6 +32,37 @@ def real_data() -> Path:
     return Path(folder)
 
 
+@pytest.fixture(scope="session")
+def picture_folder(tmp_path_factory) -> Path:
+    """Sixty phantoms as a data set on disk: PNG files of 120x120 and a table with a header. To be read only."""
+    import csv
+
+    import cv2
+
+    from landmark_thesis.data import phantom_data
+
+    place = tmp_path_factory.mktemp("pictures")
+    data = phantom_data(60, seed=5, size=120)
+    with open(place / "labels.csv", "w", newline="") as file:
+        table = csv.writer(file)
+        table.writerow(["image", *(f"{axis}{k}" for k in range(1, 16) for axis in "xy")])
+        for name, image, points in zip(data.names, data.images, data.points, strict=True):
+            cv2.imwrite(str(place / f"{name}.png"), image.numpy())
+            table.writerow([name, *(f"{value:.3f}" for value in (points * 120 - 0.5).flatten().tolist())])
+    return place
+
+
+@pytest.fixture(scope="session")
+def trained_run(picture_folder, tmp_path_factory) -> Path:
+    """The folder of a finished training of seconds on them, by the command line. To be read only, but for its test ledger."""
+    from landmark_thesis.cli import main
+
+    out = tmp_path_factory.mktemp("runs") / "first"
+    words = ["train-landmarks", "--recipe", "smoke", "--image-size", "64", "--label-size", "0", "--seed", "3"]
+    assert main([*words, "--data", str(picture_folder), "--out", str(out)]) == 0
+    return out
+
+
 @pytest.fixture(autouse=True)
 def _seeded():
     random.seed(0)
