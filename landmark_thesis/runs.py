@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['MAX_BATCH', 'LOSSES', 'THESIS', 'DENSE', 'SMOKE', 'PHANTOM', 'RECIPES', 'TRAINING_FILES', 'RECORD_FILES', 'Recipe',
-           'changed', 'seed_everything', 'Source', 'RunError', 'TrainingBroke', 'pick_device', 'environment', 'locked',
-           'Run', 'Ancestry', 'train', 'save_record']
+           'changed', 'seed_everything', 'Source', 'RunError', 'TrainingBroke', 'pick_device', 'environment',
+           'peak_memory', 'locked', 'Run', 'Ancestry', 'train', 'save_record']
 
 # %% ../nbs/11_runs.ipynb #8df9a6aa
 import contextlib
@@ -338,6 +338,18 @@ def environment(device: torch.device) -> dict[str, Any]:
         "device": f"{device.type} ({named})",
         "threads": torch.get_num_threads(),
     }
+
+
+def peak_memory(device: torch.device) -> int | None:
+    """Bytes at most in use so far: of the card, or of this process where the system counts that."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 # %% ../nbs/11_runs.ipynb #f2abbd2c
 @contextlib.contextmanager
@@ -958,7 +970,8 @@ def _fit(
         criterion = LOSSES[recipe.loss](**recipe.loss_options)
         trainer.fit(recipe.phases, train_batches, val_batches, criterion, resume=resume)
     best = {"phase": trainer.best_phase, "epoch": trainer.best_epoch, "val_error_px": trainer.best_error_px}
-    return {"precision": trainer.precision, "weights_used": model.weights_used, "stopped": trainer.stopped, "best": best, **clock.seconds()}
+    return {"precision": trainer.precision, "weights_used": model.weights_used, "stopped": trainer.stopped, "best": best,
+            "peak_memory_bytes": peak_memory(device), **clock.seconds()}
 
 # %% ../nbs/11_runs.ipynb #3b42a8a6
 RECORD_FILES = ("recipe.json", "split.json", "environment.json", "history.csv", "train.log", "errors.csv", "test_ledger.jsonl", "results.json")

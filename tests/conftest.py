@@ -1,5 +1,6 @@
 """What every test may ask for: a device, the real pictures, a fixed seed, no network."""
 
+import copy
 import os
 import random
 from pathlib import Path
@@ -61,6 +62,23 @@ def trained_run(picture_folder, tmp_path_factory) -> Path:
     words = ["train-landmarks", "--recipe", "smoke", "--image-size", "64", "--label-size", "0", "--seed", "3"]
     assert main([*words, "--data", str(picture_folder), "--out", str(out)]) == 0
     return out
+
+
+@pytest.fixture(scope="session")
+def _twenty_six():
+    from landmark_thesis.data import phantom_data
+
+    return phantom_data(26, seed=3, size=32)
+
+
+@pytest.fixture
+def few_pictures(_twenty_six, monkeypatch):
+    """26 phantoms of 32 pixels, drawn once; runs take them for nothing, and a test may spoil them: they are a copy."""
+    from landmark_thesis import runs
+
+    data = copy.deepcopy(_twenty_six)
+    monkeypatch.setattr(runs.Source, "check", lambda *_: (data, [], runs.Signatures.of(data.images, data.names)))
+    return data
 
 
 @pytest.fixture(autouse=True)
