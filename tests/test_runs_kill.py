@@ -164,7 +164,7 @@ def when(moments, moment, number):
 
 
 def test_a_run_killed_at_any_moment_goes_on_as_if_nothing_had_been(start, peaceful, tmp_path):
-    survives(start, peaceful, "two phases", tmp_path / "run", [random.Random(0).randint(1, len(peaceful("two phases")[1]))])
+    survives(start, peaceful, "cached phase 1", tmp_path / "run", [random.Random(0).randint(1, len(peaceful("cached phase 1")[1]))])
 
 
 def test_so_does_one_killed_in_the_middle_of_a_write_and_then_again(start, peaceful, tmp_path):
@@ -182,8 +182,8 @@ def test_so_does_one_killed_before_anything_was_saved_and_in_phase_1_on_stored_f
 
 def test_the_same_seed_gives_the_same_run_in_any_process(peaceful, tmp_path, few_pictures):
     """Here after other tests, there in a fresh process with another order of hashes: the same weights, history and random states."""
-    runs.train(TWO, runs.Source(phantoms=26), tmp_path / "run", seed=5, quiet=True)
-    assert_same_run(tmp_path / "run", peaceful("two phases")[0])
+    runs.train(RECIPES["cached phase 1"], runs.Source(phantoms=26), tmp_path / "run", seed=5, quiet=True)
+    assert_same_run(tmp_path / "run", peaceful("cached phase 1")[0])
 
 
 def test_nothing_saved_yet_is_said(tmp_path, few_pictures, capsys):
@@ -196,8 +196,8 @@ def test_nothing_saved_yet_is_said(tmp_path, few_pictures, capsys):
 
 def test_two_runs_in_one_folder_the_second_is_refused_and_a_killed_ones_lock_blocks_nobody(start, peaceful, tmp_path, monkeypatch):
     out = tmp_path / "run"
-    asleep = when(peaceful("two phases")[1], "before on_fit_start", 0)
-    first = start(TWO, out, end_at=asleep, by=signal.SIGSTOP)  # it holds the folder
+    asleep = when(peaceful("cached phase 1")[1], "before on_fit_start", 0)
+    first = start(RECIPES["cached phase 1"], out, end_at=asleep, by=signal.SIGSTOP)  # it holds the folder
     deadline = time.monotonic() + 120
     while not (out / "train.log").exists() and time.monotonic() < deadline:
         time.sleep(0.05)
