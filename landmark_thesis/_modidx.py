@@ -734,6 +734,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': '', 'git_url
                                          'landmark_thesis.figures.landmark_table': ( 'figures.html#landmark_table',
                                                                                      'landmark_thesis/figures.py'),
                                          'landmark_thesis.figures.leakage_gap': ('figures.html#leakage_gap', 'landmark_thesis/figures.py'),
+                                         'landmark_thesis.figures.learning_curve': ( 'figures.html#learning_curve',
+                                                                                     'landmark_thesis/figures.py'),
                                          'landmark_thesis.figures.learning_curves': ( 'figures.html#learning_curves',
                                                                                       'landmark_thesis/figures.py'),
                                          'landmark_thesis.figures.model_diagram': ( 'figures.html#model_diagram',

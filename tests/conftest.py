@@ -5,6 +5,9 @@ import os
 import random
 from pathlib import Path
 
+if "PYTEST_XDIST_WORKER" in os.environ:  # several at once: the processes that tests start keep to one thread, too
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import pytest
 import torch
 
