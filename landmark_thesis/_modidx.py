@@ -255,6 +255,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': '', 'git_url
                                      'landmark_thesis.cli._place': ('cli.html#_place', 'landmark_thesis/cli.py'),
                                      'landmark_thesis.cli._predict': ('cli.html#_predict', 'landmark_thesis/cli.py'),
                                      'landmark_thesis.cli._recipe': ('cli.html#_recipe', 'landmark_thesis/cli.py'),
+                                     'landmark_thesis.cli._short_of_memory': ('cli.html#_short_of_memory', 'landmark_thesis/cli.py'),
                                      'landmark_thesis.cli._source': ('cli.html#_source', 'landmark_thesis/cli.py'),
                                      'landmark_thesis.cli._spacing': ('cli.html#_spacing', 'landmark_thesis/cli.py'),
                                      'landmark_thesis.cli._train': ('cli.html#_train', 'landmark_thesis/cli.py'),

@@ -437,6 +437,11 @@ def _one_line(error: BaseException, most: int = 5) -> str:
     return "; ".join([*lines[:most], *more])
 
 
+def _short_of_memory(error: BaseException) -> bool:
+    """Python says so by MemoryError, torch by a class of its own on a card and by words on the processor."""
+    return isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or "can't allocate memory" in str(error)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code (see the table above)."""
     words = list(sys.argv[1:] if arguments is None else arguments)
@@ -454,6 +459,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("\nlandmark-thesis: interrupted; what was saved so far is whole, and --resume goes on from there", file=sys.stderr)
         return 130
     except Exception as error:
+        if _short_of_memory(error) and not isinstance(error, _mistakes()):
+            print(f"landmark-thesis: out of memory ({_one_line(error)[:100]}); give fewer pictures at a time, or another --device", file=sys.stderr)
+            return 1
         of_a_file = isinstance(error, OSError) and error.filename is not None  # no room, no permission, too long a name
         if not of_a_file and not isinstance(error, _mistakes()):
             raise

@@ -362,15 +362,16 @@ def predict(
         DataError: a picture that cannot be read. RunError: a folder that holds no trained run.
     """
     runs = _runs(models)
-    grey = [picture if isinstance(picture, np.ndarray) else read_image(picture) for picture in pictures]
-    images = {
-        settings: torch.from_numpy(np.stack([preprocess(picture, settings) for picture in grey]))
-        for settings in {run.recipe.preprocessing for run in runs}
-    } if grey else {}
-    if not images:
+    frames, ready = [], {run.recipe.preprocessing: [] for run in runs}
+    for picture in pictures:  # as files they need far more memory than as the network sees them: one at a time
+        grey = picture if isinstance(picture, np.ndarray) else read_image(picture)
+        frames.append(Frame(*grey.shape))
+        for settings, images in ready.items():
+            images.append(preprocess(grey, settings))
+    if not frames:
         raise DataError("no pictures to predict on")
-    points = combine(_answers(runs, images, tta, pick_device(device)), ensemble)
-    return np.stack([Frame(*picture.shape).to_file(answer) for picture, answer in zip(grey, points, strict=True)])
+    points = combine(_answers(runs, {settings: torch.from_numpy(np.stack(images)) for settings, images in ready.items()}, tta, pick_device(device)), ensemble)
+    return np.stack([frame.to_file(answer) for frame, answer in zip(frames, points, strict=True)])
 
 # %% ../nbs/12_evaluate.ipynb #3bca4ea8
 PICTURE_ENDINGS = {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp"}

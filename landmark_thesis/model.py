@@ -142,7 +142,7 @@ def _torchvision_trunk(name: str) -> tuple[nn.Module, list[str]]:
     """A classifier of torchvision by name and the steps of its trunk; ValueError names what is possible."""
     known = torchvision.models.list_models(module=torchvision.models)
     if name not in known:
-        near = difflib.get_close_matches(name, ["resnet18", "tiny", "efficientnet_lite0", *known], 3)
+        near = difflib.get_close_matches(name, ["tiny", "efficientnet_lite0", *known], 3)
         hint = f"; did you mean {' or '.join(near)}?" if near else ""
         raise ValueError(f"unknown backbone '{name}': resnet18, efficientnet_lite0, tiny, or a name of torchvision.models{hint}")
     network = torchvision.models.get_model(name, weights=None)

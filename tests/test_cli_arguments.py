@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from landmark_thesis import bench, cli, runs
 
@@ -131,3 +132,14 @@ def test_a_reader_that_has_seen_enough_is_no_failure(tmp_path):
         process.stdout.close()
         assert process.stderr.read() == ""
     assert process.returncode == 141
+
+
+@pytest.mark.parametrize("error", [MemoryError(), torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"), RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried")])
+def test_want_of_memory_is_one_line(error, monkeypatch, capsys, trained_run, picture_folder):
+    def fail(*_, **__):
+        raise error
+
+    monkeypatch.setattr("landmark_thesis.evaluate.predict", fail)
+    assert cli.main(["predict", str(trained_run), str(picture_folder)]) == 1
+    said = capsys.readouterr().err
+    assert said.startswith("landmark-thesis: out of memory") and said.count("\n") == 1 and "fewer pictures" in said
