@@ -90,7 +90,7 @@ def misplaced(notebook) -> list[str]:
             lines = [line for line in text.splitlines() if line.strip() and not line.startswith(">")]
             if SECOND in lines and (level == 0 or lines.index(SECOND) != 1):
                 problems.append(f"cell {cell.id}: '{SECOND}' stands not right below a heading")
-        if CODE in cell.source:
+        if CODE in cell.source.splitlines():
             shown = [later for later in notebook.cells[number + 1 :] if later.cell_type == "markdown" or not NOT_READ.match(later.source)]
             if not cell.source.rstrip().endswith(CODE) or not shown or not EXPORTED.match(shown[0].source):
                 problems.append(f"cell {cell.id}: no exported code right below '{CODE}'")
