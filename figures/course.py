@@ -125,7 +125,8 @@ def table(folder: Path, seconds: dict[str, float]) -> str:
         run = f"{seconds[path.stem]:.0f}" if path.stem in seconds else "-"
         left = "the whole chapter" if whole else "; ".join(later(notebook)).replace("|", "/")
         rows.append(f"| [{path.stem}]({path.name}) | {'-' if whole else f'{first:.0f}'} | {minutes:.0f} | {run} | {path.stat().st_size / 1000:.0f} | {left} |")
-    measured = f"{sum(seconds.values()):.0f}" if seconds else "-"
+    names = {path.stem for path in folder.glob("[0-9]*.ipynb")}
+    measured = f"{sum(seconds[name] for name in names):.0f}" if names <= seconds.keys() else "-"
     return "\n".join([*rows, f"| all | {first_total:.0f} | {total:.0f} | {measured} | | |"])
 
 

@@ -1015,9 +1015,17 @@ def _view(session: AnnotationSession, contrast: bool) -> np.ndarray:
 def annotator(session: AnnotationSession, side: int = 640) -> Panel:
     """The canvas on which a session is worked on by mouse and keyboard; `side` of the canvas in screen pixels.
 
-    Raises ModuleNotFoundError, with the command that mends it, where anywidget is not installed.
+    Where anywidget is not installed: one line with the command that mends it, above a still picture of the session.
     """
-    canvas, shown = _canvas_class()(side=side), {"place": None, "contrast": False}
+
+    def still() -> bytes:
+        return png(draw_draft(session.image(), session.draft))
+
+    try:
+        canvas, shown = _canvas_class()(side=side), {"place": None, "contrast": False}
+    except ModuleNotFoundError as missing:
+        line = f'<div role="alert" style="font-size:15px; line-height:1.5">{html.escape(str(missing))}</div>'
+        return Panel(widgets.HTML(line + picture_html(still(), "the picture to annotate, without a way to click on it")), still, session=session)
 
     def refresh(contrast: bool = False) -> None:
         fresh = shown["place"] != session.position
@@ -1037,7 +1045,7 @@ def annotator(session: AnnotationSession, side: int = 640) -> Panel:
 
     canvas.on_msg(obey)
     refresh()
-    return Panel(canvas, lambda: png(draw_draft(session.image(), session.draft)), session=session)
+    return Panel(canvas, still, session=session)
 
 
 def draw_draft(image: np.ndarray, draft: Draft) -> Figure:

@@ -17,7 +17,8 @@ ROOT = Path(__file__).resolve().parent.parent
 spec = importlib.util.spec_from_file_location("course", ROOT / "figures" / "course.py")
 course = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(course)
-TRAINING = ("09_phase1", "10_phase2", "13_leakage")
+LESSONS = ("09_phase1", "10_phase2", "13_leakage")
+TRAINING = (*LESSONS, "06_model", "08_trainer", "11_runs", "12_evaluate", "14_figures", "15_defense", "16_widgets")
 CHAPTERS = sorted(path.stem for path in (ROOT / "nbs").glob("*.ipynb") if not path.name.startswith("_"))
 AFTERNOON = 270  # minutes
 
@@ -49,7 +50,15 @@ def test_one_cell_holds_the_parameters_and_they_come_from_the_environment(name, 
     assert read["epochs"] == 3
 
 
-@pytest.mark.parametrize("name", TRAINING)
+@pytest.mark.parametrize("name", CHAPTERS)
+def test_a_chapter_that_takes_real_pictures_reads_their_folder_in_that_cell(name):
+    cells = [cell for cell in chapter(name).cells if cell.cell_type == "code" and not re.match(r"#\|\s*(export|test)", cell.source)]
+    if any("= chapter_data(" in cell.source for cell in cells) and name in TRAINING and name != "14_figures":
+        (parameters,) = [cell.source for cell in cells if "parameters" in cell.metadata.get("tags", [])]
+        assert 'data_folder = os.environ.get("LANDMARK_THESIS_DATA", "")' in parameters
+
+
+@pytest.mark.parametrize("name", LESSONS)
 def test_the_code_cells_are_short(name):
     cells = [cell.source for cell in chapter(name).cells if cell.cell_type == "code"]
     lines = [sum(bool(line.strip()) for line in text.splitlines()) for text in cells if not re.match(r"#\|", text)]
