@@ -7,23 +7,32 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from landmark_thesis.data import LandmarkData, Split, load_data, near_duplicates, thesis_split, write_whole
+from landmark_thesis.data import (
+    LandmarkData,
+    PreprocessSettings,
+    Split,
+    load_data,
+    near_duplicates,
+    thesis_split,
+    write_whole,
+)
 from landmark_thesis.evaluate import refuse_seen
-from landmark_thesis.runs import Run, environment, pick_device
+from landmark_thesis.runs import DENSE, Run, environment, pick_device
 
 RECORDS = Path(__file__).resolve().parent / "records"
+METRICS = ("mre_px", "median_px", "p95_px", "along_px", "across_px", "contour_px")  # of a summary, where not all of it is kept
 
 
-def prepared(folder: Path) -> tuple[LandmarkData, Split, list[tuple]]:
+def prepared(folder: Path, settings: PreprocessSettings = DENSE.preprocessing) -> tuple[LandmarkData, Split, list[tuple]]:
     """The pictures, the thesis' split, and the pairs of near-duplicates."""
-    data = load_data(folder)
+    data = load_data(folder, settings)
     twins = near_duplicates(data.images, data.names)
     return data, thesis_split(data.names, data.categories, 42, twins, data.pixel_hash), twins
 
 
 def validation_part(folder: Path, runs: Sequence[Run]) -> tuple[LandmarkData, Split]:
-    """The validation pictures, which none of `runs` was trained on (else LeakageError), and the whole split."""
-    data, split, _ = prepared(folder)
+    """The validation pictures as `runs` want them, which none of these was trained on (else LeakageError), and the whole split."""
+    data, split, _ = prepared(folder, runs[0].recipe.preprocessing)
     part = data.subset(split.parts["val"])
     refuse_seen(runs, part)
     return part, split
@@ -32,6 +41,11 @@ def validation_part(folder: Path, runs: Sequence[Run]) -> tuple[LandmarkData, Sp
 def made_with() -> dict[str, Any]:
     """Device and versions, as a record states them."""
     return {key: value for key, value in environment(pick_device("cpu")).items() if key in ("device", "versions")}
+
+
+def brief(summary: Mapping[str, Any]) -> dict[str, Any]:
+    """The main metrics of a summary, with their intervals."""
+    return {key: summary[key] for name in METRICS for key in (name, f"{name}_ci95")}
 
 
 def write_record(folder: Path, content: Mapping[str, Any], names: Sequence[str], columns: Mapping[str, Sequence[float]]) -> None:

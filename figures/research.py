@@ -20,6 +20,7 @@ from pathlib import Path
 
 import heads
 import numpy as np
+from experiments import METRICS
 
 from landmark_thesis.augment import WIDE_AUGMENTATION
 from landmark_thesis.data import write_whole
@@ -31,7 +32,6 @@ heads.register()
 HERE = Path(__file__).resolve().parent
 LEDGER = HERE / "research" / "runs.csv"
 ERRORS = HERE / "research" / "errors.csv"
-METRICS = ("mre_px", "median_px", "p95_px", "along_px", "across_px", "contour_px")
 
 
 def _phase2(recipe: Recipe, **changes) -> Recipe:

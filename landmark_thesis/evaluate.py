@@ -269,10 +269,12 @@ def openings(folders: Sequence[str | Path], fingerprint: str) -> int:
     return len({entry["id"] for folder in folders for entry in ledger_entries(folder) if entry["fingerprint"] == fingerprint})
 
 # %% ../nbs/12_evaluate.ipynb #3ac87aa2
-def error_rows(pred: np.ndarray, target: np.ndarray, names: Sequence[str], categories: Sequence[str], part: str) -> list[dict[str, Any]]:
+def error_rows(
+    pred: np.ndarray, target: np.ndarray, names: Sequence[str], categories: Sequence[str], part: str, images: torch.Tensor | None = None
+) -> list[dict[str, Any]]:
     """One row a picture, in px@224 and degrees: for each landmark radial, dx, dy, along, across; contour; axis length, tilt, five widths.
 
-    pred, target: (N, 15, 2) fractions. Missing landmarks give NaN.
+    pred, target: (N, 15, 2) fractions. Missing landmarks give NaN. images: (N, S, S) uint8, whose mean grey value is noted as `grey_mean`.
     """
     unit = 224
     radial, moved = radial_errors(pred, target, unit), displacements(pred, target, unit)
@@ -285,6 +287,7 @@ def error_rows(pred: np.ndarray, target: np.ndarray, names: Sequence[str], categ
     for i, (name, category) in enumerate(zip(names, categories, strict=True)):
         row = {"part": part, "image": name, "category": category, "contour_px": contour[i]}
         row |= {column: values[i] for column, values in sizes.items()}
+        row |= {} if images is None else {"grey_mean": images[i].float().mean()}
         for k, landmark in enumerate(LANDMARK_NAMES):
             values = (radial[i, k], *moved[i, k], *axial[i, k])
             row |= {f"{landmark}_{what}": value for what, value in zip(("radial", "dx", "dy", "along", "across"), values, strict=True)}
@@ -298,7 +301,8 @@ def write_errors(rows: Sequence[Mapping[str, Any]], path: str | Path) -> None:
     parts = {row["part"] for row in rows}
     kept = [row for row in read_errors(path) if row["part"] not in parts] if path.exists() else []
     text = io.StringIO()
-    table = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
+    columns = dict.fromkeys(column for row in (*rows[:1], *kept[:1]) for column in row)
+    table = csv.DictWriter(text, list(columns), restval="nan", lineterminator="\n")  # an older table may lack a column
     table.writeheader()
     table.writerows([*kept, *rows])
     write_whole(path, text.getvalue().encode())
@@ -379,7 +383,7 @@ def picture_files(paths: Sequence[str | Path]) -> list[Path]:
         if path.is_dir():
             inside = sorted(item for item in path.iterdir() if item.suffix.lower() in PICTURE_ENDINGS)
             if not inside:
-                raise DataError(f"{path}: no pictures in this folder ({', '.join(sorted(PICTURE_ENDINGS))})")
+                raise DataError(f"{path}: no pictures in this folder itself ({', '.join(sorted(PICTURE_ENDINGS))}); name the folder below it that has them")
             found += inside
         elif path.exists():
             found.append(path)
@@ -636,7 +640,7 @@ def _results(
 
 
 def _rows(scored: Scored, part: str) -> list[dict[str, Any]]:
-    return error_rows(scored.pred.astype(np.float64), scored.target, scored.data.names, scored.data.categories, part)
+    return error_rows(scored.pred.astype(np.float64), scored.target, scored.data.names, scored.data.categories, part, scored.data.images)
 
 
 def _spread(scored: Scored) -> dict[str, Any] | None:

@@ -9,9 +9,9 @@ __all__ = ['Rows', 'UNIT', 'LANGUAGES', 'WORDS', 'STYLES', 'OKABE_ITO', 'STAMPS'
            'class_errors', 'class_landmark_map', 'axis_errors', 'landmark_bias', 'agreement_plots', 'anatomy_errors',
            'conformal_coverage', 'Result', 'result_of_errors', 'spoilt_by', 'result_of_scores', 'published_results',
            'comparison', 'recipe_curves', 'Difference', 'paired_differences', 'seed_luck', 'ablation_forest',
-           'error_limits', 'leakage_gap', 'ensemble_gain', 'annotator_drift', 'example_rows', 'prediction_examples',
-           'write_table', 'landmark_table', 'class_table', 'ablation_table', 'results_table', 'save_figure',
-           'drawn_from', 'outdated_inputs', 'stored_stamp', 'draw_all']
+           'error_limits', 'leakage_gap', 'ensemble_gain', 'annotator_drift', 'learning_curve', 'example_rows',
+           'prediction_examples', 'write_table', 'landmark_table', 'class_table', 'ablation_table', 'results_table',
+           'save_figure', 'drawn_from', 'outdated_inputs', 'stored_stamp', 'draw_all']
 
 # %% ../nbs/14_figures.ipynb #68b55e23
 import csv
@@ -98,6 +98,7 @@ WORDS: Mapping[str, tuple[str, str]] = {
     "comparison": ("Results side by side", "Resultados lado a lado"),
     "leakage_gap": ("The same pictures, scored clean and leaky", "Las mismas imágenes, con y sin contaminación"),
     "annotator_drift": ("Where the labels end the lungs, first row to last", "Dónde terminan los pulmones según las etiquetas"),
+    "learning_curve": ("Would more pictures help?", "¿Ayudarían más imágenes?"),
     "prediction_examples": ("Best, median and worst prediction", "Predicción mejor, mediana y peor"),
     "split_parts": ("Which pictures are in which part", "Qué imágenes están en cada parte"),
     "landmark_distribution": ("Error by landmark: the whole distribution", "Error por punto: la distribución completa"),
@@ -109,7 +110,7 @@ WORDS: Mapping[str, tuple[str, str]] = {
     "error_limits": ("What the labels allow", "Lo que permiten las etiquetas"),
     "conformal_coverage": ("Radii that hold the label", "Radios que contienen la etiqueta"),
     "agreement_plots": ("Agreement of predicted and labelled sizes", "Concordancia entre predicción y etiqueta"),
-    "anatomy_errors": ("Is the error a matter of size or tilt?", "¿Depende el error del tamaño o la inclinación?"),
+    "anatomy_errors": ("Is the error a matter of size, tilt or exposure?", "¿Depende el error del tamaño, la inclinación o la exposición?"),
     "model_diagram": ("What learns when", "Qué aprende y cuándo"),
     "canonical_shape": ("Mean shape and its modes of variation", "Forma media y sus modos de variación"),
     # axes and legends
@@ -148,6 +149,11 @@ WORDS: Mapping[str, tuple[str, str]] = {
     "axis_end_error": ("prediction minus label, along\nthe axis ({unit})", "predicción menos etiqueta,\nlongitudinal ({unit})"),
     "one_picture": ("{landmark}, one picture", "{landmark}, una imagen"),
     "running_mean": ("{landmark}, running mean", "{landmark}, media móvil"),
+    "any_error": ("mean error ({unit})", "error medio ({unit})"),
+    "training_pictures": ("training pictures", "imágenes de entrenamiento"),
+    "mre_px": ("radial, to {limit} {interval}", "radial, hacia {limit} {interval}"),
+    "along_px": ("along the axis, to {limit} {interval}", "longitudinal, hacia {limit} {interval}"),
+    "across_lateral_px": ("across, lateral points, to {limit} {interval}", "transversal, puntos laterales, hacia {limit} {interval}"),
     "best": ("best", "mejor"),
     "worst": ("worst", "peor"),
     "floor": ("rounding of the labels alone: {value}", "solo el redondeo de las etiquetas: {value}"),
@@ -175,6 +181,10 @@ WORDS: Mapping[str, tuple[str, str]] = {
     ),
     "note_comparison": ("mean radial error, {unit}; whiskers: 95 % interval over pictures", "error radial medio, {unit}; bigotes: intervalo del 95 % sobre imágenes"),
     "note_gap": ("whiskers: 95 % interval over the same {n} pictures; {unit}", "bigotes: intervalo del 95 % sobre las mismas {n} imágenes; {unit}"),
+    "note_learning": (
+        "n = {n} validation pictures; lines: limit + factor / (training pictures)^exponent, fitted, with the 95 % interval of the limit over pictures",
+        "n = {n} imágenes de validación; líneas: límite + factor / (imágenes de entrenamiento)^exponente, ajustadas, con el intervalo del 95 % del límite",
+    ),
     "note_drift": (
         "{n} pictures, none predicted by a model trained on it; band: 95 %, bootstrap over pictures; one rule from first to last would be flat (p {p})",
         "{n} imágenes, ninguna predicha por un modelo entrenado con ella; banda: 95 %, bootstrap; un criterio constante sería plano (p {p})",
@@ -202,6 +212,7 @@ WORDS: Mapping[str, tuple[str, str]] = {
     "promised": ("promised: {level} %", "prometido: {level} %"),
     "axis_px": ("axis length ({unit})", "longitud del eje ({unit})"),
     "tilt_deg": ("axis tilt (degrees)", "inclinación del eje (grados)"),
+    "grey_mean": ("mean grey (of 255)", "gris medio (de 255)"),
     "width3_px": ("width at mid height ({unit})", "ancho a media altura ({unit})"),
     "agreement_difference": ("prediction minus label", "predicción menos etiqueta"),
     "agreement_bias": ("bias {bias} {interval}", "sesgo {bias} {interval}"),
@@ -1041,20 +1052,22 @@ def _below_panel(look: _Look, what: str) -> str:
 
 # %% ../nbs/14_figures.ipynb #c0f1a30d
 def anatomy_errors(rows: Rows, *, stamp: str | None = None, lang: str = "en", size: str = "page", decimal_comma: bool = False) -> Figure:
-    """Each picture's mean error against the labelled length and tilt of its axis, and the width at mid height. Arguments as in `landmark_errors`.
+    """Each picture's mean error against the labelled length and tilt of its axis, the width at mid height, and the exposure where it was noted.
 
-    Squares are means of fifths of the pictures; Spearman's rho has an interval by Fisher's z (Bonett & Wright 2000).
+    Arguments as in `landmark_errors`. Squares are means of fifths of the pictures; Spearman's rho has an interval by Fisher's z (Bonett & Wright 2000).
     """
     look = _Look(lang, size, decimal_comma)
     radial = _values(rows)
     labelled = np.isfinite(radial).any(1)
     errors, classes = np.nanmean(radial[labelled], axis=1), np.array([row["category"] for row in rows])[labelled]
-    figure = look.sheet(3.6)
+    figure = look.sheet(3.9)
     handles = [Line2D([], [], ls="", marker=marker, color=OKABE_ITO[colour], ms=1.2 * look.style.marker_pt, label=name)
                for name, (colour, _, marker) in zip(_categories(rows), _cycle(_LINES), strict=False)]
-    panels = _panels_below_key(look, figure, 3, handles, share="y")
-    for axes, what in zip(panels, ("axis_px", "tilt_deg", "width3_px"), strict=True):
-        measured = np.array([row[f"{what}_true"] for row in rows], np.float64)[labelled]
+    causes = {"axis_px": "axis_px_true", "tilt_deg": "tilt_deg_true", "width3_px": "width3_px_true", "grey_mean": "grey_mean"}
+    causes = {what: column for what, column in causes.items() if all(column in row for row in rows)}
+    panels = _panels_below_key(look, figure, len(causes), handles, share="y")
+    for axes, (what, column) in zip(panels, causes.items(), strict=True):
+        measured = np.array([row[column] for row in rows], np.float64)[labelled]
         for name, (colour, _, marker) in zip(_categories(rows), _cycle(_LINES), strict=False):
             axes.plot(measured[classes == name], errors[classes == name], marker, color=OKABE_ITO[colour], mec="none", alpha=0.7, ms=0.8 * look.style.marker_pt, label=name)
         for fifth in np.array_split(np.argsort(measured, kind="stable"), min(5, len(measured))):
@@ -1076,7 +1089,7 @@ def _rank_correlation(look: _Look, x: np.ndarray, y: np.ndarray) -> str:
     rho = float(spearmanr(x[known], y[known]).statistic)
     reach = 1.96 * np.sqrt((1 + rho**2 / 2) / (known.sum() - 3))
     low, high = np.tanh(np.arctanh(np.clip(rho, -0.9999, 0.9999)) + np.array([-reach, reach]))
-    return f"rho {look.number(rho)} {look.interval(low, high)}"
+    return f"rho {look.number(rho)}\n{look.interval(low, high)}"
 
 # %% ../nbs/14_figures.ipynb #343d2d1c
 def conformal_coverage(
@@ -1442,6 +1455,38 @@ def annotator_drift(drift: Mapping[str, Any], *, lang: str = "en", size: str = "
     look.dress(axes, x=look.say("table_row"), y=look.say("axis_end_error", unit=UNIT))
     look.legend(axes, loc="upper center", ncols=3, columnspacing=1, handlelength=1.5)
     return look.finish(figure, "annotator_drift", look.say("note_drift", n=len(points["row"]), p=p))
+
+# %% ../nbs/14_figures.ipynb #ecd05fb8
+_LEARNT = {"mre_px": ("blue", "o", "-"), "along_px": ("vermillion", "s", "--"), "across_lateral_px": ("green", "^", ":")}
+
+# %% ../nbs/14_figures.ipynb #19486b46
+def learning_curve(curve: Mapping[str, Any], *, lang: str = "en", size: str = "page", decimal_comma: bool = False) -> Figure:
+    """Error over the number of training pictures, with the fitted law and the limit that it heads for.
+
+    `curve`: as figures/curve.py measured: "results" (each with "n_train" and its means), "limits" (of each mean: "limit", "limit_ci95",
+    "factor", "exponent" of limit + factor * n ** -exponent) and "n_val". Raises DataError for a missing number.
+    """
+    look = _Look(lang, size, decimal_comma)
+    figure = look.sheet(4.0)
+    axes = figure.subplots()
+    try:
+        sizes = np.array([run["n_train"] for run in curve["results"]], float)
+        reach = np.geomspace(0.85 * sizes.min(), 3 * sizes.max())
+        for kind, (colour, marker, dashes) in _LEARNT.items():
+            fit = curve["limits"][kind]
+            label = look.say(kind, limit=look.number(fit["limit"], 1), interval=look.interval(*fit["limit_ci95"], 1))
+            axes.plot(reach, fit["limit"] + fit["factor"] * reach ** -fit["exponent"], dashes, color=OKABE_ITO[colour], lw=2 * look.style.line_pt, label=label)
+            axes.plot(sizes, [run[kind] for run in curve["results"]], marker, color=OKABE_ITO[colour], mec="black", ms=1.4 * look.style.marker_pt)
+        note = look.say("note_learning", n=curve["n_val"])
+    except KeyError as error:
+        raise DataError(f"not the measurements of a learning curve: no {error}") from None
+    axes.set_xscale("log")
+    axes.set_xticks(np.unique(sizes), [f"{count:.0f}" for count in np.unique(sizes)])
+    axes.minorticks_off()
+    axes.set_ylim(0, 1.45 * max(run["mre_px"] for run in curve["results"]))
+    look.dress(axes, x=look.say("training_pictures"), y=look.say("any_error", unit=UNIT))
+    look.legend(axes, loc="upper center")
+    return look.finish(figure, "learning_curve", note)
 
 # %% ../nbs/14_figures.ipynb #5c04a1ea
 def example_rows(rows: Rows) -> dict[str, Mapping[str, Any]]:

@@ -49,6 +49,10 @@ def test_error_rows_hold_exact_values_and_survive_the_file(tmp_path):
     write_errors(rows[:2], tmp_path / "errors.csv")
     assert [row["image"] for row in read_errors(tmp_path / "errors.csv")] == ["d", "e", "f", "a", "b"]
     assert [row["image"] for row in read_errors(tmp_path / "errors.csv", "val")] == ["a", "b"]
+    grey = torch.tensor([10, 20, 60], dtype=torch.uint8)[:, None, None].expand(3, 8, 8)
+    write_errors(error_rows(pred, target, ["a", "b", "c"], ["clear"] * 3, "val", grey), tmp_path / "errors.csv")
+    noted = {row["image"]: row["grey_mean"] for row in read_errors(tmp_path / "errors.csv")}
+    assert [noted[name] for name in "abc"] == [10, 20, 60] and all(np.isnan(noted[name]) for name in "def")  # the older part has none
 
 
 # cell bc7e83ff

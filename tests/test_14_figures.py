@@ -297,8 +297,16 @@ def test_fifths_hold_every_picture_once_and_rho_is_spearmans():
     squares = [container.lines[0].get_xydata()[0] for container in axes.containers]
     assert len(squares) == 5 and np.isclose(np.mean([y for _, y in squares]), _picture_means(rows).mean())
     rho = spearmanr([row["axis_px_true"] for row in rows], _picture_means(rows)).statistic
-    assert axes.get_title().startswith(f"rho {rho:.2f} [")
+    assert axes.get_title().startswith(f"rho {rho:.2f}\n[")
     assert anatomy_errors(rows[:4]).axes[1].get_title() == "rho -"
+
+
+def test_exposure_has_a_panel_where_every_picture_notes_it():
+    rows = made_up_rows(30)
+    errors = _picture_means(rows)
+    noted = [row | {"grey_mean": 100 - 2 * error} for row, error in zip(rows, errors, strict=True)]
+    assert [len(anatomy_errors(some).axes) for some in (rows, noted, [*noted[:-1], rows[-1]])] == [4, 5, 4]
+    assert anatomy_errors(noted).axes[4].get_title().startswith("rho -1.00\n[")
 
 
 # cell 311aebc2
@@ -453,6 +461,23 @@ def test_the_drift_is_drawn_as_measured():
     assert drawn["L2, running mean"] == drift["curve"]["L2_along"] and drawn["L2, one picture"] == drift["points"]["L2_along"]
     with pytest.raises(DataError, match="no 'curve'"):
         annotator_drift({"points": drift["points"]})
+
+
+# cell a1fd6cd7
+def made_up_curve():
+    laws = {"mre_px": (5.0, 300.0, 1.0), "along_px": (4.0, 200.0, 1.0), "across_lateral_px": (2.0, 40.0, 0.9)}
+    results = [{"n_train": n} | {kind: limit + factor * n**-exponent for kind, (limit, factor, exponent) in laws.items()} for n in (100, 240, 478, 716)]
+    limits = {kind: {"limit": limit, "limit_ci95": [limit - 0.4, limit + 0.5], "factor": factor, "exponent": exponent} for kind, (limit, factor, exponent) in laws.items()}
+    return {"results": results, "limits": limits, "n_val": 144}
+
+
+def test_the_fitted_law_runs_through_the_errors_and_names_its_limit():
+    axes = learning_curve(made_up_curve()).axes[0]
+    law, errors = axes.lines[:2]
+    assert np.allclose(np.interp(np.log(errors.get_xdata()), np.log(law.get_xdata()), law.get_ydata()), errors.get_ydata(), rtol=0.01)
+    assert law.get_label() == "radial, to 5.0 [4.6, 5.5]"
+    with pytest.raises(DataError, match="no 'limits'"):
+        learning_curve({"results": made_up_curve()["results"]})
 
 
 # cell 734da305
@@ -664,6 +689,7 @@ def every_figure(rows, history, pictures, **options):
     yield ablation_forest(paired_differences(made_up_ledger()), 60, luck=0.2, **stamped)
     yield leakage_gap(made_up_arms(), 96, **options)
     yield annotator_drift(made_up_drift(), **options)
+    yield learning_curve(made_up_curve(), **options)
     yield canonical_shape(sample_shapes(20, seed=0), **options)
     yield from (model_diagram(RECIPES[name], **options) for name in ("thesis", "dense"))
     yield split_parts(Split({"train": ("A-1", "A-2", "Viral Pneumonia-3"), "val": ("A-4",), "test": ("A-5",)}, dropped={"A-6": ""}), **options)
@@ -718,7 +744,7 @@ def _unstamped(lang):
     return {WORDS[title][LANGUAGES.index(lang)] for title in _NO_STAMP}
 
 
-_NO_STAMP = ("scheme", "leakage_gap", "annotator_drift", "canonical_shape", "model_diagram", "split_parts", "recipe_curves", "error_limits")
+_NO_STAMP = ("scheme", "leakage_gap", "annotator_drift", "learning_curve", "canonical_shape", "model_diagram", "split_parts", "recipe_curves", "error_limits")
 
 
 SLOW = pytest.mark.slow

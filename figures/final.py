@@ -1,0 +1,56 @@
+"""The test part, opened once: the final recipe with three seeds, alone and together.
+
+    python figures/final.py RUN RUN RUN      writes test.json and errors.csv (figures/records/test); refuses where they stand already
+
+To be run when every choice is made. The ledger of each run gets its line before a number is known, and the record keeps how often the part was opened.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from experiments import RECORDS, brief, made_with, write_record
+
+from landmark_thesis.evaluate import evaluate_runs, predict_points
+from landmark_thesis.pixel_error import radial_errors, seed_spread, summarise
+from landmark_thesis.runs import Run
+
+RECORD = RECORDS / "test"
+
+
+def judge(runs: Sequence[Run]) -> tuple[dict[str, Any], dict[str, np.ndarray], Sequence[str]]:
+    """The record's content, the mean error of each picture by each run and by all together, and the names of the pictures."""
+    results = evaluate_runs(runs, part="test", command=f"python figures/final.py {' '.join(run.name for run in runs)}")  # guard, ledger, metrics
+    part = runs[0].source.load(runs[0].recipe.preprocessing).subset(runs[0].part("test"))
+    target = part.points.numpy().astype(float)
+    answers = {run.name: predict_points(run.model(), part.images, project=run.recipe.project).astype(float) for run in runs}
+    errors = {name: radial_errors(answer, target, 224).mean(1) for name, answer in answers.items()}
+    keys = ("unit", "part", "split_fingerprint", "test_fingerprint", "test_ledger", "tta", "contaminated", "unverified", "command", "baselines")
+    content = {key: results[key] for key in keys} | {
+        "n": len(part), **made_with(),
+        "runs": [{"run": run.name, "seed": run.seed, "recipe": run.recipe.name, "weights": run.weights_hash} | brief(summarise(answers[run.name], target, part.categories)) for run in runs],
+        "seeds": seed_spread(np.stack(list(errors.values()))),
+        "test": results["test"],
+    }
+    return content, errors, part.names
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("runs", type=Path, nargs="+")
+    parser.add_argument("--record", type=Path, default=RECORD)
+    arguments = parser.parse_args()
+    if (arguments.record / f"{arguments.record.name}.json").exists():
+        print(f"{arguments.record}: the test part was opened and its result stands here; a second opening is not planned", file=sys.stderr)
+        return 2
+    content, columns, names = judge([Run(path) for path in arguments.runs])
+    write_record(arguments.record, content, names, columns)
+    print({key: np.round(value, 3).tolist() for key, value in content["seeds"].items()}, [round(run["mre_px"], 3) for run in content["runs"]])
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,63 @@
+"""Folds over the development pictures: the correction never meets the label that it corrects, and the records follow from their errors."""
+
+import csv
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+HERE = Path(__file__).resolve().parents[1] / "figures"
+sys.path.insert(0, str(HERE))
+import folds  # noqa: E402
+
+from landmark_thesis.landmarks import project_to_shape  # noqa: E402
+from landmark_thesis.phantom import sample_shapes  # noqa: E402
+
+
+@pytest.fixture(scope="module")
+def answers():
+    """Labels of 200 pictures, and answers that are off by noise and, along the axis, by what L1 tells."""
+    rng = np.random.default_rng(0)
+    target = project_to_shape(sample_shapes(200, seed=0).astype(float))
+    raw = target + rng.normal(0, 0.005, target.shape)
+    raw[:, :, 1] += 0.3 * (target[:, 0, 1] - target[:, 0, 1].mean())[:, None]
+    return raw, target, np.arange(200) % 5
+
+
+def test_the_correction_takes_out_an_error_that_the_answer_tells(answers):
+    raw, target, fold = answers
+    before, after = (np.abs(points - target).mean() for points in (project_to_shape(raw), folds.corrected(raw, target, fold)))
+    assert after < 0.6 * before
+
+
+def test_no_picture_is_corrected_by_its_own_label_nor_by_one_of_its_fold(answers):
+    raw, target, fold = answers
+    changed = target.copy()
+    changed[fold == 3] += 0.2
+    same = folds.corrected(raw, target, fold)[fold == 3]
+    assert np.array_equal(folds.corrected(raw, changed, fold)[fold == 3], same)
+    assert not np.array_equal(folds.corrected(raw, changed, fold)[fold == 2], folds.corrected(raw, target, fold)[fold == 2])
+
+
+@pytest.mark.parametrize(("name", "n"), [("folds", 860), ("oof", 957)])
+def test_the_record_follows_from_its_errors(name, n):
+    path = HERE / "records" / name / f"{name}.json"
+    if not path.exists():
+        pytest.skip(f"no record: python figures/folds.py judge, for {name}")
+    content = json.loads(path.read_text(encoding="utf-8"))
+    with open(path.parent / "errors.csv", encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    errors = {column: np.array([float(row[column]) for row in rows]) for column in ("raw", "projected", "corrected")}
+    fold = np.array([int(row["fold"]) for row in rows])
+    assert len({row["image"] for row in rows}) == len(rows) == content["n"] == n
+    assert not content["contaminated"] and not content["unverified"]
+    for column, values in errors.items():
+        assert values.mean() == pytest.approx(content["readings"][column]["mre_px"], abs=1e-3)
+    assert content["oof"]["mre_px"] == pytest.approx(errors["projected"].mean(), abs=1e-3)
+    assert [run["mre_px"] for run in content["runs"]] == pytest.approx([errors["projected"][fold == k].mean() for k in range(1, 6)], abs=1e-3)
+    assert all(run["n_train"] + run["n"] <= n for run in content["runs"])
+    for column, gain in content["gains"].items():
+        assert gain["difference_px"] == pytest.approx((errors["projected"] - errors[column]).mean(), abs=1e-3)
+    assert content["test_ledger"]["opened"] == (0 if name == "folds" else 1)
