@@ -365,7 +365,7 @@ class LiveTraining(Panel):
 
     def __init__(self, trainer: Any, phases: Sequence[Phase], train_loader: Iterable, val_loader: Iterable | None, criterion: Any) -> None:
         self.trainer, self.phases, self.loaders, self.criterion = trainer, list(phases), (train_loader, val_loader), criterion
-        self.outcome, self.error, self._thread, self._watch = "not started", None, None, None
+        self.outcome, self.error, self._thread, self._watch, self._over = "not started", None, None, None, threading.Event()
         wide = widgets.Layout(width="9em")
         self.start_button = widgets.Button(description="Start", icon="play", layout=wide, tooltip="Train in the background")
         self.stop_button = widgets.Button(description="Stop", icon="stop", layout=wide, tooltip="Stop after this step; the best weights are kept", disabled=True)
@@ -385,7 +385,8 @@ class LiveTraining(Panel):
     def start(self) -> "LiveTraining":
         """Begin in a thread, and return at once. RuntimeError where it runs already."""
         self._begin()
-        self._thread = threading.Thread(target=self._train, name="training", daemon=True)
+        self._over.clear()
+        self._thread = threading.Thread(target=self._in_thread, name="training", daemon=True)
         self._thread.start()
         return self
 
@@ -401,13 +402,13 @@ class LiveTraining(Panel):
         """
         if self._thread is None:
             raise RuntimeError("nothing to wait for: press Start, or call start()")
-        try:
-            self._thread.join(timeout)
+        try:  # an event, for a `join` that is interrupted takes a thread that runs for one that has ended (CPython 3.11)
+            ended = self._over.wait(timeout)
         except KeyboardInterrupt:
             self.stop()
-            self._thread.join()
+            self._over.wait()
             raise
-        if self._thread.is_alive():
+        if not ended:
             raise TimeoutError(f"still training after {timeout:g} s: {self._watch.title}")
         if self.error is not None:
             raise self.error
@@ -429,6 +430,12 @@ class LiveTraining(Panel):
         self.error, self.outcome, self._watch = None, "starting", Watch(self.phases, self._show)
         self.start_button.disabled, self.stop_button.disabled, self.message.value = True, False, ""
         self._show(self._watch)
+
+    def _in_thread(self) -> None:
+        try:
+            self._train()
+        finally:
+            self._over.set()
 
     def _train(self) -> None:
         watch, trainer = self._watch, self.trainer
@@ -1015,9 +1022,17 @@ def _view(session: AnnotationSession, contrast: bool) -> np.ndarray:
 def annotator(session: AnnotationSession, side: int = 640) -> Panel:
     """The canvas on which a session is worked on by mouse and keyboard; `side` of the canvas in screen pixels.
 
-    Raises ModuleNotFoundError, with the command that mends it, where anywidget is not installed.
+    Where anywidget is not installed: one line with the command that mends it, above a still picture of the session.
     """
-    canvas, shown = _canvas_class()(side=side), {"place": None, "contrast": False}
+
+    def still() -> bytes:
+        return png(draw_draft(session.image(), session.draft))
+
+    try:
+        canvas, shown = _canvas_class()(side=side), {"place": None, "contrast": False}
+    except ModuleNotFoundError as missing:
+        line = f'<div role="alert" style="font-size:15px; line-height:1.5">{html.escape(str(missing))}</div>'
+        return Panel(widgets.HTML(line + picture_html(still(), "the picture to annotate, without a way to click on it")), still, session=session)
 
     def refresh(contrast: bool = False) -> None:
         fresh = shown["place"] != session.position
@@ -1037,7 +1052,7 @@ def annotator(session: AnnotationSession, side: int = 640) -> Panel:
 
     canvas.on_msg(obey)
     refresh()
-    return Panel(canvas, lambda: png(draw_draft(session.image(), session.draft)), session=session)
+    return Panel(canvas, still, session=session)
 
 
 def draw_draft(image: np.ndarray, draft: Draft) -> Figure:

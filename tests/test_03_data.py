@@ -243,6 +243,21 @@ def test_subset_and_device(device):
     assert torch.equal(phantom_data(2, start=2, size=64).images, data.images[2:].cpu())
 
 
+# cell e686ebc3
+def test_a_chapter_says_on_what_it_runs(monkeypatch, capsys):
+    import pytest
+
+    monkeypatch.delenv("LANDMARK_THESIS_DATA", raising=False)
+    assert chapter_setting(device="cpu") == "cpu"
+    assert capsys.readouterr().out.endswith("device: cpu | data: phantoms | weights: none\n")
+    monkeypatch.setenv("LANDMARK_THESIS_DATA", "folder")
+    chapter_setting(weights="tiny")
+    assert "data: real pictures (LANDMARK_THESIS_DATA) | weights: tiny" in capsys.readouterr().out
+    monkeypatch.setitem(OLDEST, "torch", "99.0")
+    with pytest.raises(ImportError, match="need torch 99.0 or newer.*pip install -U"):
+        chapter_setting()
+
+
 # cell ac6667aa
 def test_label_grid():
     points = np.random.default_rng(0).integers(0, 64, (50, 15, 2))

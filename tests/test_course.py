@@ -1,23 +1,44 @@
 """The course as a whole: parameters that can be injected, short cells, and the table of chapters."""
 
+import copy
 import importlib.util
 import os
 import re
 import statistics
+from functools import cache
 from pathlib import Path
 
 import nbformat
 import pytest
 
+from landmark_thesis.data import OLDEST
+
 ROOT = Path(__file__).resolve().parent.parent
 spec = importlib.util.spec_from_file_location("course", ROOT / "figures" / "course.py")
 course = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(course)
-TRAINING = ("09_phase1", "10_phase2", "13_leakage")
+LESSONS = ("09_phase1", "10_phase2", "13_leakage")
+TRAINING = (*LESSONS, "06_model", "08_trainer", "11_runs", "12_evaluate", "14_figures", "15_defense", "16_widgets")
+CHAPTERS = sorted(path.stem for path in (ROOT / "nbs").glob("*.ipynb") if not path.name.startswith("_"))
+AFTERNOON = 270  # minutes
+
+
+@cache
+def _read(name):
+    return nbformat.read(ROOT / "nbs" / f"{name}.ipynb", as_version=4)
 
 
 def chapter(name):
-    return nbformat.read(ROOT / "nbs" / f"{name}.ipynb", as_version=4)
+    """A copy, which a test may change."""
+    return copy.deepcopy(_read(name))
+
+
+@pytest.fixture
+def two_chapters(tmp_path):
+    """A folder with a small 09_phase1 and 10_phase2."""
+    for name in ("09_phase1", "10_phase2"):
+        nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell("# Title\n\n" + "word " * 400)]), tmp_path / f"{name}.ipynb")
+    return tmp_path
 
 
 @pytest.mark.parametrize("name", TRAINING)
@@ -29,7 +50,15 @@ def test_one_cell_holds_the_parameters_and_they_come_from_the_environment(name, 
     assert read["epochs"] == 3
 
 
-@pytest.mark.parametrize("name", TRAINING)
+@pytest.mark.parametrize("name", CHAPTERS)
+def test_a_chapter_that_takes_real_pictures_reads_their_folder_in_that_cell(name):
+    cells = [cell for cell in chapter(name).cells if cell.cell_type == "code" and not re.match(r"#\|\s*(export|test)", cell.source)]
+    if any("= chapter_data(" in cell.source for cell in cells) and name in TRAINING and name != "14_figures":
+        (parameters,) = [cell.source for cell in cells if "parameters" in cell.metadata.get("tags", [])]
+        assert 'data_folder = os.environ.get("LANDMARK_THESIS_DATA", "")' in parameters
+
+
+@pytest.mark.parametrize("name", LESSONS)
 def test_the_code_cells_are_short(name):
     cells = [cell.source for cell in chapter(name).cells if cell.cell_type == "code"]
     lines = [sum(bool(line.strip()) for line in text.splitlines()) for text in cells if not re.match(r"#\|", text)]
@@ -54,6 +83,74 @@ def test_reading_time_counts_prose_and_shown_code_but_no_tests():
     assert course.reading_minutes(new.new_notebook(cells=cells)) == pytest.approx(400 / 200 + 60 / 30)
 
 
+def test_a_first_reading_leaves_out_what_is_marked_and_nothing_else():
+    new = nbformat.v4
+    cells = [
+        new.new_markdown_cell("# Title\n\nword " + "word " * 196 + "\n\n## Later\n\n*Second reading.*\n\n" + "word " * 100 + "\n\n### Deeper\n\nword"),
+        new.new_code_cell("x = 1\n" * 30),
+        new.new_markdown_cell("## Now\n\n```\n# no heading\n```\n\n" + "word " * 196 + f"\n\n{course.CODE}"),
+        new.new_code_cell("#| export\n" + "x = 1\n" * 60),
+        new.new_code_cell("#| test\n" + "x = 1\n" * 60),
+        new.new_code_cell("#| exporti\n" + "x = 1\n" * 60),
+        new.new_code_cell("x = 1\n" * 30),
+    ]
+    notebook = new.new_notebook(cells=cells)
+    assert course.later(notebook) == ["Later"] and course.misplaced(notebook) == []
+    words = 198 + (1 + 2 + 196 + 7)  # the mark of the code counts as read
+    assert course.reading_minutes(notebook, first=True) == pytest.approx(words / 200 + 30 / 30)
+    assert course.reading_minutes(notebook) > course.reading_minutes(notebook, first=True) + 5
+
+
+def test_a_mark_that_would_not_count_is_found():
+    new = nbformat.v4
+    for cells in (
+        [new.new_markdown_cell(f"## Heading\n\nwords\n\n{course.SECOND}")],
+        [new.new_markdown_cell(course.SECOND)],
+        [new.new_markdown_cell(course.CODE), new.new_code_cell("x = 1")],
+        [new.new_markdown_cell(course.CODE)],
+        [new.new_markdown_cell(f"{course.CODE}\n\nmore"), new.new_code_cell("#| export\nx = 1")],
+    ):
+        assert len(course.misplaced(new.new_notebook(cells=cells))) == 1
+
+
+@pytest.mark.parametrize("name", CHAPTERS)
+def test_every_mark_stands_where_it_counts(name):
+    assert course.misplaced(chapter(name)) == []
+
+
+def test_a_first_reading_fits_into_an_afternoon():
+    assert sum(course.reading_minutes(chapter(name), first=True) for name in CHAPTERS) <= AFTERNOON
+
+
+def test_the_table_in_the_index_is_in_step():
+    stands = course.without_sizes(course.committed(course.INDEX))
+    made = course.without_sizes(course.table(ROOT / "nbs", course.recorded()))
+    assert stands == made, "run: python figures/course.py --write && python nbs/_sync.py"
+
+
+def test_a_stale_table_is_seen_and_a_new_size_alone_is_none(two_chapters):
+    made = course.table(two_chapters, {"09_phase1": 12.4})
+    assert course.without_sizes(made) != course.without_sizes(course.table(two_chapters, {"09_phase1": 22.4}))
+    row = next(row for row in made.splitlines() if "09_phase1" in row)
+    cells = row.split("|")
+    cells[5] = " 1 "
+    assert course.without_sizes(made) == course.without_sizes(made.replace(row, "|".join(cells)))
+    cells[3] = " 99 "
+    assert course.without_sizes(made) != course.without_sizes(made.replace(row, "|".join(cells)))
+
+
+@pytest.mark.parametrize("name", CHAPTERS)
+def test_the_first_cell_says_on_what_a_chapter_runs(name):
+    code = [cell.source for cell in chapter(name).cells if cell.cell_type == "code" and not re.match(r"#\|\s*(default_exp|export|test)", cell.source)]
+    assert code[0].count("chapter_setting(") == 1 and not any("chapter_setting(" in text for text in code[1:])
+    assert not any("cpu_count" in text and "set_num_threads" in text for text in code), "no more threads than the environment gives"
+
+
+def test_the_oldest_versions_are_those_of_the_package():
+    required = re.findall(r'"(\w+)>=([\d.]+)"', (ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    assert OLDEST.items() <= dict(required).items()
+
+
 def test_the_table_is_put_between_its_markers_and_nowhere_else():
     text = f"before\n{course.BEGIN}\nold\n{course.END}\nafter\n"
     assert course.between_markers(text, "new") == f"before\n{course.BEGIN}\nnew\n{course.END}\nafter\n"
@@ -61,7 +158,7 @@ def test_the_table_is_put_between_its_markers_and_nowhere_else():
         course.between_markers("no markers", "new")
 
 
-def test_a_chapter_without_a_measurement_has_a_dash():
-    rows = course.table(ROOT / "nbs", {"09_phase1": 12.4}).splitlines()
-    assert next(row for row in rows if "09_phase1" in row).split("|")[3].strip() == "12"
-    assert next(row for row in rows if "10_phase2" in row).split("|")[3].strip() == "-"
+def test_a_chapter_without_a_measurement_has_a_dash(two_chapters):
+    rows = course.table(two_chapters, {"09_phase1": 12.4}).splitlines()
+    assert next(row for row in rows if "09_phase1" in row).split("|")[4].strip() == "12"
+    assert next(row for row in rows if "10_phase2" in row).split("|")[4].strip() == "-"
