@@ -30,7 +30,9 @@ from landmark_thesis.figures import (
     draw_all,
     ensemble_gain,
     error_limits,
+    exposure_errors,
     leakage_gap,
+    learning_curve,
     paired_differences,
     published_results,
     recipe_curves,
@@ -38,6 +40,7 @@ from landmark_thesis.figures import (
     save_figure,
     seed_luck,
     spoilt_by,
+    stored_stamp,
 )
 from landmark_thesis.phantom import sample_shapes
 from landmark_thesis.runs import Run, save_record
@@ -49,8 +52,8 @@ BEST = "dense"
 BEST_FILES = (RECORDS / BEST / "results.json",)
 THESIS_VAL = 7.22  # quoted: what its honest model scored on this validation part
 LEDGERS = (Path("research/errors.csv"), Path("research/runs.csv"))  # written by research.py, drawn by nobody
-FOLDERS = ("drift", "leakage", "ensemble", "limits", "research", ".")  # of figures, beside one for each record
-MARKERS = re.compile(r"(<!-- (results|speed):begin -->\n).*?(<!-- \2:end -->)", re.S)
+FOLDERS = ("curve", "drift", "exposure", "leakage", "ensemble", "limits", "research", ".")  # of figures, beside one for each record
+MARKERS = re.compile(r"(<!-- (results|speed|drawn):begin -->\n).*?(<!-- \2:end -->)", re.S)
 # order and names of the table; a record that is not named here is drawn, but not listed
 TITLES = {
     "thesis-lite0": "`thesis` recipe, EfficientNet-Lite0, ImageNet weights",
@@ -100,11 +103,25 @@ def draw_measured(out: Path) -> None:
         "leakage/leakage_gap": ("leakage", lambda found: leakage_gap(arms(found, "leaky", "clean"), found["n"])),
         "ensemble/ensemble_gain": ("ensemble", lambda found: ensemble_gain(arms(found, "plain", "mirrored"), found["n"])),
         "limits/error_limits": ("limits", lambda found: error_limits(found, best())),
+        "curve/learning_curve": ("curve", learning_curve),
     }
     for path, (name, make) in figures.items():
         if found := measured(name):
             files = [RECORDS / name / f"{name}.json", *(BEST_FILES if name == "limits" else ())]
             save_figure(make(found), out / path, inputs=files)
+    draw_exposure(out)
+
+
+def draw_exposure(out: Path) -> None:
+    """The errors of the run that exposure.py names, against the exposure of each picture's file."""
+    if not (found := measured("exposure")):
+        return
+    run, table = Run(RECORDS / found["run"]), RECORDS / "exposure" / "errors.csv"
+    with open(table, encoding="utf-8", newline="") as file:
+        exposure = {row["image"]: {name: float(row[name]) for name in ("grey_mean", "grey_sd")} for row in csv.DictReader(file)}
+    rows = read_errors(run.path / "errors.csv", found["part"])
+    figure = exposure_errors(rows, exposure, stamp=stored_stamp(run, rows))
+    save_figure(figure, out / "exposure" / f"exposure_errors_{found['part']}", inputs=[table, *(run.path / name for name in ("errors.csv", "recipe.json", "split.json"))])
 
 
 def best() -> list[Result]:
@@ -135,7 +152,9 @@ def draw_compared(out: Path, found: list[tuple[str, Run, dict]]) -> None:
     save_figure(comparison([ruler, *ours], floor=floor, note=note), out / "comparison_val", inputs=scores)
     quoted = [Result("thesis, seed 42 (clean), its own validation", THESIS_VAL, None, "published"), *published_results()]
     note += "; what the thesis states: the 96 test pictures of the same split where nothing else is said"
-    save_figure(comparison([ruler, *quoted, *ours], floor=floor, note=note), out / "comparison_thesis", inputs=scores)
+    tested = [Result(f"{BEST} recipe, the 96 test pictures", test["seeds"]["mean_px"], tuple(test["seeds"]["mean_px_ci95"]))] if (test := measured("test")) else []
+    scores_too = [*scores, *([RECORDS / "test" / "test.json"] if tested else [])]
+    save_figure(comparison([ruler, *quoted, *tested, *ours], floor=floor, note=note), out / "comparison_thesis", inputs=scores_too)
     sets = {run.name: read_errors(run.path / "errors.csv", "val") for _, run, _ in found}
     stamps = [spoilt_by(content) for *_, content in found]
     save_figure(recipe_curves(sets, stamps=stamps), out / "recipe_curves_val", inputs=[run.path / "errors.csv" for _, run, _ in found] + scores)
