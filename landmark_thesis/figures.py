@@ -1350,7 +1350,7 @@ def ablation_forest(
     if luck is not None:
         handles.append(Patch(color="0.85", label=look.say("luck")))
     panels = _panels_below_key(look, figure, -(-len(differences) // half), handles)
-    reach = 1.05 * max(luck or 0, *(np.abs(one.interval).max() for one in differences))
+    reach = 1.12 * max(luck or 0, *(np.abs(one.interval).max() for one in differences))
     for axes, first in zip(panels, range(0, len(differences), half), strict=True):
         some = differences[first : first + half]
         for place, one in enumerate(some):
@@ -1407,6 +1407,7 @@ def error_limits(limits: Mapping[str, Any], ours: Sequence[Result] = (), *, lang
 # %% ../nbs/14_figures.ipynb #47d1c5d9
 def _draw_growth(look: _Look, axes: Axes, arms: Mapping[str, Sequence[Result]], styles: Sequence[tuple[str, str, str, str]]) -> None:
     """Error over the number of members, one line an arm; `styles`: (arm, colour, marker, dashes)."""
+    ends: list[tuple[float, float]] = []
     for number, (arm, colour, marker, line) in enumerate(styles):
         numbers = np.array([[result.value, *(result.interval or (np.nan, np.nan))] for result in arms[arm]]).T
         places = np.arange(1, numbers.shape[1] + 1) + (0.04 if number else -0.04)
@@ -1414,8 +1415,10 @@ def _draw_growth(look: _Look, axes: Axes, arms: Mapping[str, Sequence[Result]], 
             places, numbers[0], _whiskers(numbers), color=OKABE_ITO[colour], marker=marker, ls=line, lw=1.5 * look.style.line_pt,
             ms=1.3 * look.style.marker_pt, mec="black", capsize=0.8 * look.style.marker_pt, label=look.say(arm),
         )
+        ends.append((numbers[0, -1], places[-1]))
+    for (value, _), va in zip(sorted(ends), ("top", "bottom"), strict=True):  # one below, one above: equal ends stay legible
         axes.annotate(
-            look.number(numbers[0, -1]), (places[-1], numbers[0, -1]), (0.8 * look.style.font_pt, 0), textcoords="offset points", va="center", fontsize=look.style.font_pt
+            look.number(value), (max(place for _, place in ends), value), (0.9 * look.style.font_pt, 0), textcoords="offset points", va=va, fontsize=look.style.font_pt
         )
     axes.set_xlim(0.6, max(len(arms[arm]) for arm, *_ in styles) + 0.7)
     axes.set_ylim(bottom=0)
