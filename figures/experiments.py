@@ -30,6 +30,14 @@ def prepared(folder: Path, settings: PreprocessSettings = DENSE.preprocessing) -
     return data, thesis_split(data.names, data.categories, 42, twins, data.pixel_hash), twins
 
 
+def finished(path: Path) -> Run:
+    """The run in `path`; ends the script where its training has not."""
+    run = Run(path)
+    if not run.finished:
+        raise SystemExit(f"{path}: not trained to the end yet; go on with its training (it is resumable), then judge")
+    return run
+
+
 def validation_part(folder: Path, runs: Sequence[Run]) -> tuple[LandmarkData, Split]:
     """The validation pictures as `runs` want them, which none of these was trained on (else LeakageError), and the whole split."""
     data, split, _ = prepared(folder, runs[0].recipe.preprocessing)

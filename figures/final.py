@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from experiments import RECORDS, brief, made_with, write_record
+from experiments import RECORDS, brief, finished, made_with, write_record
 
 from landmark_thesis.evaluate import evaluate_runs, predict_points
 from landmark_thesis.pixel_error import radial_errors, seed_spread, summarise
@@ -46,7 +46,7 @@ def main() -> int:
     if (arguments.record / f"{arguments.record.name}.json").exists():
         print(f"{arguments.record}: the test part was opened and its result stands here; a second opening is not planned", file=sys.stderr)
         return 2
-    content, columns, names = judge([Run(path) for path in arguments.runs])
+    content, columns, names = judge([finished(path) for path in arguments.runs])
     write_record(arguments.record, content, names, columns)
     print({key: np.round(value, 3).tolist() for key, value in content["seeds"].items()}, [round(run["mre_px"], 3) for run in content["runs"]])
     return 0

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from experiments import RECORDS, brief, made_with, write_record
+from experiments import RECORDS, brief, finished, made_with, write_record
 from sklearn.linear_model import RidgeCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -87,7 +87,7 @@ def main() -> int:
     if arguments.step == "train":
         train_folds(arguments.data, arguments.out, arguments.of)
         return 0
-    runs = [Run(arguments.out / f"dense-{number}") for number in range(1, FOLDS + 1)]
+    runs = [finished(arguments.out / f"dense-{number}") for number in range(1, FOLDS + 1)]
     content, columns, names = judge(runs, arguments.of)
     write_record(arguments.record or RECORDS / NAMES[arguments.of], content, names, columns)
     for name, found in content["readings"].items():

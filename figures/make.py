@@ -17,6 +17,8 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+from matplotlib.figure import Figure
+
 from landmark_thesis import figures
 from landmark_thesis.bench import markdown
 from landmark_thesis.data import write_whole
@@ -29,6 +31,7 @@ from landmark_thesis.figures import (
     annotator_drift,
     canonical_shape,
     comparison,
+    conformal_coverage,
     draw_all,
     ensemble_gain,
     error_limits,
@@ -52,9 +55,10 @@ RECORDS = HERE / "records"
 READMES = {"en": HERE.parent / "README.md", "es": HERE.parent / "README.es.md"}
 BEST = "dense"
 BEST_FILES = (RECORDS / BEST / "results.json",)
+BESIDE = {"limits": BEST_FILES, "test": (RECORDS / "limits" / "limits.json",)}  # what a figure of that record shows beside it
 THESIS_VAL = 7.22  # quoted: what its honest model scored on this validation part
 LEDGERS = (Path("research/errors.csv"), Path("research/runs.csv"))  # written by research.py, drawn by nobody
-FOLDERS = ("curve", "drift", "exposure", "leakage", "ensemble", "limits", "research", ".")  # of figures, beside one for each record
+FOLDERS = ("curve", "drift", "exposure", "leakage", "ensemble", "limits", "folds", "test", "research", ".")  # of figures, beside one for each record
 MARKERS = re.compile(r"(<!-- (results|speed|drawn):begin -->\n).*?(<!-- \2:end -->)", re.S)
 # order and names of the table; a record that is not named here is drawn, but not listed
 TITLES = {
@@ -106,10 +110,12 @@ def draw_measured(out: Path) -> None:
         "ensemble/ensemble_gain": ("ensemble", lambda found: ensemble_gain(arms(found, "plain", "mirrored"), found["n"])),
         "limits/error_limits": ("limits", lambda found: error_limits(found, best())),
         "curve/learning_curve": ("curve", learning_curve),
+        "folds/conformal_coverage": ("folds", lambda found: conformal_coverage(found["oof"]["conformal"])),
+        "test/claim_and_limit": ("test", claim_and_limit),
     }
     for path, (name, make) in kinds.items():
         if found := measured(name):
-            files = [RECORDS / name / f"{name}.json", *(BEST_FILES if name == "limits" else ())]
+            files = [RECORDS / name / f"{name}.json", *BESIDE.get(name, ())]
             save_figure(make(found), out / path, inputs=files)
     draw_exposure(out)
 
@@ -129,6 +135,15 @@ def draw_exposure(out: Path) -> None:
 def best() -> list[Result]:
     """Our best single run, to stand beside what the labels allow."""
     return [result_of_scores(results(Run(RECORDS / BEST)), f"{BEST} recipe, validation")] if BEST_FILES[0].exists() else []
+
+
+def claim_and_limit(test: dict) -> Figure:
+    """What the thesis claimed, what it honestly had, what we have on the same test pictures, and what the labels allow."""
+    limits, floor = measured("limits"), test["baselines"]["label_rounding_px"]
+    ruler = Result("Mean shape of the training part", test["baselines"]["mean_shape_px"], None, "baseline")
+    ours = Result(f"{BEST} recipe, mean of {test['seeds']['n_seeds']} seeds", test["seeds"]["mean_px"], tuple(test["seeds"]["mean_px_ci95"]))
+    twice = [Result(f"one radiograph labelled twice: {' / '.join(one['pair'])}", one["mre_px"], None, "limit") for one in (limits or {"twice": []})["twice"]]
+    return comparison([ruler, *published_results(), ours, *twice], floor=floor, note=f"test part, n = {test['n']}; limits: what the labels of all pictures tell")
 
 
 def draw_research(out: Path) -> None:

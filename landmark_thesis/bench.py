@@ -39,7 +39,7 @@ from .evaluate import predict_points
 from .landmarks import FLIP_PERMUTATION, NUM_LANDMARKS
 from .losses import DenseLoss, WingLoss
 from .model import LandmarkRegressor, create_model, pick_precision
-from .runs import RECIPES, environment, pick_device
+from .runs import RECIPES, environment, peak_memory, pick_device
 from .trainer import Compute, LandmarkTrainer, Mean, Phase, forward_loss, picture_errors, run_epoch, start_phase, train_mode, train_pass, update_average
 
 # %% ../nbs/17_bench.ipynb #6c43f893
@@ -492,18 +492,6 @@ def _processor() -> str:
     names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
     return names[0] if names else platform.processor() or platform.machine()
 
-
-def _peak_memory(device: torch.device) -> int | None:
-    """Bytes at most in use so far: of the card, or of this process where the system counts that."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
-    try:
-        import resource
-    except ImportError:  # Windows
-        return None
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
-
 # %% ../nbs/17_bench.ipynb #ab6d8cb4
 def _phase1(size: Size, device: torch.device, found: Mapping[str, Any]) -> dict[str, Any]:
     """phase 1: the plain loop against cached features."""
@@ -600,7 +588,7 @@ def bench(size: Size = FULL, device: str = "auto", say: Callable[[str], None] = 
         say(f"{number}/{len(jobs)} {job.__doc__.splitlines()[0].rstrip('.')}")
         found |= job(size, place, found)
     settings = {name: list(value) if isinstance(value, tuple) else value for name, value in vars(size).items()}
-    return {**_flat(found), **settings, **machine(place), "peak_memory_bytes": _peak_memory(place)}
+    return {**_flat(found), **settings, **machine(place), "peak_memory_bytes": peak_memory(place)}
 
 
 def _flat(found: Mapping[str, Any]) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from typing import Any
 
 import torch
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from torch import nn
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from tqdm import tqdm
@@ -516,6 +517,7 @@ def draw_history(history: Mapping[str, Mapping[str, Sequence[float]]], unit: str
     rates.set_ylabel("learning rate", fontsize=14)
     for axes in (errors, rates):
         axes.set_xlabel("epoch", fontsize=14)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))  # there is no epoch 1.5
         axes.tick_params(labelsize=12)
         axes.grid(alpha=0.3)
         if axes.lines:

@@ -7,6 +7,7 @@ __all__ = ['parser', 'main']
 
 # %% ../nbs/18_cli.ipynb #6d6a84c6
 import argparse
+import difflib
 import os
 import shlex
 import sys
@@ -20,14 +21,30 @@ def _whole(low: int, high: int) -> Callable[[str], int]:
     """A whole number from `low` to `high`, as argparse wants it told."""
 
     def number(text: str) -> int:
-        if not text.strip().lstrip("+-").isdecimal() or not low <= int(text[:30]) <= high:
+        try:
+            value = int(text[:30])
+        except ValueError:
+            value = low - 1
+        if not low <= value <= high or len(text) > 30 or "_" in text:
             raise argparse.ArgumentTypeError(f"must be a whole number from {low} to {high}, got '{text:.40}'")
-        return int(text)
+        return value
 
     return number
 
 
-_SEED, _EPOCHS, _SIZE, _LABEL_SIZE = _whole(0, 2**32 - 1), _whole(0, 10_000), _whole(16, 2048), _whole(0, 100_000)
+_SEED, _EPOCHS, _BATCH, _SIZE, _LABEL_SIZE = _whole(0, 2**32 - 1), _whole(0, 10_000), _whole(1, 1024), _whole(16, 2048), _whole(0, 100_000)
+
+
+def _place(text: str) -> Path:
+    """A file or folder. Nothing is no place: it would be the current folder, and comes from a variable of the shell that is not set."""
+    if not text.strip() or "\0" in text:
+        raise argparse.ArgumentTypeError("must name a file or folder, got nothing")
+    return Path(text)
+
+
+def _data(text: str) -> str:
+    """A folder of pictures, or "phantom"."""
+    return str(_place(text))
 
 
 def _spacing(text: str) -> float:
@@ -83,6 +100,25 @@ def _recipe(name: str):
     return runs.RECIPES[name]
 
 
+def _different(paths: Sequence[Path]) -> None:
+    """_Mistake where a run is named twice: it would vote twice, and be compared with itself."""
+    places = [path.resolve() for path in paths]
+    if twice := [path for number, path in enumerate(paths) if places[number] in places[:number]]:
+        raise _Mistake(f"{twice[0]}: is given twice; name each run once")
+
+
+def _source(arguments: argparse.Namespace, nothing: str | None = None):
+    """The pictures that --data (or, without it, `nothing`) and --label-size name; None where neither does."""
+    from landmark_thesis import runs
+
+    data = arguments.data or nothing
+    if arguments.label_size is not None and data is None:
+        raise _Mistake("--label-size: says how pictures in a folder were labelled; give --data DIR, too, or leave it out")
+    if arguments.label_size is not None and data == "phantom":
+        raise _Mistake("--label-size: phantoms are drawn with their labels; give --data DIR, or leave it out")
+    return None if data is None else runs.Source.of(data, arguments.label_size)
+
+
 def _command(arguments: argparse.Namespace) -> str:
     """The command as a reader repeats it: folders by their last name only, for where they lay is nobody's business."""
     words = ["landmark-thesis", *arguments.words]
@@ -91,17 +127,18 @@ def _command(arguments: argparse.Namespace) -> str:
 # %% ../nbs/18_cli.ipynb #12520a2f
 def _add_train(commands) -> None:
     command = commands.add_parser("train-landmarks", help="train a model", description="Train one model by a recipe into a run folder.")
-    command.add_argument("--data", required=True, metavar="DIR|phantom", help="folder of labelled pictures, or the word phantom")
+    command.add_argument("--data", required=True, type=_data, metavar="DIR|phantom", help="folder of labelled pictures, or the word phantom")
     command.add_argument("--recipe", default="thesis", help="thesis (default), dense or smoke")
-    command.add_argument("--out", required=True, type=Path, metavar="RUN", help="run folder to write")
+    command.add_argument("--out", required=True, type=_place, metavar="RUN", help="run folder to write")
     command.add_argument("--seed", type=_SEED, default=0, help="of weights and augmentation (default 0); never moves the split")
     command.add_argument("--split-seed", type=_SEED, default=42, help="of the split (default 42, the thesis')")
     command.add_argument("--fold", type=_fold, metavar="i/k", help="leave out fold i of k instead of the thesis' split")
-    command.add_argument("--fold-of", choices=("dev", "all"), default="dev", help="folds over train and val (dev, default) or all pictures")
+    command.add_argument("--fold-of", choices=("dev", "all"), help="folds over train and val (dev, default) or all pictures")
     command.add_argument("--backbone", help="resnet18, efficientnet_lite0, tiny, or another name of torchvision")
     command.add_argument("--weights", metavar="W", help="auto (default), imagenet, none, or a file")
     command.add_argument("--phase1-epochs", type=_EPOCHS, metavar="N", help="head on the frozen backbone; 0 skips it")
     command.add_argument("--phase2-epochs", type=_EPOCHS, metavar="N", help="fine-tuning; 0 skips it")
+    command.add_argument("--batch-size", type=_BATCH, metavar="N", help="pictures in a step (default 16): smaller where memory is short")
     command.add_argument("--image-size", type=_SIZE, metavar="N", help="side of the network's input (default 224)")
     command.add_argument("--device", default="auto", help="auto (default), cpu, cuda or cuda:N")
     command.add_argument("--precision", choices=("auto", "fp32", "bf16"), help="default auto: bf16 where the machine has it")
@@ -114,16 +151,19 @@ def _add_train(commands) -> None:
 def _train(arguments: argparse.Namespace) -> int:
     if not (arguments.resume and arguments.out.is_dir()):  # an occupied or a locked folder says so itself
         _can_write("--out", arguments.out, folder=True)
+    if arguments.fold_of is not None and arguments.fold is None:
+        raise _Mistake("--fold-of: says what the folds are made of; give --fold i/k, too, or leave it out")
     from landmark_thesis import evaluate, runs, trainer
 
+    source = _source(arguments)
     recipe = runs.changed(
         _recipe(arguments.recipe), backbone=arguments.backbone, weights=arguments.weights, phase1_epochs=arguments.phase1_epochs,
-        phase2_epochs=arguments.phase2_epochs, precision=arguments.precision, image_size=arguments.image_size,
+        phase2_epochs=arguments.phase2_epochs, precision=arguments.precision, image_size=arguments.image_size, batch_size=arguments.batch_size,
     )
     with trainer.processes(runs.pick_device(arguments.device)) as (world, device):  # one, or those that torchrun started
         run = runs.train(
-            recipe, runs.Source.of(arguments.data, arguments.label_size), arguments.out, seed=arguments.seed, split_seed=arguments.split_seed,
-            fold=arguments.fold, fold_of=arguments.fold_of, device=device, resume=arguments.resume, command=_command(arguments), world=world,
+            recipe, source, arguments.out, seed=arguments.seed, split_seed=arguments.split_seed,
+            fold=arguments.fold, fold_of=arguments.fold_of or "dev", device=device, resume=arguments.resume, command=_command(arguments), world=world,
             compiler="inductor" if arguments.compile else None,
         )
     if not world.first:
@@ -140,25 +180,26 @@ def _add_evaluate(commands) -> None:
     command = commands.add_parser(
         "evaluate", help="score runs on pictures they never saw", description="Score one run, or several as an ensemble, on unseen pictures."
     )
-    command.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="run folders; several make an ensemble")
-    command.add_argument("--data", metavar="DIR|phantom", help="folder of pictures (default: the one that the first run was trained from)")
+    command.add_argument("runs", nargs="+", type=_place, metavar="RUN", help="run folders; several make an ensemble")
+    command.add_argument("--data", type=_data, metavar="DIR|phantom", help="folder of pictures (default: the one that the first run was trained from)")
     command.add_argument("--split", choices=("val", "test", "oof", "all"), default="val", help="default val; test is logged in the ledger")
     command.add_argument("--tta", action=argparse.BooleanOptionalAction, default=True, help="average with the mirrored picture (default)")
     command.add_argument("--ensemble", choices=("mean", "median", "weighted"), default="mean", help="weighted: by validation error")
-    command.add_argument("--against", type=Path, metavar="RUN", help="compare with this run on the same pictures")
+    command.add_argument("--against", type=_place, metavar="RUN", help="compare with this run on the same pictures")
     command.add_argument("--mm-per-px", type=_spacing, metavar="X", help="millimetres per px@224, where the spacing is known")
     command.add_argument("--device", default="auto", help="auto (default), cpu, cuda or cuda:N")
     command.add_argument("--label-size", type=_LABEL_SIZE, metavar="N", help="side of the pictures that were labelled; 0: each file as it is")
-    command.add_argument("--json", type=Path, metavar="FILE", help="write the results there")
+    command.add_argument("--json", type=_place, metavar="FILE", help="write the results there")
     command.add_argument("--allow-contaminated", action="store_true", help="score pictures that a model has seen, and say so everywhere")
     command.set_defaults(run=_evaluate)
 
 
 def _evaluate(arguments: argparse.Namespace) -> int:
     _can_write("--json", arguments.json)
+    _different(arguments.runs)
     from landmark_thesis import evaluate, runs
 
-    source = None if arguments.data is None else runs.Source.of(arguments.data, arguments.label_size)
+    source = _source(arguments)
     results = evaluate.evaluate_runs(
         [runs.Run(path) for path in arguments.runs], source=source, part=arguments.split, tta=arguments.tta, ensemble=arguments.ensemble,
         against=None if arguments.against is None else runs.Run(arguments.against), mm_per_px=arguments.mm_per_px,
@@ -175,10 +216,10 @@ def _add_predict(commands) -> None:
     command = commands.add_parser(
         "predict", help="find the landmarks in pictures", description="Find the 15 landmarks in pictures of any size, in pixels of each file."
     )
-    command.add_argument("run_folder", type=Path, metavar="RUN", help="run folder of a trained model")
-    command.add_argument("images", nargs="+", type=Path, metavar="IMAGE", help="pictures, or folders of pictures")
-    command.add_argument("--csv", type=Path, metavar="FILE", help="write the points there (image,x1,y1,...), in pixel indices of each file")
-    command.add_argument("--overlay", type=Path, metavar="DIR", help="write pictures with the points drawn there")
+    command.add_argument("run_folder", type=_place, metavar="RUN", help="run folder of a trained model")
+    command.add_argument("images", nargs="+", type=_place, metavar="IMAGE", help="pictures, or folders of pictures: the files in a folder, not those in folders below it")
+    command.add_argument("--csv", type=_place, metavar="FILE", help="write the points there (image,x1,y1,...), in pixel indices of each file")
+    command.add_argument("--overlay", type=_place, metavar="DIR", help="write pictures with the points drawn there")
     command.add_argument("--tta", action=argparse.BooleanOptionalAction, default=True, help="average with the mirrored picture (default)")
     command.add_argument("--device", default="auto", help="auto (default), cpu, cuda or cuda:N")
     command.set_defaults(run=_predict)
@@ -187,9 +228,13 @@ def _add_predict(commands) -> None:
 def _predict(arguments: argparse.Namespace) -> int:
     _can_write("--csv", arguments.csv)
     _can_write("--overlay", arguments.overlay, folder=True)
+    if arguments.csv is not None and arguments.csv == arguments.overlay:
+        raise _Mistake(f"--csv {arguments.csv}: is to be the folder of --overlay, too; give two places")
     from landmark_thesis import evaluate, runs
 
     paths = evaluate.picture_files(arguments.images)
+    if twice := sorted({path.name for path in paths if [other.name for other in paths].count(path.name) > 1}):
+        raise _Mistake(f"{twice[0]}: is named by more than one IMAGE, and a table of points could not tell them apart; predict them one after the other")
     points = evaluate.predict(runs.Run(arguments.run_folder), paths, tta=arguments.tta, device=arguments.device)
     if arguments.csv is not None:
         evaluate.write_points(paths, points, arguments.csv)
@@ -207,7 +252,7 @@ def _add_check_data(commands) -> None:
     command = commands.add_parser(
         "check-data", help="look for mistakes in a data set", description="Look for mistakes in a folder of labelled pictures; exit 2 on fatal ones."
     )
-    command.add_argument("folder", type=Path, metavar="DIR", help="folder with the pictures and one landmark table")
+    command.add_argument("folder", type=_place, metavar="DIR", help="folder with the pictures and one landmark table")
     command.add_argument("--label-size", type=_LABEL_SIZE, metavar="N", help="side of the pictures that were labelled; 0: each file as it is")
     command.set_defaults(run=_check_data)
 
@@ -226,11 +271,11 @@ def _add_defend(commands) -> None:
         description="Train, score on unseen pictures, judge every claim, draw every figure, write a report. Exit 3 where a claim fails.",
     )
     origin = command.add_mutually_exclusive_group()
-    origin.add_argument("--data", metavar="DIR|phantom", help="labelled pictures (default: phantoms, drawn on the spot)")
-    origin.add_argument("--records", type=Path, metavar="DIR", help="judge these recorded results instead; trains and scores nothing")
-    command.add_argument("--claims", type=Path, metavar="FILE", help="sentences to judge (default: claims.toml with the records, else three that any result must stand)")
+    origin.add_argument("--data", type=_data, metavar="DIR|phantom", help="labelled pictures (default: phantoms, drawn on the spot)")
+    origin.add_argument("--records", type=_place, metavar="DIR", help="judge these recorded results instead; trains and scores nothing")
+    command.add_argument("--claims", type=_place, metavar="FILE", help="sentences to judge (default: claims.toml with the records, else three that any result must stand)")
     command.add_argument("--main", metavar="NAME", help="with --records: the record of the headline (default: that of the first claim)")
-    command.add_argument("--out", type=Path, default=Path("defense"), metavar="DIR", help="folder to write (default: defense)")
+    command.add_argument("--out", type=_place, default=Path("defense"), metavar="DIR", help="folder to write (default: defense)")
     command.add_argument("--recipe", help="default: phantom for phantoms, dense for real pictures")
     command.add_argument("--seeds", type=_SEED, nargs="+", metavar="N", help="one run each (default 0)")
     command.add_argument("--split", choices=("val", "test"), help="part to score; test (default) is logged in the ledger")
@@ -253,10 +298,11 @@ def _defend(arguments: argparse.Namespace) -> int:
     if arguments.records is not None:
         results = defense.defend_records(arguments.records, arguments.out, main=arguments.main, **shared)
     else:
-        source = runs.Source.of(arguments.data or "phantom", arguments.label_size)
+        source = _source(arguments, "phantom")
         recipe = None if arguments.recipe is None else _recipe(arguments.recipe)
         results = defense.defend(
-            source, arguments.out, recipe=recipe, seeds=arguments.seeds or [0], part=arguments.split or "test", device=arguments.device or "auto", **shared
+            source, arguments.out, recipe=recipe, seeds=arguments.seeds or [0], part=arguments.split or "test",
+            device="auto" if arguments.device is None else arguments.device, **shared
         )
     return 3 if results["verdicts"]["FAIL"] else 0
 
@@ -265,8 +311,8 @@ def _add_figures(commands) -> None:
     command = commands.add_parser(
         "figures", help="draw figures and tables from stored errors", description="Draw every figure and table that the stored files of runs allow."
     )
-    command.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="run folders or records")
-    command.add_argument("--out", required=True, type=Path, metavar="DIR", help="folder to write into")
+    command.add_argument("runs", nargs="+", type=_place, metavar="RUN", help="run folders or records")
+    command.add_argument("--out", required=True, type=_place, metavar="DIR", help="folder to write into")
     command.add_argument("--lang", choices=("en", "es"), default="en")
     command.add_argument("--format", choices=("svg", "pdf", "png"), nargs="+", default=["svg"], help="one or more (default svg)")
     command.add_argument("--for", dest="size", choices=("page", "slides"), default="page", help="size of figures and letters")
@@ -277,6 +323,7 @@ def _add_figures(commands) -> None:
 
 def _figures(arguments: argparse.Namespace) -> int:
     _can_write("--out", arguments.out, folder=True)
+    _different(arguments.runs)
     from landmark_thesis import figures
 
     written = figures.draw_all(
@@ -292,7 +339,7 @@ def _add_bench(commands) -> None:
     )
     command.add_argument("--small", action="store_true", help="half a minute with a tiny network, instead of minutes with the real one")
     command.add_argument("--check", action="store_true", help="exit 1 where a ratio lies outside the wide limits of chapter 17")
-    command.add_argument("--json", type=Path, metavar="FILE", help="write the numbers there")
+    command.add_argument("--json", type=_place, metavar="FILE", help="write the numbers there")
     command.add_argument("--device", default="auto", help="auto (default), cpu, cuda or cuda:N")
     command.set_defaults(run=_bench)
 
@@ -315,7 +362,7 @@ def _bench(arguments: argparse.Namespace) -> int:
 # %% ../nbs/18_cli.ipynb #c5fde24c
 def _add_notebooks(commands) -> None:
     command = commands.add_parser("notebooks", help="copy the chapters to read and run", description="Copy the chapters into a folder.")
-    command.add_argument("folder", type=Path, metavar="DIR", help="folder to make")
+    command.add_argument("folder", type=_place, metavar="DIR", help="folder to make")
     command.set_defaults(run=_notebooks)
 
 
@@ -341,7 +388,17 @@ def _notebooks(arguments: argparse.Namespace) -> int:
 
 # %% ../nbs/18_cli.ipynb #8e30943d
 class _Parser(argparse.ArgumentParser):
-    """argparse, with one line for a mistake in place of the whole usage."""
+    """argparse, with one line for a mistake in place of the whole usage, and words only in full: `--split 1` shall not mean `--split-seed 1`."""
+
+    def __init__(self, **options):
+        super().__init__(**options, allow_abbrev=False)
+
+    def parse_known_args(self, args=None, namespace=None):
+        namespace, unknown = super().parse_known_args(args, namespace)
+        if unknown:
+            near = difflib.get_close_matches(unknown[0].partition("=")[0], self._option_string_actions, 1) if unknown[0].startswith("-") else []
+            self.error(f"unknown word {unknown[0]:.60}" + (f"; did you mean {near[0]}?" if near else ""))
+        return namespace, unknown
 
     def error(self, message: str):
         message = message.replace("\n", " ")
@@ -387,7 +444,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.reconfigure(errors="backslashreplace")  # a file's name may hold what this terminal cannot show
     parsed = parser().parse_args(words, argparse.Namespace(words=words))
     try:
-        return parsed.run(parsed)
+        code = parsed.run(parsed)
+        sys.stdout.flush()  # here, where a pipe that was closed can still be told from a failure
+        return code
+    except BrokenPipeError:  # `| head` has read enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else the interpreter complains at its end
+        return 141  # as a shell says it of a program that SIGPIPE ended
     except KeyboardInterrupt:
         print("\nlandmark-thesis: interrupted; what was saved so far is whole, and --resume goes on from there", file=sys.stderr)
         return 130

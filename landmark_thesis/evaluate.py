@@ -383,7 +383,7 @@ def picture_files(paths: Sequence[str | Path]) -> list[Path]:
         if path.is_dir():
             inside = sorted(item for item in path.iterdir() if item.suffix.lower() in PICTURE_ENDINGS)
             if not inside:
-                raise DataError(f"{path}: no pictures in this folder ({', '.join(sorted(PICTURE_ENDINGS))})")
+                raise DataError(f"{path}: no pictures in this folder itself ({', '.join(sorted(PICTURE_ENDINGS))}); name the folder below it that has them")
             found += inside
         elif path.exists():
             found.append(path)

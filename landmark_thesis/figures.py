@@ -151,6 +151,7 @@ WORDS: Mapping[str, tuple[str, str]] = {
     "axis_end_error": ("prediction minus label, along\nthe axis ({unit})", "predicción menos etiqueta,\nlongitudinal ({unit})"),
     "one_picture": ("{landmark}, one picture", "{landmark}, una imagen"),
     "running_mean": ("{landmark}, running mean", "{landmark}, media móvil"),
+    "any_error": ("mean error ({unit})", "error medio ({unit})"),
     "training_pictures": ("training pictures", "imágenes de entrenamiento"),
     "mre_px": ("radial, to {limit} {interval}", "radial, hacia {limit} {interval}"),
     "along_px": ("along the axis, to {limit} {interval}", "longitudinal, hacia {limit} {interval}"),
@@ -1081,13 +1082,13 @@ def exposure_errors(
     causes = {what: [exposure[row["image"]][what] for row in rows] for what in ("grey_mean", "grey_sd")}
     return look.finish(_cause_panels(look, rows, causes), "exposure_errors", _set_note(look, rows, look.say("note_anatomy")), stamp)
 
-# %% ../nbs/14_figures.ipynb #5556c5c5
+# %% ../nbs/14_figures.ipynb #2c1b2ee3
 def _cause_panels(look: _Look, rows: Rows, causes: Mapping[str, Sequence[float]]) -> Figure:
     """A panel for each possible cause: mark by mark, fifth by fifth, and the rank correlation above it."""
     radial = _values(rows)
     labelled = np.isfinite(radial).any(1)
     errors, classes = np.nanmean(radial[labelled], axis=1), np.array([row["category"] for row in rows])[labelled]
-    figure = look.sheet(3.6)
+    figure = look.sheet(3.9)
     handles = [Line2D([], [], ls="", marker=marker, color=OKABE_ITO[colour], ms=1.2 * look.style.marker_pt, label=name)
                for name, (colour, _, marker) in zip(_categories(rows), _cycle(_LINES), strict=False)]
     panels = _panels_below_key(look, figure, len(causes), handles, share="y")
@@ -1100,13 +1101,13 @@ def _cause_panels(look: _Look, rows: Rows, causes: Mapping[str, Sequence[float]]
             axes.errorbar([measured[fifth].mean()], numbers[0], _whiskers(numbers), fmt="s", color="black", ms=1.2 * look.style.marker_pt, capsize=0.6 * look.style.marker_pt,
                           lw=1.3 * look.style.line_pt, zorder=4)
         rho, low, high = rank_correlation(measured, errors)
-        axes.set_title(f"rho {look.number(rho)} {look.interval(low, high)}" if np.isfinite(rho) else "rho -", fontsize=look.style.font_pt)
+        axes.set_title(f"rho {look.number(rho)}\n{look.interval(low, high)}" if np.isfinite(rho) else "rho -", fontsize=look.style.font_pt)
         axes.xaxis.set_major_locator(MaxNLocator(4))
         look.dress(axes, x=_below_panel(look, what), y=look.say("mean_error", unit=UNIT) if axes is panels[0] else None)
     axes.set_ylim(bottom=0)
     return figure
 
-# %% ../nbs/14_figures.ipynb #7177d658
+# %% ../nbs/14_figures.ipynb #b1ea61dc
 def rank_correlation(x: np.ndarray, y: np.ndarray) -> tuple[float, float, float]:
     """Spearman's rho of two series (N,), with its 95 % interval by Fisher's z (Bonett & Wright 2000); NaN below five pairs, or where one does not vary."""
     known = np.isfinite(x + y)
@@ -1513,7 +1514,7 @@ def learning_curve(curve: Mapping[str, Any], *, lang: str = "en", size: str = "p
     axes.set_xticks(np.unique(sizes), [f"{count:.0f}" for count in np.unique(sizes)])
     axes.minorticks_off()
     axes.set_ylim(0, 1.45 * max(run["mre_px"] for run in curve["results"]))
-    look.dress(axes, x=look.say("training_pictures"), y=look.say("mean_error", unit=UNIT))
+    look.dress(axes, x=look.say("training_pictures"), y=look.say("any_error", unit=UNIT))
     look.legend(axes, loc="upper center")
     return look.finish(figure, "learning_curve", note)
 

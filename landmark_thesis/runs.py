@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['MAX_BATCH', 'LOSSES', 'THESIS', 'DENSE', 'SMOKE', 'PHANTOM', 'RECIPES', 'TRAINING_FILES', 'RECORD_FILES', 'Recipe',
-           'changed', 'seed_everything', 'Source', 'RunError', 'TrainingBroke', 'pick_device', 'environment', 'locked',
-           'Run', 'Ancestry', 'train', 'save_record']
+           'changed', 'seed_everything', 'Source', 'RunError', 'TrainingBroke', 'pick_device', 'environment',
+           'peak_memory', 'locked', 'Run', 'Ancestry', 'train', 'save_record']
 
 # %% ../nbs/11_runs.ipynb #8df9a6aa
 import contextlib
@@ -30,7 +30,7 @@ import torch
 
 from . import __version__
 from .augment import THESIS_AUGMENTATION, WIDE_AUGMENTATION, Augmentation
-from .callbacks import CheckpointError, CSVLogger, Progress, read_checkpoint
+from .callbacks import Callback, CheckpointError, CSVLogger, Progress, read_checkpoint
 from landmark_thesis.data import (
     DataError,
     LandmarkData,
@@ -205,6 +205,7 @@ def changed(
     phase2_epochs: int | None = None,
     precision: str | None = None,
     image_size: int | None = None,
+    batch_size: int | None = None,
 ) -> Recipe:
     """`recipe` with the given settings, each difference named in its deviations; None leaves a setting as it is."""
     phases, said = list(recipe.phases), []
@@ -216,6 +217,9 @@ def changed(
         if value is not None and value != getattr(recipe, name):
             said.append(f"{name} is {Path(value).name}, not {getattr(recipe, name)}")
             recipe = replace(recipe, **{name: value})
+    if batch_size is not None and batch_size != recipe.batch_size:
+        said.append(f"batches of {batch_size}, not {recipe.batch_size}")
+        recipe = replace(recipe, batch_size=batch_size)
     if image_size is not None and image_size != recipe.preprocessing.size:
         said.append(f"the network sees {image_size} pixels, not {recipe.preprocessing.size}")
         recipe = replace(recipe, preprocessing=replace(recipe.preprocessing, size=image_size))
@@ -334,6 +338,18 @@ def environment(device: torch.device) -> dict[str, Any]:
         "device": f"{device.type} ({named})",
         "threads": torch.get_num_threads(),
     }
+
+
+def peak_memory(device: torch.device) -> int | None:
+    """Bytes at most in use so far: of the card, or of this process where the system counts that."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 # %% ../nbs/11_runs.ipynb #f2abbd2c
 @contextlib.contextmanager
@@ -620,7 +636,8 @@ def _loaders(recipe: Recipe, data: LandmarkData, split: Split, seed: int, device
     train = batches(
         data.subset(split.parts["train"]), recipe.batch_size, shuffle=True, seed=seed, augmentation=recipe.augmentation, device=device
     )
-    return train, batches(data.subset(split.parts["val"]), 48, device=device) if split.parts["val"] else None
+    most = min(48, 3 * recipe.batch_size)  # needs less memory than a training step; smaller where that must be small
+    return train, batches(data.subset(split.parts["val"]), most, device=device) if split.parts["val"] else None
 
 
 def _provenance(recipe: Recipe, split: Split) -> dict[str, dict[str, str]]:
@@ -795,6 +812,8 @@ def train(
     """
     out, device = Path(out), pick_device(device)
     source = Source.of(data)
+    if not any(phase.epochs > 0 for phase in recipe.phases):
+        raise RunError(f"recipe {recipe.name}: neither phase has an epoch, so nothing would be trained; give one of them some")
     quiet = quiet or not world.first
     say = (lambda *words: None) if quiet else (lambda *words: print(*words, flush=True))
     if world.first:
@@ -805,14 +824,14 @@ def train(
     split = split or _split_of(loaded, duplicates, recipe, split_seed, fold, fold_of)
     provenance, signatures = ancestry.joined(_provenance(recipe, split), signatures)
     settings = _settings(recipe, source, split, seed, split_seed, fold, fold_of, loaded)
-    notes = {**environment(device), "processes": world.size, "compiler": compiler, "command": command}
+    notes = {**environment(device), "processes": world.size, "compiler": compiler, "command": command, "sessions": []}
     with locked(out) if world.first else contextlib.nullcontext(), _told(out):
         finished = _opened(out, settings, split, signatures, notes, resume, say) if world.first else None
         if world.hear(finished)[0]:
             say(f"{out}: this run is finished; nothing to do")
             return Run(out)
         seen = {"provenance": provenance, "signatures_sha256": file_hash(out / "signatures.npz"), "incomplete": ancestry.incomplete}
-        notes |= _fit(model, recipe, loaded, split, out, seed, device, resume, quiet, seen, world, compiler)
+        notes |= _fit(model, recipe, loaded, split, out, seed, device, resume, quiet, seen, world, compiler, notes)
         if world.first:
             _write_json(out / "environment.json", notes)
     world.hear("written")
@@ -835,6 +854,8 @@ def _told(out: Path) -> Iterator[None]:
             raise TrainingBroke(f"{out}: the folder is gone, and what was saved in it; put it back and resume, or train anew") from error
         why = f"{error.strerror}: {error.filename}" if isinstance(error, OSError) and error.filename else str(error)
         saved = "what was saved before is whole, and --resume goes on from there" if (out / "last.pt").exists() else "no epoch was completed yet"
+        if isinstance(error, torch.OutOfMemoryError):  # a resumed run keeps its batch size, so it would break off again
+            saved = "begin anew in another folder with a smaller --batch-size"
         raise TrainingBroke(f"{out}: the training broke off ({why}); {saved}") from error
 
 # %% ../nbs/11_runs.ipynb #37342c91
@@ -847,7 +868,9 @@ def _opened(
         _same_run(out, settings, split)
         if Run(out).finished:
             return True
-        if moved := _moved(out, notes):
+        then = _notes_of(out)
+        notes["sessions"] = then.get("sessions", [])
+        if moved := _moved(then, notes):
             notes["moved"] = moved
             say(f"{out.name}: goes on under other conditions, so not to the last bit as it would have there ({'; '.join(moved)})")
     _write_json(out / "recipe.json", settings)  # first: a folder that has it is ours, whatever else a kill left out
@@ -858,13 +881,45 @@ def _opened(
     return False
 
 
-def _moved(out: Path, now: Mapping[str, Any]) -> list[str]:
-    """What differs between the machine that the run in `out` was on and this one: versions, device, threads, processes."""
-    then = _read_json(out / "environment.json") if (out / "environment.json").exists() else {}
+def _notes_of(out: Path) -> dict[str, Any]:
+    """What environment.json of a run to be resumed holds; nothing where a kill came before it; RunError where it is damaged."""
+    path = out / "environment.json"
+    notes = _read_json(path) if path.exists() else {}
+    kinds = {"moved": str, "sessions": int | float}
+    wrong = [key for key, kind in kinds.items() if not (isinstance(notes.get(key, []), list) and all(isinstance(item, kind) for item in notes.get(key, [])))]
+    if wrong:
+        raise RunError(f"{path}: {', '.join(wrong)} of the wrong kind; put the original back, or remove it")
+    return notes
+
+
+def _moved(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """What differs between the machine that a run was on, by its environment.json, and this one: versions, device, threads, processes."""
     keys = [key for key in ("versions", "system", "device", "threads", "processes", "compiler") if key in then]
     return [*then.get("moved", []), *_changes({key: then[key] for key in keys}, {key: now[key] for key in keys})]
 
 # %% ../nbs/11_runs.ipynb #2b760ac1
+class _Clock(Callback):
+    """Keeps in environment.json the seconds of each session of a run, of this one up to its last completed epoch."""
+
+    order = 80
+    first_process_only = True
+
+    def __init__(self, path: Path, notes: Mapping[str, Any]) -> None:
+        self.path, self.notes, self.began = path, notes, time.perf_counter()
+
+    def seconds(self) -> dict[str, Any]:
+        """`sessions`, and their sum, `seconds`, which only a finished run has."""
+        sessions = [*self.notes["sessions"], round(time.perf_counter() - self.began, 1)]
+        return {"sessions": sessions, "seconds": round(sum(sessions), 1)}
+
+    def on_epoch_end(self, trainer: Any, phase: Any, epoch: int, metrics: Mapping[str, float]) -> None:
+        _write_json(self.path, {**self.notes, "sessions": self.seconds()["sessions"]})
+
+    def on_exception(self, trainer: Any, phase: Any, error: BaseException) -> None:
+        with contextlib.suppress(OSError):  # a full disk or a vanished folder is what `error` tells
+            self.on_epoch_end(trainer, phase, 0, {})
+
+# %% ../nbs/11_runs.ipynb #7bb2a210
 def _settings(
     recipe: Recipe, source: Source, split: Split, seed: int, split_seed: int, fold: tuple[int, int] | None, fold_of: str, data: LandmarkData
 ) -> dict[str, Any]:
@@ -898,25 +953,25 @@ def _build(recipe: Recipe, seed: int) -> LandmarkRegressor:
 
 def _fit(
     model: LandmarkRegressor, recipe: Recipe, data: LandmarkData, split: Split, out: Path, seed: int, device: torch.device, resume: bool,
-    quiet: bool, seen: Mapping[str, Any], world: World, compiler: str | None,
+    quiet: bool, seen: Mapping[str, Any], world: World, compiler: str | None, notes: Mapping[str, Any],
 ) -> dict[str, Any]:
     """Train; returns how it ended. What the trainer writes meanwhile (best.pt, last.pt) is whole at any moment."""
     extra = {**seen, "model": model.config, "weights_used": model.weights_used, "seed": seed,
              "recipe": recipe.to_dict(), "split_fingerprint": split.fingerprint}
-    began = time.perf_counter()
+    clock = _Clock(out / "environment.json", notes)
     with open(out / "train.log" if world.first else os.devnull, "a", encoding="utf-8") as log:
         stream = _Tee(log) if quiet else _Tee(sys.stdout, log)
         print(f"{model.weights_used}\n{len(split.parts['train'])} pictures to train on, {len(split.parts['val'])} to validate on", file=stream)
         trainer = LandmarkTrainer(
-            model, device, out, callbacks=[Progress(stream), CSVLogger(out / "history.csv")], precision=recipe.precision, quiet=quiet,
+            model, device, out, callbacks=[Progress(stream), CSVLogger(out / "history.csv"), clock], precision=recipe.precision, quiet=quiet,
             seed=seed, extra=extra, world=world, compiler=compiler,
         )
         train_batches, val_batches = _loaders(recipe, data, split, seed, device)
         criterion = LOSSES[recipe.loss](**recipe.loss_options)
         trainer.fit(recipe.phases, train_batches, val_batches, criterion, resume=resume)
     best = {"phase": trainer.best_phase, "epoch": trainer.best_epoch, "val_error_px": trainer.best_error_px}
-    seconds = round(time.perf_counter() - began, 1)
-    return {"precision": trainer.precision, "weights_used": model.weights_used, "stopped": trainer.stopped, "best": best, "seconds": seconds}
+    return {"precision": trainer.precision, "weights_used": model.weights_used, "stopped": trainer.stopped, "best": best,
+            "peak_memory_bytes": peak_memory(device), **clock.seconds()}
 
 # %% ../nbs/11_runs.ipynb #3b42a8a6
 RECORD_FILES = ("recipe.json", "split.json", "environment.json", "history.csv", "train.log", "errors.csv", "test_ledger.jsonl", "results.json")

@@ -1517,13 +1517,13 @@ def run_phase(
     trainer.settings[phase.name] = trainer.settings_of(phase, batches)
     if saved is None:
         trainer.begin(phase)
-    call_event(trainer.listeners, "on_fit_start", trainer, phase)
-    if saved is not None:
-        trainer.restore(saved, [train_loader, val_loader])
-        trainer.restore_phase(saved, run)
-    start_alike(trainer.world, model)
     begun_with = _weights(model) if trainer.best_state is None else None
     try:
+        call_event(trainer.listeners, "on_fit_start", trainer, phase)
+        if saved is not None:
+            trainer.restore(saved, [train_loader, val_loader])
+            trainer.restore_phase(saved, run)
+        start_alike(trainer.world, model)
         if phase.cache_views and run.epoch < phase.epochs and run.stop_reason is None:
             train_loader, val_loader, run.on_features = cached_loaders(trainer, phase, train_loader, val_loader)
         while run.epoch < phase.epochs and run.stop_reason is None:

@@ -1,5 +1,6 @@
 """What every test may ask for: a device, the real pictures, a fixed seed, no network."""
 
+import copy
 import os
 import random
 from pathlib import Path
@@ -33,6 +34,54 @@ def real_data() -> Path:
     if not folder:
         pytest.skip("needs the real pictures: set LANDMARK_THESIS_DATA to their folder (README, 'The data')")
     return Path(folder)
+
+
+@pytest.fixture(scope="session")
+def picture_folder(tmp_path_factory) -> Path:
+    """Sixty phantoms as a data set on disk: PNG files of 120x120 and a table with a header. To be read only."""
+    import csv
+
+    import cv2
+
+    from landmark_thesis.data import phantom_data
+
+    place = tmp_path_factory.mktemp("pictures")
+    data = phantom_data(60, seed=5, size=120)
+    with open(place / "labels.csv", "w", newline="") as file:
+        table = csv.writer(file)
+        table.writerow(["image", *(f"{axis}{k}" for k in range(1, 16) for axis in "xy")])
+        for name, image, points in zip(data.names, data.images, data.points, strict=True):
+            cv2.imwrite(str(place / f"{name}.png"), image.numpy())
+            table.writerow([name, *(f"{value:.3f}" for value in (points * 120 - 0.5).flatten().tolist())])
+    return place
+
+
+@pytest.fixture(scope="session")
+def trained_run(picture_folder, tmp_path_factory) -> Path:
+    """The folder of a finished training of seconds on them, by the command line. To be read only, but for its test ledger."""
+    from landmark_thesis.cli import main
+
+    out = tmp_path_factory.mktemp("runs") / "first"
+    words = ["train-landmarks", "--recipe", "smoke", "--image-size", "64", "--label-size", "0", "--seed", "3"]
+    assert main([*words, "--data", str(picture_folder), "--out", str(out)]) == 0
+    return out
+
+
+@pytest.fixture(scope="session")
+def _twenty_six():
+    from landmark_thesis.data import phantom_data
+
+    return phantom_data(26, seed=3, size=32)
+
+
+@pytest.fixture
+def few_pictures(_twenty_six, monkeypatch):
+    """26 phantoms of 32 pixels, drawn once; runs take them for nothing, and a test may spoil them: they are a copy."""
+    from landmark_thesis import runs
+
+    data = copy.deepcopy(_twenty_six)
+    monkeypatch.setattr(runs.Source, "check", lambda *_: (data, [], runs.Signatures.of(data.images, data.names)))
+    return data
 
 
 @pytest.fixture(autouse=True)

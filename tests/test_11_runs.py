@@ -11,8 +11,11 @@ globals().update({name: value for name, value in vars(chapter).items() if not na
 def test_recipes_survive_json_and_name_what_changed():
     for recipe in RECIPES.values():
         assert Recipe.from_dict(json.loads(json.dumps(recipe.to_dict()))) == recipe
-    shorter = changed(THESIS, weights="none", phase1_epochs=0, image_size=96)
-    assert shorter.deviations[-3:] == ("phase1 has 0 epochs, not 15", "weights is none, not auto", "the network sees 96 pixels, not 224")
+    shorter = changed(THESIS, weights="none", phase1_epochs=0, image_size=96, batch_size=8)
+    assert shorter.deviations[-4:] == (
+        "phase1 has 0 epochs, not 15", "weights is none, not auto", "batches of 8, not 16", "the network sees 96 pixels, not 224"
+    )
+    assert shorter.batch_size == 8
     assert (shorter.phases[0].epochs, shorter.weights, shorter.preprocessing.size) == (0, "none", 96)
     assert changed(DENSE) == DENSE
     for broken in ({**THESIS.to_dict(), "strange": 1}, {**THESIS.to_dict(), "phases": None}, {"name": "thesis"}):
@@ -22,6 +25,30 @@ def test_recipes_survive_json_and_name_what_changed():
             assert "recipe: " in str(error)
         else:
             raise AssertionError("a broken recipe was read")
+
+
+# cell 073249f1
+def test_the_time_of_a_run_is_the_sum_of_its_sessions(tmp_path, monkeypatch):
+    from types import SimpleNamespace
+
+    from landmark_thesis import runs
+
+    now = [100.0]
+    monkeypatch.setattr(runs, "time", SimpleNamespace(perf_counter=lambda: now[0]))
+    _write_json(tmp_path / "environment.json", {})
+    for session, took in enumerate((20.0, 5.5)):
+        clock = _Clock(tmp_path / "environment.json", {"threads": 1, "sessions": _notes_of(tmp_path).get("sessions", [])})
+        now[0] += took
+        clock.on_epoch_end(None, None, 1, {})
+        now[0] += 3.0  # in an epoch that a kill takes away
+        assert _read_json(tmp_path / "environment.json") == {"threads": 1, "sessions": [20.0, 5.5][: session + 1]}
+    assert clock.seconds() == {"sessions": [20.0, 8.5], "seconds": 28.5}
+    (tmp_path / "environment.json").write_text('{"sessions": ["long"]}')
+    try:
+        _notes_of(tmp_path)
+        raise AssertionError("a session of words was added up")
+    except RunError as error:
+        assert "sessions of the wrong kind" in str(error)
 
 
 # cell 9bd656c9
@@ -54,10 +81,11 @@ def test_a_run_folder_is_refused_unless_it_is_ours(tmp_path):
 
 # cell 99cb1eb6
 def test_a_lock_is_held_once_and_dies_with_its_holder(tmp_path):
-    import subprocess
-
-    code = f"import os, signal; from landmark_thesis.runs import locked; from pathlib import Path\nwith locked(Path({str(tmp_path)!r})): os._exit(1)"
-    assert subprocess.run([sys.executable, "-c", code]).returncode == 1
+    if hasattr(os, "fork"):
+        if (child := os.fork()) == 0:  # a process that dies with the lock in its hand
+            with locked(tmp_path):
+                os._exit(1)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 1 and (tmp_path / "lock").exists()
     with locked(tmp_path):
         try:
             with locked(tmp_path):

@@ -279,7 +279,7 @@ def test_arrows_are_the_bias_and_ellipses_hold_95_percent():
     assert len(filled) == 1  # L4 alone
 
 
-# cell 97026a6f
+# cell 58b994fe
 def test_agreement_is_that_of_the_stored_measurements():
     rows = made_up_rows(30)
     told = agreement(rows)["axis_px"]
@@ -297,7 +297,7 @@ def test_fifths_hold_every_picture_once_and_rho_is_spearmans():
     squares = [container.lines[0].get_xydata()[0] for container in axes.containers]
     assert len(squares) == 5 and np.isclose(np.mean([y for _, y in squares]), _picture_means(rows).mean())
     rho = spearmanr([row["axis_px_true"] for row in rows], _picture_means(rows)).statistic
-    assert axes.get_title().startswith(f"rho {rho:.2f} [")
+    assert axes.get_title().startswith(f"rho {rho:.2f}\n[")
     assert anatomy_errors(rows[:4]).axes[1].get_title() == "rho -"
 
 
@@ -306,14 +306,14 @@ def test_exposure_has_a_panel_where_every_picture_notes_it():
     errors = _picture_means(rows)
     noted = [row | {"grey_mean": 100 - 2 * error} for row, error in zip(rows, errors, strict=True)]
     assert [len(anatomy_errors(some).axes) for some in (rows, noted, [*noted[:-1], rows[-1]])] == [4, 5, 4]
-    assert anatomy_errors(noted).axes[4].get_title().startswith("rho -1.00 [")
+    assert anatomy_errors(noted).axes[4].get_title().startswith("rho -1.00\n[")
 
 
 def test_exposure_of_the_files_is_set_against_the_errors_of_the_same_pictures():
     rows = made_up_rows(30)
     exposure = {row["image"]: {"grey_mean": 100 - 2 * error, "grey_sd": 7.0} for row, error in zip(rows, _picture_means(rows), strict=True)}
     _, first, second = exposure_errors(rows[::-1], exposure).axes
-    assert first.get_title().startswith("rho -1.00 [") and second.get_title() == "rho -"
+    assert first.get_title().startswith("rho -1.00\n[") and second.get_title() == "rho -"
     with pytest.raises(DataError, match="1 of 30 pictures .* figures/exposure.py"):
         exposure_errors(rows, dict(list(exposure.items())[1:]))
 

@@ -7,6 +7,17 @@ from landmark_thesis import cli as chapter
 globals().update({name: value for name, value in vars(chapter).items() if not name.startswith("__")})
 
 
+# cell 3198bf08
+def test_numbers_are_whole_and_in_range():
+    assert [_whole(0, 9)(text) for text in ("0", "9", " 7 ", "+3")] == [0, 9, 7, 3]
+    for wrong in ("-1", "10", "1.0", "nan", "", "1_0", "x", "9" * 5000, "0" * 40 + "99"):
+        try:
+            _whole(0, 9)(wrong)
+            raise AssertionError(f"{wrong[:40]} was accepted")
+        except argparse.ArgumentTypeError as error:
+            assert "must be a whole number from 0 to 9" in str(error) and len(str(error)) < 100
+
+
 # cell fd129806
 def test_places_are_looked_at_before_the_work(tmp_path):
     (tmp_path / "file").write_text("here before")

@@ -17,26 +17,14 @@ from landmark_thesis.evaluate import read_errors
 SMALL = ["train-landmarks", "--recipe", "smoke", "--image-size", "64", "--label-size", "0"]  # a training of seconds
 
 
-@pytest.fixture(scope="session")
-def folder(tmp_path_factory):
-    """Sixty phantoms as a data set on disk: PNG files of 120x96 and a table with a header."""
-    place = tmp_path_factory.mktemp("pictures")
-    data = phantom_data(60, seed=5, size=120)
-    with open(place / "labels.csv", "w", newline="") as file:
-        table = csv.writer(file)
-        table.writerow(["image", *(f"{axis}{k}" for k in range(1, 16) for axis in "xy")])
-        for name, image, points in zip(data.names, data.images, data.points, strict=True):
-            cv2.imwrite(str(place / f"{name}.png"), image.numpy())
-            table.writerow([name, *(f"{value:.3f}" for value in (points * 120 - 0.5).flatten().tolist())])
-    return place
+@pytest.fixture
+def folder(picture_folder):
+    return picture_folder
 
 
-@pytest.fixture(scope="session")
-def run(folder, tmp_path_factory):
-    """A finished training of seconds on those files, by the command line."""
-    out = tmp_path_factory.mktemp("runs") / "first"
-    assert main([*SMALL, "--data", str(folder), "--out", str(out), "--seed", "3"]) == 0
-    return out
+@pytest.fixture
+def run(trained_run):
+    return trained_run
 
 
 def refused(capsys, *arguments) -> str:
@@ -147,7 +135,8 @@ def test_resuming_a_finished_run_does_nothing(run, folder, capsys):
 def test_resuming_with_other_settings_shows_the_difference(run, folder, capsys):
     common = [*SMALL, "--data", folder, "--out", run, "--resume"]
     assert "seed: 3 then, 4 now" in refused(capsys, *common, "--seed", "4")
-    assert "split_seed: 42 then, 1 now" in refused(capsys, *common, "--seed", "3", "--split-seed", "1")
+    told = refused(capsys, *common, "--seed", "3", "--split-seed", "1", "--batch-size", "8")
+    assert "split_seed: 42 then, 1 now" in told and "recipe.batch_size: 16 then, 8 now" in told and "'batches of 8, not 16'" in told
 
 
 def test_resuming_nothing_begins_anew_and_says_so(folder, tmp_path, capsys):

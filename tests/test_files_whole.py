@@ -18,18 +18,10 @@ from landmark_thesis.model import create_model
 from landmark_thesis.trainer import LandmarkTrainer, Phase
 
 TWO = replace(
-    runs.changed(runs.SMOKE, image_size=64, precision="fp32"),
+    runs.changed(runs.SMOKE, image_size=32, precision="fp32"),
     head="regression", loss="wing", head_options={"attention": False, "deep": False, "hidden": 8}, batch_size=8,
     phases=(Phase("phase1", 3, {"head": 3e-3}, trainable="head"), Phase("phase2", 1, {"backbone": 1e-3, "head": 3e-3})),
 )
-
-
-@pytest.fixture
-def pictures(monkeypatch):
-    """26 phantoms, drawn once; runs check them for nothing."""
-    data = phantom_data(26, seed=3, size=64)
-    monkeypatch.setattr(runs.Source, "check", lambda *_: (data, [], runs.Signatures.of(data.images, data.names)))
-    return data
 
 
 def trained(out, **options):
@@ -131,12 +123,51 @@ def test_a_callback_does_not_make_a_vanished_folder_again(tmp_path, listener):
     assert all(torch.equal(value, trainer.best_state[name]) for name, value in trainer.model.state_dict().items())
 
 
-def test_a_run_folder_that_vanishes_ends_the_run_with_one_sentence(tmp_path, monkeypatch, pictures):
+def test_a_run_folder_that_vanishes_ends_the_run_with_one_sentence(tmp_path, monkeypatch, few_pictures):
     out = tmp_path / "run"
     at_the_end_of_epoch(monkeypatch, 2, lambda: shutil.rmtree(out))
     with pytest.raises(runs.TrainingBroke, match="the folder is gone") as caught:
         trained(out)
     assert caught.value.exit_code == 1 and not out.exists()
+
+
+@pytest.mark.parametrize("code", [errno.EROFS, errno.EACCES, errno.EIO, errno.EDQUOT], ids=errno.errorcode.get)
+def test_a_folder_that_may_no_longer_be_written_to_keeps_the_last_good_state(tmp_path, monkeypatch, few_pictures, code):
+    out, replace_file, lasts = tmp_path / "run", os.replace, []
+
+    def refused(temporary, path):
+        lasts.append(Path(path).name)
+        if lasts.count("last.pt") == 2:
+            raise OSError(code, os.strerror(code))
+        replace_file(temporary, path)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "replace", refused)
+        with pytest.raises(runs.TrainingBroke, match=f"{os.strerror(code)}: .*last.pt.; what was saved before is whole, and --resume goes on"):
+            trained(out)
+    assert read_checkpoint(out / "last.pt")["running"]["epoch"] == 1 and not list(out.glob(".*"))
+    assert not runs.Run(out).model().training
+
+
+def test_a_cell_that_trains_a_run_can_be_stopped_and_run_again(tmp_path, monkeypatch, few_pictures):
+    """The stop button in the middle of an epoch: the best so far is there, the same cell never overwrites it, and resume=True goes on."""
+    out, whole = tmp_path / "run", trained(tmp_path / "whole")
+
+    def stop(self, trainer, phase, epoch, batch):
+        if (phase.name, epoch, batch) == ("phase1", 2, 2):
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(runs.Progress, "on_batch_end", stop)
+        trained(out)
+    files = {path.name: path.read_bytes() for path in out.iterdir()}
+    assert len(runs.Run(out).history) == 1 and not runs.Run(out).finished and not runs.Run(out).model().training
+    with pytest.raises(runs.RunError, match="holds files already"):
+        trained(out)
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == files
+    for _ in range(2):  # and once more, when it is done
+        run = trained(out, resume=True)
+        assert run.weights_hash == whole.weights_hash and len(runs._read_json(out / "environment.json")["sessions"]) == 2
 
 
 @pytest.mark.parametrize(
@@ -145,25 +176,25 @@ def test_a_run_folder_that_vanishes_ends_the_run_with_one_sentence(tmp_path, mon
         (OSError(errno.ENOSPC, "No space left on device", "run/last.pt"), r"\(No space left on device: run/last.pt\)"),
         (runs.NonFiniteLossError("the loss is not finite at batch 3 (pictures: a)"), r"\(the loss is not finite at batch 3 \(pictures: a\)\)"),
         (runs.NoFiniteEpochError("no epoch of phase1 had a finite validation error"), "no epoch of phase1"),
-        (torch.OutOfMemoryError("out of memory on cuda; try a smaller batch size"), "try a smaller batch size"),
+        (torch.OutOfMemoryError("out of memory on cuda; try a smaller batch size"), "try a smaller batch size.; begin anew in another folder with a smaller --batch-size"),
     ],
     ids=lambda value: type(value).__name__,
 )
-def test_what_breaks_a_training_is_one_line_and_exit_1(tmp_path, monkeypatch, pictures, capsys, error, words):
+def test_what_breaks_a_training_is_one_line_and_exit_1(tmp_path, monkeypatch, few_pictures, capsys, error, words):
     def broken(self, *_, **__):
         raise error
 
     monkeypatch.setattr(runs.LandmarkTrainer, "fit", broken)
     with pytest.raises(runs.TrainingBroke, match=words) as caught:
         trained(tmp_path / "run")
-    assert "no epoch was completed yet" in str(caught.value)
-    arguments = ["train-landmarks", "--data", "phantom", "--recipe", "smoke", "--image-size", "64", "--out", str(tmp_path / "other")]
+    assert ("no epoch was completed yet" in str(caught.value)) != isinstance(error, torch.OutOfMemoryError)
+    arguments = ["train-landmarks", "--data", "phantom", "--recipe", "smoke", "--image-size", "32", "--out", str(tmp_path / "other")]
     assert cli.main(arguments) == 1
     shown = capsys.readouterr().err
     assert shown.count("\n") == 1 and shown.startswith("landmark-thesis: ") and "Traceback" not in shown
 
 
-def test_damaged_checkpoints_are_one_line_and_exit_2(tmp_path, monkeypatch, pictures, capsys):
+def test_damaged_checkpoints_are_one_line_and_exit_2(tmp_path, monkeypatch, few_pictures, capsys):
     out = interrupted(tmp_path / "run", monkeypatch)
     whole = (out / "last.pt").read_bytes()
     (out / "last.pt").write_bytes(whole[: len(whole) // 2])
@@ -177,9 +208,10 @@ def test_damaged_checkpoints_are_one_line_and_exit_2(tmp_path, monkeypatch, pict
     assert trained(out, resume=True).finished
 
 
-def test_labels_or_pictures_changed_under_a_run_are_refused_by_name(tmp_path, monkeypatch, pictures):
+def test_labels_or_pictures_changed_under_a_run_are_refused_by_name(tmp_path, monkeypatch, few_pictures):
     out = interrupted(tmp_path / "run", monkeypatch)
     judged = runs.Run(out).part("val")[0]
+    pictures = few_pictures
     where = pictures.names.index(judged)
     original = pictures.points[where].clone()
     pictures.points[where, 0, 0] += 0.01  # no mean shape of the training labels tells this
@@ -196,7 +228,7 @@ def test_labels_or_pictures_changed_under_a_run_are_refused_by_name(tmp_path, mo
     assert trained(out, resume=True).finished
 
 
-def test_a_run_resumed_under_other_conditions_says_so_and_keeps_it(tmp_path, monkeypatch, pictures, capsys):
+def test_a_run_resumed_under_other_conditions_says_so_and_keeps_it(tmp_path, monkeypatch, few_pictures, capsys):
     out = tmp_path / "run"
 
     with monkeypatch.context() as patched:
@@ -230,7 +262,7 @@ def disk(tmp_path):
         subprocess.run(["umount", str(place)], check=True)
 
 
-def test_a_full_disk_keeps_the_last_good_state_and_the_run_goes_on_when_there_is_room(tmp_path, disk, pictures):
+def test_a_full_disk_keeps_the_last_good_state_and_the_run_goes_on_when_there_is_room(tmp_path, disk, few_pictures):
     whole = trained(tmp_path / "whole")
     last, best = ((tmp_path / "whole" / name).stat().st_size for name in ("last.pt", "best.pt"))
     place = disk(f"size={best + last + last // 2}")  # best.pt and a last.pt, but no second one beside it

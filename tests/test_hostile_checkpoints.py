@@ -1,6 +1,7 @@
 """Checkpoints and run folders that somebody damaged, or made to do harm: one line that names the file, nothing executed, no memory eaten."""
 
 import copy
+import functools
 import io
 import json
 import os
@@ -22,6 +23,14 @@ from landmark_thesis.cli import main
 from landmark_thesis.model import WeightsError, create_model, model_from_weights, read_weights
 
 RECIPE = runs.changed(runs.SMOKE, phase1_epochs=0, phase2_epochs=1, image_size=64)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _drawn_once():
+    """The same forty phantoms for every command: drawing them takes longer than everything that is tested here."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(runs, "phantom_data", functools.cache(runs.phantom_data))
+        yield
 
 
 @pytest.fixture(scope="module")

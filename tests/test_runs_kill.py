@@ -13,13 +13,12 @@ import pytest
 import torch
 
 from landmark_thesis import runs, trainer
-from landmark_thesis.data import phantom_data
 from landmark_thesis.trainer import Phase
 
 pytestmark = pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs SIGKILL, which this system lacks")
 
 TWO = replace(
-    runs.changed(runs.SMOKE, image_size=64, precision="fp32"),
+    runs.changed(runs.SMOKE, image_size=32, precision="fp32"),
     batch_size=8,
     phases=(
         Phase("phase1", 2, {"head": 3e-3}, trainable="head", patience=4),
@@ -42,10 +41,6 @@ RECIPES = {
         TWO, head="regression", loss="wing", head_options={"attention": True, "deep": True, "hidden": 16, "dropout": 0.3}
     ),
 }
-
-
-def _pictures():
-    return phantom_data(26, seed=3, size=64)
 
 
 def _moments(end_at, torn, by):
@@ -89,11 +84,11 @@ def _one_run(data, recipe, out, resume=False, end_at=0, torn=False, by=signal.SI
 
 
 @pytest.fixture(scope="module")
-def start():
+def start(_twenty_six):
     """`start(recipe, out, ...)` begins a run in a new process, forked from a server that has imported everything, once."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["landmark_thesis.runs", "pytest"])
-    data, begun = _pictures(), []
+    data, begun = _twenty_six, []
 
     def start(recipe, out, **options):
         process = context.Process(target=_one_run, args=(data, recipe, out), kwargs=options)
@@ -150,7 +145,7 @@ def assert_same_run(killed, whole):
     for name in ("best.pt", "last.pt"):
         ours, theirs = (torch.load(folder / name, weights_only=True) for folder in (killed, whole))
         assert same(ours, theirs), [key for key in theirs if not same(ours.get(key), theirs[key])]
-    ours, theirs = ({**runs._read_json(folder / "environment.json"), "seconds": 0} for folder in (killed, whole))
+    ours, theirs = ({**runs._read_json(folder / "environment.json"), "seconds": 0, "sessions": [], "peak_memory_bytes": 0} for folder in (killed, whole))
     assert ours == theirs
     assert runs.Run(killed).finished
 
@@ -169,7 +164,7 @@ def when(moments, moment, number):
 
 
 def test_a_run_killed_at_any_moment_goes_on_as_if_nothing_had_been(start, peaceful, tmp_path):
-    survives(start, peaceful, "two phases", tmp_path / "run", [random.Random(0).randint(1, len(peaceful("two phases")[1]))])
+    survives(start, peaceful, "cached phase 1", tmp_path / "run", [random.Random(0).randint(1, len(peaceful("cached phase 1")[1]))])
 
 
 def test_so_does_one_killed_in_the_middle_of_a_write_and_then_again(start, peaceful, tmp_path):
@@ -185,20 +180,24 @@ def test_so_does_one_killed_before_anything_was_saved_and_in_phase_1_on_stored_f
     survives(start, peaceful, "cached phase 1", out, [begun, when(moments, "before on_batch_end", 3)])
 
 
-def test_nothing_saved_yet_is_said(tmp_path, monkeypatch, capsys):
+def test_the_same_seed_gives_the_same_run_in_any_process(peaceful, tmp_path, few_pictures):
+    """Here after other tests, there in a fresh process with another order of hashes: the same weights, history and random states."""
+    runs.train(RECIPES["cached phase 1"], runs.Source(phantoms=26), tmp_path / "run", seed=5, quiet=True)
+    assert_same_run(tmp_path / "run", peaceful("cached phase 1")[0])
+
+
+def test_nothing_saved_yet_is_said(tmp_path, few_pictures, capsys):
     (tmp_path / ".recipe.json.123.0a1b2c3d.tmp").write_text("{")
     (tmp_path / "lock").touch()
-    data = _pictures()
-    monkeypatch.setattr(runs.Source, "check", lambda *_: (data, [], runs.Signatures.of(data.images, data.names)))
-    runs.train(replace(TWO, phases=(replace(TWO.phases[0], epochs=1), replace(TWO.phases[1], epochs=0))), runs.Source(phantoms=len(data)), tmp_path, resume=True)
+    runs.train(replace(TWO, phases=(replace(TWO.phases[0], epochs=1), replace(TWO.phases[1], epochs=0))), runs.Source(phantoms=26), tmp_path, resume=True)
     assert f"nothing saved in {tmp_path} yet: the run begins anew" in capsys.readouterr().out
     assert runs.Run(tmp_path).finished and not list(tmp_path.glob(".*"))
 
 
 def test_two_runs_in_one_folder_the_second_is_refused_and_a_killed_ones_lock_blocks_nobody(start, peaceful, tmp_path, monkeypatch):
-    out, data = tmp_path / "run", _pictures()
-    asleep = when(peaceful("two phases")[1], "before on_fit_start", 0)
-    first = start(TWO, out, end_at=asleep, by=signal.SIGSTOP)  # it holds the folder
+    out = tmp_path / "run"
+    asleep = when(peaceful("cached phase 1")[1], "before on_fit_start", 0)
+    first = start(RECIPES["cached phase 1"], out, end_at=asleep, by=signal.SIGSTOP)  # it holds the folder
     deadline = time.monotonic() + 120
     while not (out / "train.log").exists() and time.monotonic() < deadline:
         time.sleep(0.05)
@@ -206,7 +205,7 @@ def test_two_runs_in_one_folder_the_second_is_refused_and_a_killed_ones_lock_blo
     monkeypatch.setattr(runs.Source, "check", lambda *_: looked.append(1))
     for resume in (False, True):
         with pytest.raises(runs.RunError, match="another training writes there now"):
-            runs.train(TWO, runs.Source(phantoms=len(data)), out, resume=resume, quiet=True)
+            runs.train(TWO, runs.Source(phantoms=26), out, resume=resume, quiet=True)
     assert not looked, "refused only after the pictures were checked"
     assert first.is_alive()
     first.kill()
@@ -216,8 +215,8 @@ def test_two_runs_in_one_folder_the_second_is_refused_and_a_killed_ones_lock_blo
         pass
 
 
-def test_a_run_that_came_and_went_while_the_pictures_were_checked_is_not_overwritten(tmp_path, monkeypatch):
-    out, data = tmp_path / "run", _pictures()
+def test_a_run_that_came_and_went_while_the_pictures_were_checked_is_not_overwritten(tmp_path, monkeypatch, few_pictures):
+    out, data = tmp_path / "run", few_pictures
 
     def check(self, preprocessing):
         out.mkdir()

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 from landmark_thesis import runs
-from landmark_thesis.data import phantom_data
 from landmark_thesis.trainer import Phase
 
 SHORT = replace(
@@ -32,9 +31,7 @@ def _held() -> tuple[int, int, int]:
 
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="reads /proc, which this system lacks")
-def test_two_hundred_trainings_leave_nothing_behind(tmp_path, monkeypatch, capsys):
-    data = phantom_data(26, seed=3, size=32)
-    monkeypatch.setattr(runs.Source, "check", lambda *_: (data, [], runs.Signatures.of(data.images, data.names)))
+def test_two_hundred_trainings_leave_nothing_behind(tmp_path, few_pictures, capsys):
     memory, held = [], []
     for number in range(200):
         run = runs.train(SHORT, runs.Source(phantoms=26), tmp_path / f"run-{number}", seed=number, quiet=True)

@@ -93,6 +93,28 @@ def test_starting_over_is_a_new_model_and_a_phase_begun_again_says_from_where(tm
     assert list(over.history) == ["phase1", "phase2"] and over.phases_run == ["phase1"]
 
 
+def test_the_stop_button_before_the_first_batch_leaves_no_half_begun_phase(tmp_path):
+    class Impatient(Callback):
+        def on_fit_start(self, trainer, phase):
+            if phase.name == "phase2" and not self.heard:
+                raise KeyboardInterrupt
+
+        def on_exception(self, trainer, phase, error):
+            self.heard = True
+
+        heard = False
+
+    trainer = a_trainer(tmp_path / "a", [Impatient()])
+    with pytest.raises(KeyboardInterrupt):
+        trainer.train_full(*loaders(), 1, 1)
+    assert trainer.run is None and not trainer.model.training and same(weights_of(trainer), trainer.best_state)
+    assert trainer.history["phase2"] == {} and trainer.validated_model is trainer.model
+    trainer.train_full(*loaders(), 1, 1, resume=True)
+    peaceful = a_trainer(tmp_path / "b")
+    peaceful.train_full(*loaders(), 1, 1)
+    assert trainer.history == peaceful.history and same(weights_of(trainer), weights_of(peaceful))
+
+
 def test_cells_out_of_order_break_nothing(tmp_path):
     trainer = a_trainer(tmp_path)
     assert trainer.validate(*loaders()[1:])["val_error_px"] > 0  # before any training
