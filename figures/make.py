@@ -14,10 +14,12 @@ import json
 import re
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 from matplotlib.figure import Figure
 
+from landmark_thesis import figures
 from landmark_thesis.bench import markdown
 from landmark_thesis.data import write_whole
 from landmark_thesis.evaluate import read_errors
@@ -33,6 +35,7 @@ from landmark_thesis.figures import (
     draw_all,
     ensemble_gain,
     error_limits,
+    exposure_errors,
     leakage_gap,
     learning_curve,
     paired_differences,
@@ -42,6 +45,7 @@ from landmark_thesis.figures import (
     save_figure,
     seed_luck,
     spoilt_by,
+    stored_stamp,
 )
 from landmark_thesis.phantom import sample_shapes
 from landmark_thesis.runs import Run, save_record
@@ -54,8 +58,8 @@ BEST_FILES = (RECORDS / BEST / "results.json",)
 BESIDE = {"limits": BEST_FILES, "test": (RECORDS / "limits" / "limits.json",)}  # what a figure of that record shows beside it
 THESIS_VAL = 7.22  # quoted: what its honest model scored on this validation part
 LEDGERS = (Path("research/errors.csv"), Path("research/runs.csv"))  # written by research.py, drawn by nobody
-FOLDERS = ("drift", "leakage", "ensemble", "limits", "curve", "folds", "test", "research", ".")  # of figures, beside one for each record
-MARKERS = re.compile(r"(<!-- (results|speed):begin -->\n).*?(<!-- \2:end -->)", re.S)
+FOLDERS = ("curve", "drift", "exposure", "leakage", "ensemble", "limits", "folds", "test", "research", ".")  # of figures, beside one for each record
+MARKERS = re.compile(r"(<!-- (results|speed|drawn):begin -->\n).*?(<!-- \2:end -->)", re.S)
 # order and names of the table; a record that is not named here is drawn, but not listed
 TITLES = {
     "thesis-lite0": "`thesis` recipe, EfficientNet-Lite0, ImageNet weights",
@@ -100,7 +104,7 @@ def draw(out: Path) -> None:
 
 def draw_measured(out: Path) -> None:
     """What the scripts beside this one measured: NAME.json of the record NAME."""
-    figures = {
+    kinds = {
         "drift/annotator_drift": ("drift", annotator_drift),
         "leakage/leakage_gap": ("leakage", lambda found: leakage_gap(arms(found, "leaky", "clean"), found["n"])),
         "ensemble/ensemble_gain": ("ensemble", lambda found: ensemble_gain(arms(found, "plain", "mirrored"), found["n"])),
@@ -109,10 +113,23 @@ def draw_measured(out: Path) -> None:
         "folds/conformal_coverage": ("folds", lambda found: conformal_coverage(found["oof"]["conformal"])),
         "test/claim_and_limit": ("test", claim_and_limit),
     }
-    for path, (name, make) in figures.items():
+    for path, (name, make) in kinds.items():
         if found := measured(name):
             files = [RECORDS / name / f"{name}.json", *BESIDE.get(name, ())]
             save_figure(make(found), out / path, inputs=files)
+    draw_exposure(out)
+
+
+def draw_exposure(out: Path) -> None:
+    """The errors of the run that exposure.py names, against the exposure of each picture's file."""
+    if not (found := measured("exposure")):
+        return
+    run, table = Run(RECORDS / found["run"]), RECORDS / "exposure" / "errors.csv"
+    with open(table, encoding="utf-8", newline="") as file:
+        exposure = {row["image"]: {name: float(row[name]) for name in ("grey_mean", "grey_sd")} for row in csv.DictReader(file)}
+    rows = read_errors(run.path / "errors.csv", found["part"])
+    figure = exposure_errors(rows, exposure, stamp=stored_stamp(run, rows))
+    save_figure(figure, out / "exposure" / f"exposure_errors_{found['part']}", inputs=[table, *(run.path / name for name in ("errors.csv", "recipe.json", "split.json"))])
 
 
 def best() -> list[Result]:
@@ -152,7 +169,9 @@ def draw_compared(out: Path, found: list[tuple[str, Run, dict]]) -> None:
     save_figure(comparison([ruler, *ours], floor=floor, note=note), out / "comparison_val", inputs=scores)
     quoted = [Result("thesis, seed 42 (clean), its own validation", THESIS_VAL, None, "published"), *published_results()]
     note += "; what the thesis states: the 96 test pictures of the same split where nothing else is said"
-    save_figure(comparison([ruler, *quoted, *ours], floor=floor, note=note), out / "comparison_thesis", inputs=scores)
+    tested = [Result(f"{BEST} recipe, the 96 test pictures", test["seeds"]["mean_px"], tuple(test["seeds"]["mean_px_ci95"]))] if (test := measured("test")) else []
+    scores_too = [*scores, *([RECORDS / "test" / "test.json"] if tested else [])]
+    save_figure(comparison([ruler, *quoted, *tested, *ours], floor=floor, note=note), out / "comparison_thesis", inputs=scores_too)
     sets = {run.name: read_errors(run.path / "errors.csv", "val") for _, run, _ in found}
     stamps = [spoilt_by(content) for *_, content in found]
     save_figure(recipe_curves(sets, stamps=stamps), out / "recipe_curves_val", inputs=[run.path / "errors.csv" for _, run, _ in found] + scores)
@@ -181,6 +200,11 @@ TEXTS = {
     ),
     "mean_shape": ("mean shape of the training part, no model at all", "forma media de la parte de entrenamiento, sin modelo alguno"),
     "rounding": ("rounding of the labels alone", "solo el redondeo de las etiquetas"),
+    "scheme": (
+        "14 numbers instead of 30: what the labels' own geometry allows (all {n} pictures)",
+        "14 números en vez de 30: lo que permite la geometría de las etiquetas (las {n} imágenes)",
+    ),
+    "twice": ("two labels of one radiograph ({a} and {b}), one pair", "dos etiquetas de una misma radiografía ({a} y {b}), un solo par"),
     "star": (
         r"\* the best epoch was selected on these pictures, so the number is a little too small. Times: wall clock, while the two cores did other work too.",
         r"\* la mejor época se eligió con estas imágenes, de modo que el número es algo optimista. Tiempos de reloj, con los dos núcleos ocupados también en otras cosas.",
@@ -228,6 +252,13 @@ TEXTS = {
         "Para comparar, lo que declara la tesis original (no es nuestro; su modelo honesto obtuvo {val:.2f} en esta parte de validación): {claims}, en las 96 imágenes de prueba.",
     ),
     "contaminated": ("contaminated", "contaminado"),
+    "on_demand": ("no record of the kind yet", "aún sin registro de este tipo"),
+    "again": (
+        "Each on a page or a 16:9 slide, in English or Spanish, as SVG, PDF or PNG. `python figures/make.py` draws those that are committed from the records alone; run it again and "
+        "not a byte changes (`--check` says what would), and each file carries the hashes of what it was drawn from.",
+        "Cada una para página o diapositiva 16:9, en inglés o español, como SVG, PDF o PNG. `python figures/make.py` dibuja las incluidas solo a partir de los registros; si se repite, "
+        "no cambia ni un byte (`--check` dice qué cambiaría), y cada archivo lleva las huellas de aquello con lo que se dibujó.",
+    ),
     "records": (
         "Each line is a record in [figures/records](figures/records), with the command that made it; `python figures/make.py` rebuilds this text and every figure from them, and "
         "`landmark-thesis defend --records figures/records` judges each [claim](figures/claims.toml) that is made here.",
@@ -257,13 +288,35 @@ def readme_block(lang: str = "en") -> str:
     for title, run, content in found:
         shown = title if lang == "en" else f"{TITLES_ES[run.name]}, {_epochs(run).replace('epochs', 'épocas')}"
         lines.append(_result_line(shown, run, content))
-    lines += [f"| {say('rounding')} | {first['baselines']['label_rounding_px']:.2f} | | | | |", "", say("star")]
+    lines += [f"| {say('rounding')} | {first['baselines']['label_rounding_px']:.2f} | | | | |", *limit_rows(say), "", say("star")]
     for key, values in measured_values().items():
         lines += ["", say(key, **values)]
     claims = "; ".join(
         f"{result.label}: {result.value:.2f}" + (f" ({say('contaminated')})" if result.kind == "contaminated" else "") for result in published_results(lang)
     )
     return "\n".join([*lines, "", say("thesis", val=THESIS_VAL, claims=claims), "", say("records"), ""])
+
+
+def limit_rows(say: Callable[..., str]) -> list[str]:
+    """What the labels allow, as figures/limits.py measured it."""
+    if not (limits := measured("limits")):
+        return []
+    low, high = limits["scheme_px_ci95"]
+    rows = [f"| {say('scheme', n=limits['n'])} | {limits['scheme_px']:.2f} [{low:.2f}, {high:.2f}] | | | | |"]
+    return rows + [f"| {say('twice', a=two['pair'][0], b=two['pair'][1])} | {two['mre_px']:.2f} | | | | |" for two in limits["twice"]]
+
+
+def drawn_block(lang: str = "en") -> str:
+    """Each kind of figure that the package draws, by its title, with a committed example where there is one."""
+    lines = []
+    for name in figures.__all__:
+        if (key := "scheme" if name == "landmark_scheme" else name) not in figures.WORDS or not callable(getattr(figures, name)):
+            continue
+        title = figures.WORDS[key][LANGUAGES.index(lang)]
+        kept = sorted((path for path in HERE.rglob("*.svg") if f"{path.stem}_".startswith(f"{name}_")), key=lambda path: (path.parent.name != BEST, path))
+        shown = f"[{title}]({kept[0].relative_to(HERE.parent).as_posix()})" if kept else f"{title} ({TEXTS['on_demand'][LANGUAGES.index(lang)]})"
+        lines.append(f"- {shown}: `{name}`")
+    return "\n".join([*lines, "", TEXTS["again"][LANGUAGES.index(lang)], ""])
 
 
 def _result_line(title: str, run: Run, content: dict) -> str:
@@ -331,7 +384,7 @@ def speed_block() -> str:
 
 
 def with_block(text: str, lang: str = "en") -> str:
-    blocks = {"results": lambda: readme_block(lang), "speed": speed_block}
+    blocks = {"results": lambda: readme_block(lang), "speed": speed_block, "drawn": lambda: drawn_block(lang)}
     return MARKERS.sub(lambda match: match.group(1) + blocks[match.group(2)]() + match.group(3), text)
 
 

@@ -6,8 +6,8 @@
 __all__ = ['VERDICTS', 'TEXTS', 'COMPUTATIONS', 'STANDARD_CLAIMS', 'THESIS_CLAIMS', 'QUESTIONS', 'REPORT', 'CAPTIONS',
            'ClaimsError', 'Claim', 'Evidence', 'Verdict', 'say', 'Records', 'lookup', 'metric', 'difference', 'ratio',
            'stored', 'count', 'trained_on', 'unplanned_openings', 'judge', 'read_claims', 'standard_claims',
-           'ThesisClaim', 'Question', 'Defense', 'report_html', 'write_pdf', 'write_report', 'environment_of',
-           'as_dict', 'defend', 'defend_records']
+           'ThesisClaim', 'Question', 'in_language', 'Defense', 'report_html', 'write_pdf', 'write_report',
+           'environment_of', 'as_dict', 'defend', 'defend_records']
 
 # %% ../nbs/15_defense.ipynb #3347a548
 import base64
@@ -915,6 +915,49 @@ CAPTIONS: Mapping[str, tuple[str, str]] = {
 }
 
 # %% ../nbs/15_defense.ipynb #d8c16313
+_SPANISH: Sequence[tuple[str, str]] = (
+    # deviations of the recipes
+    (r"the split has a seed of its own, which the seed of the weights never moves \(1\)", "la división tiene su propia semilla, que la de los pesos nunca mueve (1)"),
+    (r"a frozen part is in eval mode, batch norm and dropout included \(7\)", "una parte congelada está en modo eval, incluidos la normalización por lotes y el dropout (7)"),
+    (r"coordinate attention is new, so it trains with the head in phase 1 and at the head's rate in phase 2 \(8\)",
+     "la atención de coordenadas es nueva: se entrena con la cabeza en la fase 1 y con la tasa de la cabeza en la fase 2 (8)"),
+    (r"epoch means weigh pictures, not batches \(9\)", "las medias de cada época ponderan imágenes, no lotes (9)"),
+    (r"the model ends as the best of both phases \(11\)", "el modelo termina siendo el mejor de ambas fases (11)"),
+    (r"the cosine ends at 5 % of each group's rate, so that their ratio stays 10 to 1 \(13\)",
+     "el coseno termina en el 5 % de la tasa de cada grupo, de modo que su razón sigue siendo de 10 a 1 (13)"),
+    (r"points that augmentation moves out of the picture are left out of the loss, not clipped to its edge \(37\)",
+     "los puntos que el aumento de datos saca de la imagen se omiten en la pérdida, sin recortarlos al borde (37)"),
+    (r"rotation is bilinear, not nearest \(38\)", "la rotación es bilineal, no por vecino más próximo (38)"),
+    (r"CLAHE works on grey in training and prediction alike, not on LAB luminance in one and grey in the other \(39\)",
+     "CLAHE actúa sobre gris tanto al entrenar como al predecir, no sobre la luminancia LAB en un caso y gris en el otro (39)"),
+    (r"phase(\d) has (\d+) epochs, not (\d+)", r"la fase \1 tiene \2 épocas, no \3"),
+    (r"backbone is (\S+), not (\S+)", r"la red troncal es \1, no \2"),
+    (r"weights is (\S+), not (\S+)", r"los pesos son \1, no \2"),
+    (r"precision is (\S+), not (\S+)", r"la precisión es \1, no \2"),
+    (r"batches of (\d+), not (\d+)", r"los lotes son de \1, no de \2"),
+    (r"the network sees (\d+) pixels, not (\d+)", r"la red ve \1 píxeles, no \2"),
+    # where the first weights came from
+    (r"(\S+): RANDOM weights, for no weights file was found(?: \(.*\))?", r"\1: pesos ALEATORIOS, pues no se halló ningún archivo de pesos"),
+    (r"(\S+): random weights, as asked", r"\1: pesos aleatorios, como se pidió"),
+    (r"(\S+): ImageNet weights \((.*); (\w+) (\S+), sha256 (\w+) checked\)", r"\1: pesos de ImageNet (\2; \4, sha256 \5 comprobado)"),
+    (r"(\S+): weights of (?:package|cache|download|file) (\S+) \(sha256 (\w+)\)", r"\1: pesos de \2 (sha256 \3)"),
+    (r"(\S+): weights of checkpoint (\S+) \(sha256 (\w+)\)", r"\1: pesos del punto de control \2 (sha256 \3)"),
+    # words of settings
+    (r"phase(\d)", r"fase \1"), ("flip", "reflejo"), ("rotation", "rotación"), ("scale", "escala"), ("shift", "traslación"), ("brightness", "brillo"), ("contrast", "contraste"),
+    ("noise", "ruido"), ("head", "cabeza"), ("backbone", "troncal"), ("constant", "tasa constante"), ("cosine", "coseno"), ("onecycle", "un ciclo (onecycle)"),
+    ("regression", "regresión"), ("dense", "densa"), ("phantom", "fantomas"),
+)
+
+
+def in_language(text: str, lang: str) -> str:
+    """A stored English sentence or word in "en" or "es"; one that is not known stays as it is."""
+    if lang == "es":
+        for pattern, spanish in _SPANISH:
+            if found := re.fullmatch(pattern, text):
+                return found.expand(spanish)
+    return text
+
+# %% ../nbs/15_defense.ipynb #2959cd4f
 @dataclass(frozen=True)
 class Defense:
     """All that a report is made of.
@@ -942,6 +985,10 @@ class Defense:
     def say(self, key: str, **values: Any) -> str:
         return say(key, self.lang, **values)
 
+    def told(self, text: str) -> str:
+        """What a run stores in English, in the language of the report."""
+        return in_language(text, self.lang)
+
     @cached_property
     def facts(self) -> dict[str, Any]:
         """Everything that a sentence may have a blank for, as text."""
@@ -960,7 +1007,8 @@ class Defense:
             "classes": ", ".join(f"{name} {_digits(value)}" for name, value in metrics["per_category"].items()), "split": self.results["split_fingerprint"],
             "opened": ledger["opened"], "planned": ledger["planned"], "known_before": KNOWN_OPENINGS.get(self.results.get("test_fingerprint"), 0), "set": _part_name(self.part, self.lang),
             "seeds": self._seeds(), "tta": self.say("on" if self.results["tta"] else "off"), "recipe": recipe.name,
-            "deviations": "; ".join(recipe.deviations) or self.say("none"), "phases": "; ".join(f"{phase.name}: {self.phase(phase)}" for phase in recipe.phases),
+            "deviations": "; ".join(self.told(line) for line in recipe.deviations) or self.say("none"),
+            "phases": "; ".join(f"{self.told(phase.name)}: {self.phase(phase)}" for phase in recipe.phases),
             "guard": self.say(self.spoilt) if self.spoilt else self.say("clean"), "selected": self.say("selected" if self.results["selected_on_part"] else "not_selected"),
         }
         patients = "phantom_patients" if dataset == "phantom" else "real_patients"
@@ -979,8 +1027,8 @@ class Defense:
         if phase.epochs <= 0:
             return self.say("skipped")
         what = self.say("phase_head" if phase.trainable == "head" else "phase_all")
-        rates = ", ".join(f"{group} {rate:g}" for group, rate in phase.rates.items() if phase.trainable == "all" or group != "backbone")
-        return self.say("phase_says", epochs=phase.epochs, what=what, optimizer=phase.optimizer, schedule=phase.schedule, rates=rates)
+        rates = ", ".join(f"{self.told(group)} {rate:g}" for group, rate in phase.rates.items() if phase.trainable == "all" or group != "backbone")
+        return self.say("phase_says", epochs=phase.epochs, what=what, optimizer=phase.optimizer, schedule=self.told(phase.schedule), rates=rates)
 
 
 def _digits(value: float | None, digits: int = 2) -> str:
@@ -1100,7 +1148,7 @@ def _data_section(defense: Defense) -> str:
     for part, names in run.split.parts.items():
         rows.append([_text(_part_name(part, defense.lang)), str(len(names))])
     facts = [
-        [_text(defense.say("dataset")), _text(defense.results["dataset"])], [_text(defense.say("fingerprint")), f"<code>{defense.results['split_fingerprint']}</code>"],
+        [_text(defense.say("dataset")), _text(defense.told(defense.results["dataset"]))], [_text(defense.say("fingerprint")), f"<code>{defense.results['split_fingerprint']}</code>"],
         [_text(defense.say("dropped")), _text(", ".join(run.split.dropped) or defense.say("none"))],
     ]
     return _section(
@@ -1113,16 +1161,16 @@ def _method_section(defense: Defense) -> str:
     run, recipe = defense.runs[0], defense.runs[0].recipe
     made, look = run.path / "environment.json", recipe.preprocessing
     stored = json.loads(made.read_text(encoding="utf-8")) if made.exists() else {}
-    moved = ", ".join(f"{key} {value:g}" for key, value in vars(recipe.augmentation).items() if isinstance(value, int | float) and value)
+    moved = ", ".join(f"{defense.told(key)} {value:g}" for key, value in vars(recipe.augmentation).items() if isinstance(value, int | float) and value)
     prediction = [defense.say("prediction_tta" if defense.results["tta"] else "prediction_plain"), *([defense.say("projected")] if recipe.project else [])]
     rows = [
-        ("recipe", recipe.name), ("network", f"{recipe.backbone}, {recipe.head}"), ("weights", stored.get("weights_used", "-")), ("loss", recipe.loss),
+        ("recipe", recipe.name), ("network", f"{recipe.backbone}, {defense.told(recipe.head)}"), ("weights", defense.told(stored.get("weights_used", "-"))), ("loss", recipe.loss),
         ("preprocessing", defense.say("preprocessing_says", clip=look.clahe_clip, tiles=look.clahe_tiles, size=look.size)), ("augmentation", moved or defense.say("none")),
     ]
     cells = [[_text(defense.say(key)), _text(value)] for key, value in rows]
-    cells += [[_text(phase.name), _text(defense.phase(phase))] for phase in recipe.phases]
+    cells += [[_text(defense.told(phase.name)), _text(defense.phase(phase))] for phase in recipe.phases]
     cells += [[_text(defense.say("prediction")), _text("; ".join(prediction))], [_text(defense.say("seed")), ", ".join(str(model["seed"]) for model in defense.results["models"])]]
-    deviations = "".join(f"<li>{_text(line)}</li>" for line in recipe.deviations or (defense.say("none"),))
+    deviations = "".join(f"<li>{_text(defense.told(line))}</li>" for line in recipe.deviations or (defense.say("none"),))
     return _section("method", defense.say("method"), _table([defense.say("setting"), defense.say("value")], cells), f"<h3>{_text(defense.say('deviations'))}</h3>\n<ul>{deviations}</ul>")
 
 # %% ../nbs/15_defense.ipynb #99586f50
@@ -1154,7 +1202,7 @@ def _figure(path: Path, defense: Defense) -> str:
     title = _title_of(path.stem, defense.lang)
     facts = defense.facts
     of_errors = path.stem.rpartition("_")[2] == defense.part or f"_{defense.part}_" in path.stem
-    alt = defense.say("figure_alt" if of_errors else "plain_alt", title=title, n=facts["n"], part=defense.part, mre=facts["mre"])
+    alt = defense.say("figure_alt" if of_errors else "plain_alt", title=title, n=facts["n"], part=facts["set"], mre=facts["mre"])
     picture = base64.b64encode(path.read_bytes()).decode()
     return (
         f'<figure id="{_anchor("figure", path.stem)}"><img alt="{html.escape(alt)}" src="data:image/svg+xml;base64,{picture}">'

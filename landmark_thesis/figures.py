@@ -7,11 +7,12 @@ __all__ = ['Rows', 'UNIT', 'LANGUAGES', 'WORDS', 'STYLES', 'OKABE_ITO', 'STAMPS'
            'landmark_scheme', 'canonical_shape', 'model_diagram', 'split_parts', 'learning_curves', 'landmark_errors',
            'landmark_map', 'error_histogram', 'error_distribution', 'landmark_distribution', 'landmark_curves',
            'class_errors', 'class_landmark_map', 'axis_errors', 'landmark_bias', 'agreement_plots', 'anatomy_errors',
-           'conformal_coverage', 'Result', 'result_of_errors', 'spoilt_by', 'result_of_scores', 'published_results',
-           'comparison', 'recipe_curves', 'Difference', 'paired_differences', 'seed_luck', 'ablation_forest',
-           'error_limits', 'leakage_gap', 'ensemble_gain', 'annotator_drift', 'learning_curve', 'example_rows',
-           'prediction_examples', 'write_table', 'landmark_table', 'class_table', 'ablation_table', 'results_table',
-           'save_figure', 'drawn_from', 'outdated_inputs', 'stored_stamp', 'draw_all']
+           'exposure_errors', 'rank_correlation', 'conformal_coverage', 'Result', 'result_of_errors', 'spoilt_by',
+           'result_of_scores', 'published_results', 'comparison', 'recipe_curves', 'Difference', 'paired_differences',
+           'seed_luck', 'ablation_forest', 'error_limits', 'leakage_gap', 'ensemble_gain', 'annotator_drift',
+           'learning_curve', 'example_rows', 'prediction_examples', 'write_table', 'landmark_table', 'class_table',
+           'ablation_table', 'results_table', 'save_figure', 'drawn_from', 'outdated_inputs', 'stored_stamp',
+           'draw_all']
 
 # %% ../nbs/14_figures.ipynb #68b55e23
 import csv
@@ -110,7 +111,8 @@ WORDS: Mapping[str, tuple[str, str]] = {
     "error_limits": ("What the labels allow", "Lo que permiten las etiquetas"),
     "conformal_coverage": ("Radii that hold the label", "Radios que contienen la etiqueta"),
     "agreement_plots": ("Agreement of predicted and labelled sizes", "Concordancia entre predicción y etiqueta"),
-    "anatomy_errors": ("Is the error a matter of size, tilt or exposure?", "¿Depende el error del tamaño, la inclinación o la exposición?"),
+    "anatomy_errors": ("Is the error a matter of size or tilt?", "¿Depende el error del tamaño o la inclinación?"),
+    "exposure_errors": ("Is the error a matter of exposure?", "¿Depende el error de la exposición?"),
     "model_diagram": ("What learns when", "Qué aprende y cuándo"),
     "canonical_shape": ("Mean shape and its modes of variation", "Forma media y sus modos de variación"),
     # axes and legends
@@ -212,7 +214,9 @@ WORDS: Mapping[str, tuple[str, str]] = {
     "promised": ("promised: {level} %", "prometido: {level} %"),
     "axis_px": ("axis length ({unit})", "longitud del eje ({unit})"),
     "tilt_deg": ("axis tilt (degrees)", "inclinación del eje (grados)"),
-    "grey_mean": ("mean grey (of 255)", "gris medio (de 255)"),
+    "grey_seen": ("mean grey after CLAHE (of 255)", "gris medio tras CLAHE (de 255)"),
+    "grey_mean": ("mean grey of the file (of 255)", "gris medio del archivo (de 255)"),
+    "grey_sd": ("contrast: sd of the grey values (of 255)", "contraste: DE de los grises (de 255)"),
     "width3_px": ("width at mid height ({unit})", "ancho a media altura ({unit})"),
     "agreement_difference": ("prediction minus label", "predicción menos etiqueta"),
     "agreement_bias": ("bias {bias} {interval}", "sesgo {bias} {interval}"),
@@ -1052,44 +1056,67 @@ def _below_panel(look: _Look, what: str) -> str:
 
 # %% ../nbs/14_figures.ipynb #c0f1a30d
 def anatomy_errors(rows: Rows, *, stamp: str | None = None, lang: str = "en", size: str = "page", decimal_comma: bool = False) -> Figure:
-    """Each picture's mean error against the labelled length and tilt of its axis, the width at mid height, and the exposure where it was noted.
+    """Each picture's mean error against the labelled length and tilt of its axis, the width at mid height, and what exposure CLAHE left, where it was noted.
 
     Arguments as in `landmark_errors`. Squares are means of fifths of the pictures; Spearman's rho has an interval by Fisher's z (Bonett & Wright 2000).
     """
     look = _Look(lang, size, decimal_comma)
+    _one_part(rows)
+    columns = {"axis_px": "axis_px_true", "tilt_deg": "tilt_deg_true", "width3_px": "width3_px_true", "grey_seen": "grey_mean"}
+    causes = {what: [row[column] for row in rows] for what, column in columns.items() if all(column in row for row in rows)}
+    return look.finish(_cause_panels(look, rows, causes), "anatomy_errors", _set_note(look, rows, look.say("note_anatomy")), stamp)
+
+# %% ../nbs/14_figures.ipynb #ee424843
+def exposure_errors(
+    rows: Rows, exposure: Mapping[str, Mapping[str, float]], *, stamp: str | None = None, lang: str = "en", size: str = "page", decimal_comma: bool = False
+) -> Figure:
+    """Each picture's mean error against the exposure of its file, before CLAHE evens it out.
+
+    `exposure`: image -> {"grey_mean", "grey_sd"}, both of 0 to 255, as figures/exposure.py measures them. The rest as in `anatomy_errors`.
+    Raises DataError for a picture whose exposure is not given.
+    """
+    look = _Look(lang, size, decimal_comma)
+    _one_part(rows)
+    if missing := [row["image"] for row in rows if row["image"] not in exposure]:
+        raise DataError(f"no exposure is known of {len(missing)} of {len(rows)} pictures ({missing[0]}, ...); python figures/exposure.py DIR measures it")
+    causes = {what: [exposure[row["image"]][what] for row in rows] for what in ("grey_mean", "grey_sd")}
+    return look.finish(_cause_panels(look, rows, causes), "exposure_errors", _set_note(look, rows, look.say("note_anatomy")), stamp)
+
+# %% ../nbs/14_figures.ipynb #2c1b2ee3
+def _cause_panels(look: _Look, rows: Rows, causes: Mapping[str, Sequence[float]]) -> Figure:
+    """A panel for each possible cause: mark by mark, fifth by fifth, and the rank correlation above it."""
     radial = _values(rows)
     labelled = np.isfinite(radial).any(1)
     errors, classes = np.nanmean(radial[labelled], axis=1), np.array([row["category"] for row in rows])[labelled]
     figure = look.sheet(3.9)
     handles = [Line2D([], [], ls="", marker=marker, color=OKABE_ITO[colour], ms=1.2 * look.style.marker_pt, label=name)
                for name, (colour, _, marker) in zip(_categories(rows), _cycle(_LINES), strict=False)]
-    causes = {"axis_px": "axis_px_true", "tilt_deg": "tilt_deg_true", "width3_px": "width3_px_true", "grey_mean": "grey_mean"}
-    causes = {what: column for what, column in causes.items() if all(column in row for row in rows)}
     panels = _panels_below_key(look, figure, len(causes), handles, share="y")
-    for axes, (what, column) in zip(panels, causes.items(), strict=True):
-        measured = np.array([row[column] for row in rows], np.float64)[labelled]
+    for axes, (what, values) in zip(panels, causes.items(), strict=True):
+        measured = np.array(values, np.float64)[labelled]
         for name, (colour, _, marker) in zip(_categories(rows), _cycle(_LINES), strict=False):
             axes.plot(measured[classes == name], errors[classes == name], marker, color=OKABE_ITO[colour], mec="none", alpha=0.7, ms=0.8 * look.style.marker_pt, label=name)
         for fifth in np.array_split(np.argsort(measured, kind="stable"), min(5, len(measured))):
             numbers = np.array(_mean_and_interval(errors[fifth]))[:, None]
             axes.errorbar([measured[fifth].mean()], numbers[0], _whiskers(numbers), fmt="s", color="black", ms=1.2 * look.style.marker_pt, capsize=0.6 * look.style.marker_pt,
                           lw=1.3 * look.style.line_pt, zorder=4)
-        axes.set_title(_rank_correlation(look, measured, errors), fontsize=look.style.font_pt)
+        rho, low, high = rank_correlation(measured, errors)
+        axes.set_title(f"rho {look.number(rho)}\n{look.interval(low, high)}" if np.isfinite(rho) else "rho -", fontsize=look.style.font_pt)
         axes.xaxis.set_major_locator(MaxNLocator(4))
         look.dress(axes, x=_below_panel(look, what), y=look.say("mean_error", unit=UNIT) if axes is panels[0] else None)
     axes.set_ylim(bottom=0)
-    return look.finish(figure, "anatomy_errors", _set_note(look, rows, look.say("note_anatomy")), stamp)
+    return figure
 
-
-def _rank_correlation(look: _Look, x: np.ndarray, y: np.ndarray) -> str:
-    """Spearman's rho as a text, with its 95 % interval where there are enough pictures and both vary."""
+# %% ../nbs/14_figures.ipynb #b1ea61dc
+def rank_correlation(x: np.ndarray, y: np.ndarray) -> tuple[float, float, float]:
+    """Spearman's rho of two series (N,), with its 95 % interval by Fisher's z (Bonett & Wright 2000); NaN below five pairs, or where one does not vary."""
     known = np.isfinite(x + y)
     if known.sum() < 5 or np.ptp(x[known]) == 0 or np.ptp(y[known]) == 0:
-        return "rho -"
+        return np.nan, np.nan, np.nan
     rho = float(spearmanr(x[known], y[known]).statistic)
     reach = 1.96 * np.sqrt((1 + rho**2 / 2) / (known.sum() - 3))
     low, high = np.tanh(np.arctanh(np.clip(rho, -0.9999, 0.9999)) + np.array([-reach, reach]))
-    return f"rho {look.number(rho)}\n{look.interval(low, high)}"
+    return rho, float(low), float(high)
 
 # %% ../nbs/14_figures.ipynb #343d2d1c
 def conformal_coverage(
@@ -1324,7 +1351,7 @@ def ablation_forest(
     if luck is not None:
         handles.append(Patch(color="0.85", label=look.say("luck")))
     panels = _panels_below_key(look, figure, -(-len(differences) // half), handles)
-    reach = 1.05 * max(luck or 0, *(np.abs(one.interval).max() for one in differences))
+    reach = 1.12 * max(luck or 0, *(np.abs(one.interval).max() for one in differences))
     for axes, first in zip(panels, range(0, len(differences), half), strict=True):
         some = differences[first : first + half]
         for place, one in enumerate(some):
@@ -1381,6 +1408,7 @@ def error_limits(limits: Mapping[str, Any], ours: Sequence[Result] = (), *, lang
 # %% ../nbs/14_figures.ipynb #47d1c5d9
 def _draw_growth(look: _Look, axes: Axes, arms: Mapping[str, Sequence[Result]], styles: Sequence[tuple[str, str, str, str]]) -> None:
     """Error over the number of members, one line an arm; `styles`: (arm, colour, marker, dashes)."""
+    ends: list[tuple[float, float]] = []
     for number, (arm, colour, marker, line) in enumerate(styles):
         numbers = np.array([[result.value, *(result.interval or (np.nan, np.nan))] for result in arms[arm]]).T
         places = np.arange(1, numbers.shape[1] + 1) + (0.04 if number else -0.04)
@@ -1388,8 +1416,10 @@ def _draw_growth(look: _Look, axes: Axes, arms: Mapping[str, Sequence[Result]], 
             places, numbers[0], _whiskers(numbers), color=OKABE_ITO[colour], marker=marker, ls=line, lw=1.5 * look.style.line_pt,
             ms=1.3 * look.style.marker_pt, mec="black", capsize=0.8 * look.style.marker_pt, label=look.say(arm),
         )
+        ends.append((numbers[0, -1], places[-1]))
+    for (value, _), va in zip(sorted(ends), ("top", "bottom"), strict=True):  # one below, one above: equal ends stay legible
         axes.annotate(
-            look.number(numbers[0, -1]), (places[-1], numbers[0, -1]), (0.8 * look.style.font_pt, 0), textcoords="offset points", va="center", fontsize=look.style.font_pt
+            look.number(value), (max(place for _, place in ends), value), (0.9 * look.style.font_pt, 0), textcoords="offset points", va=va, fontsize=look.style.font_pt
         )
     axes.set_xlim(0.6, max(len(arms[arm]) for arm, *_ in styles) + 0.7)
     axes.set_ylim(bottom=0)

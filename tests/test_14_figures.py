@@ -279,7 +279,7 @@ def test_arrows_are_the_bias_and_ellipses_hold_95_percent():
     assert len(filled) == 1  # L4 alone
 
 
-# cell ee424843
+# cell 58b994fe
 def test_agreement_is_that_of_the_stored_measurements():
     rows = made_up_rows(30)
     told = agreement(rows)["axis_px"]
@@ -307,6 +307,19 @@ def test_exposure_has_a_panel_where_every_picture_notes_it():
     noted = [row | {"grey_mean": 100 - 2 * error} for row, error in zip(rows, errors, strict=True)]
     assert [len(anatomy_errors(some).axes) for some in (rows, noted, [*noted[:-1], rows[-1]])] == [4, 5, 4]
     assert anatomy_errors(noted).axes[4].get_title().startswith("rho -1.00\n[")
+
+
+def test_exposure_of_the_files_is_set_against_the_errors_of_the_same_pictures():
+    rows = made_up_rows(30)
+    exposure = {row["image"]: {"grey_mean": 100 - 2 * error, "grey_sd": 7.0} for row, error in zip(rows, _picture_means(rows), strict=True)}
+    _, first, second = exposure_errors(rows[::-1], exposure).axes
+    assert first.get_title().startswith("rho -1.00\n[") and second.get_title() == "rho -"
+    with pytest.raises(DataError, match="1 of 30 pictures .* figures/exposure.py"):
+        exposure_errors(rows, dict(list(exposure.items())[1:]))
+
+
+def made_up_exposure(rows):
+    return {row["image"]: {"grey_mean": 90.0 + 7 * k, "grey_sd": 40.0 + (k * 5) % 11} for k, row in enumerate(rows)}
 
 
 # cell 311aebc2
@@ -689,6 +702,7 @@ def every_figure(rows, history, pictures, **options):
     yield ablation_forest(paired_differences(made_up_ledger()), 60, luck=0.2, **stamped)
     yield leakage_gap(made_up_arms(), 96, **options)
     yield annotator_drift(made_up_drift(), **options)
+    yield exposure_errors(rows, made_up_exposure(rows), **stamped)
     yield learning_curve(made_up_curve(), **options)
     yield canonical_shape(sample_shapes(20, seed=0), **options)
     yield from (model_diagram(RECIPES[name], **options) for name in ("thesis", "dense"))

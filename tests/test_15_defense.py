@@ -7,6 +7,19 @@ from landmark_thesis import defense as chapter
 globals().update({name: value for name, value in vars(chapter).items() if not name.startswith("__")})
 
 
+# cell 95e35e43
+def test_every_sentence_that_runs_store_is_known_in_spanish():
+    from landmark_thesis.model import resolve_weights
+    from landmark_thesis.runs import changed
+
+    asked = changed(RECIPES["thesis"], backbone="tiny", weights="none", phase1_epochs=1, phase2_epochs=2, precision="fp32", image_size=64)
+    for sentence in (*asked.deviations, resolve_weights("tiny", "none")[1], resolve_weights("tiny")[1], *vars(asked.augmentation)):
+        if sentence not in ("gamma", "permutation"):
+            assert in_language(sentence, "es") != sentence == in_language(sentence, "en"), sentence
+    assert in_language("phase1 has 5 epochs, not 15", "es") == "la fase 1 tiene 5 épocas, no 15"
+    assert in_language("a note by hand", "es") == "a note by hand"
+
+
 # cell 0bc797d7
 def test_both_languages_have_all_words():
     import string
