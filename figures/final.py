@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 from experiments import RECORDS, brief, finished, made_with, write_record
 
-from landmark_thesis.evaluate import evaluate_runs, predict_points
+from landmark_thesis.data import write_whole
+from landmark_thesis.evaluate import LEDGER, evaluate_runs, predict_points
 from landmark_thesis.pixel_error import radial_errors, seed_spread, summarise
 from landmark_thesis.runs import Run
 
@@ -46,8 +47,10 @@ def main() -> int:
     if (arguments.record / f"{arguments.record.name}.json").exists():
         print(f"{arguments.record}: the test part was opened and its result stands here; a second opening is not planned", file=sys.stderr)
         return 2
-    content, columns, names = judge([finished(path) for path in arguments.runs])
+    runs = [finished(path) for path in arguments.runs]
+    content, columns, names = judge(runs)
     write_record(arguments.record, content, names, columns)
+    write_whole(arguments.record / LEDGER, (runs[0].path / LEDGER).read_bytes())  # the line of this opening, as each run keeps it
     print({key: np.round(value, 3).tolist() for key, value in content["seeds"].items()}, [round(run["mre_px"], 3) for run in content["runs"]])
     return 0
 

@@ -36,6 +36,7 @@ def test_it_opens_once_and_refuses_to_open_again(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["final.py", *(str(run.path) for run in runs), "--record", str(tmp_path / "test")])
     assert final.main() == 0
     follows_from_its_errors(tmp_path / "test")
+    assert (tmp_path / "test" / "test_ledger.jsonl").read_bytes() == (runs[0].path / "test_ledger.jsonl").read_bytes()
     ledgers = [(run.path / "test_ledger.jsonl").read_text(encoding="utf-8") for run in runs]
     assert [ledger.count("\n") for ledger in ledgers] == [1, 1]
     assert final.main() == 2
@@ -47,4 +48,6 @@ def test_the_record_follows_from_its_errors():
     if not (final.RECORD / "test.json").exists():
         pytest.skip("the test part is still closed: python figures/final.py")
     content = follows_from_its_errors(final.RECORD)
+    (line,) = (json.loads(line) for line in (final.RECORD / "test_ledger.jsonl").read_text(encoding="utf-8").splitlines())
+    assert line["weights"] == [run["weights"] for run in content["runs"]] and line["fingerprint"] == content["test_fingerprint"]
     assert (content["n"], content["unit"], {run["recipe"] for run in content["runs"]}) == (96, "px@224", {"dense"})
