@@ -216,9 +216,9 @@ TEXTS = {
         "{gain:.2f} [{gain_low:.2f}, {gain_high:.2f}]. El promedio especular gana {mirror:.2f} [{mirror_low:.2f}, {mirror_high:.2f}].",
     ),
     "test": (
-        "**The test part** (n = {n}, split `{split}`), opened {opened} time by these runs, when every choice was made, and {known} times by pilot probes before this repository existed: the three seeds score "
+        "**The test part** (n = {n}, split `{split}`), opened when every choice was made (openings by these runs: {opened}; by pilot probes before this repository existed: {known}): the three seeds score "
         "{runs}, on average **{mean:.2f}** [{low:.2f}, {high:.2f}]; together {together:.2f}; contour error {contour:.2f}, within 5 px {sdr:.0f} %. On the same pictures the thesis states {stated:.2f} for its one clean run.",
-        "**La parte de prueba** (n = {n}, división `{split}`), abierta {opened} vez por estos modelos, cuando todo estaba decidido, y {known} veces por sondeos previos a este repositorio: las tres semillas obtienen "
+        "**La parte de prueba** (n = {n}, división `{split}`), abierta cuando todo estaba decidido (aperturas por estos modelos: {opened}; por sondeos previos a este repositorio: {known}): las tres semillas obtienen "
         "{runs}, en promedio **{mean:.2f}** [{low:.2f}, {high:.2f}]; juntas {together:.2f}; error de contorno {contour:.2f}, a menos de 5 px {sdr:.0f} %. En las mismas imágenes la tesis declara {stated:.2f} para su único modelo limpio.",
     ),
     "folds": (
