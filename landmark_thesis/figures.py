@@ -1504,14 +1504,16 @@ def learning_curve(curve: Mapping[str, Any], *, lang: str = "en", size: str = "p
         reach = np.geomspace(0.85 * sizes.min(), 3 * sizes.max())
         for kind, (colour, marker, dashes) in _LEARNT.items():
             fit = curve["limits"][kind]
-            label = look.say(kind, limit=look.number(fit["limit"], 1), interval=look.interval(*fit["limit_ci95"], 1))
+            label = look.say(kind, limit=look.number(fit["limit"]), interval=look.interval(*fit["limit_ci95"]))
             axes.plot(reach, fit["limit"] + fit["factor"] * reach ** -fit["exponent"], dashes, color=OKABE_ITO[colour], lw=2 * look.style.line_pt, label=label)
             axes.plot(sizes, [run[kind] for run in curve["results"]], marker, color=OKABE_ITO[colour], mec="black", ms=1.4 * look.style.marker_pt)
         note = look.say("note_learning", n=curve["n_val"])
     except KeyError as error:
         raise DataError(f"not the measurements of a learning curve: no {error}") from None
     axes.set_xscale("log")
-    axes.set_xticks(np.unique(sizes), [f"{count:.0f}" for count in np.unique(sizes)])
+    told = np.unique(sizes)
+    told = told[np.diff(told, prepend=0) > 0.1 * told]  # folds differ by a picture or two: one number stands for them
+    axes.set_xticks(told, [f"{count:.0f}" for count in told])
     axes.minorticks_off()
     axes.set_ylim(0, 1.45 * max(run["mre_px"] for run in curve["results"]))
     look.dress(axes, x=look.say("training_pictures"), y=look.say("any_error", unit=UNIT))

@@ -479,7 +479,7 @@ def test_the_drift_is_drawn_as_measured():
 # cell a1fd6cd7
 def made_up_curve():
     laws = {"mre_px": (5.0, 300.0, 1.0), "along_px": (4.0, 200.0, 1.0), "across_lateral_px": (2.0, 40.0, 0.9)}
-    results = [{"n_train": n} | {kind: limit + factor * n**-exponent for kind, (limit, factor, exponent) in laws.items()} for n in (100, 240, 478, 716)]
+    results = [{"n_train": n} | {kind: limit + factor * n**-exponent for kind, (limit, factor, exponent) in laws.items()} for n in (100, 240, 477, 478, 716)]
     limits = {kind: {"limit": limit, "limit_ci95": [limit - 0.4, limit + 0.5], "factor": factor, "exponent": exponent} for kind, (limit, factor, exponent) in laws.items()}
     return {"results": results, "limits": limits, "n_val": 144}
 
@@ -488,7 +488,8 @@ def test_the_fitted_law_runs_through_the_errors_and_names_its_limit():
     axes = learning_curve(made_up_curve()).axes[0]
     law, errors = axes.lines[:2]
     assert np.allclose(np.interp(np.log(errors.get_xdata()), np.log(law.get_xdata()), law.get_ydata()), errors.get_ydata(), rtol=0.01)
-    assert law.get_label() == "radial, to 5.0 [4.6, 5.5]"
+    assert law.get_label() == "radial, to 5.00 [4.60, 5.50]"
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["100", "240", "477", "716"]  # 477 stands for 478, too
     with pytest.raises(DataError, match="no 'limits'"):
         learning_curve({"results": made_up_curve()["results"]})
 
