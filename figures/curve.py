@@ -15,7 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from experiments import RECORDS, made_with, prepared, validation_part, write_record
+from experiments import RECORDS, finished, made_with, prepared, validation_part, write_record
 from scipy.optimize import least_squares
 from sklearn.model_selection import train_test_split
 
@@ -102,7 +102,7 @@ def main() -> int:
         train_small(arguments.data, arguments.out)
     else:
         paths = [*arguments.out.glob("n-*"), *(arguments.folds.glob("fold-*") if arguments.folds else ()), *(arguments.full.glob("dense-*") if arguments.full else ())]
-        runs = sorted((Run(path) for path in paths if (path / "best.pt").exists() and Run(path).finished), key=lambda run: (len(run.part("train")), run.name))
+        runs = sorted((finished(path) for path in paths), key=lambda run: (len(run.part("train")), run.name))
         judge(arguments.data, runs, arguments.record)
     return 0
 

@@ -169,9 +169,7 @@ def draw_compared(out: Path, found: list[tuple[str, Run, dict]]) -> None:
     save_figure(comparison([ruler, *ours], floor=floor, note=note), out / "comparison_val", inputs=scores)
     quoted = [Result("thesis, seed 42 (clean), its own validation", THESIS_VAL, None, "published"), *published_results()]
     note += "; what the thesis states: the 96 test pictures of the same split where nothing else is said"
-    tested = [Result(f"{BEST} recipe, the 96 test pictures", test["seeds"]["mean_px"], tuple(test["seeds"]["mean_px_ci95"]))] if (test := measured("test")) else []
-    scores_too = [*scores, *([RECORDS / "test" / "test.json"] if tested else [])]
-    save_figure(comparison([ruler, *quoted, *tested, *ours], floor=floor, note=note), out / "comparison_thesis", inputs=scores_too)
+    save_figure(comparison([ruler, *quoted, *ours], floor=floor, note=note), out / "comparison_thesis", inputs=scores)
     sets = {run.name: read_errors(run.path / "errors.csv", "val") for _, run, _ in found}
     stamps = [spoilt_by(content) for *_, content in found]
     save_figure(recipe_curves(sets, stamps=stamps), out / "recipe_curves_val", inputs=[run.path / "errors.csv" for _, run, _ in found] + scores)

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from experiments import RECORDS, made_with, validation_part, write_record
+from experiments import RECORDS, finished, made_with, validation_part, write_record
 
 from landmark_thesis.evaluate import predict_points
 from landmark_thesis.pixel_error import compare_errors, radial_errors
@@ -89,9 +89,9 @@ def main() -> int:
     if arguments.step == "train":
         train_all(arguments.data, arguments.out, arguments.start)
         return 0
-    runs = {(name, head, arm): [Run(arguments.out / f"{name}-{head}-{arm}-{seed}") for seed in STARTS[name].seeds] for name, head, arm in product(STARTS, HEADS, ARMS)}
-    runs = {key: several for key, several in runs.items() if all(run.path.exists() and run.finished for run in several)}
-    content, columns, names = judge(arguments.data, {key: several for key, several in runs.items() if all((*key[:2], arm) in runs for arm in ARMS)})
+    begun = [name for name in arguments.start if any(arguments.out.glob(f"{name}-*"))]
+    runs = {(name, head, arm): [finished(arguments.out / f"{name}-{head}-{arm}-{seed}") for seed in STARTS[name].seeds] for name, head, arm in product(begun, HEADS, ARMS)}
+    content, columns, names = judge(arguments.data, runs)
     write_record(arguments.record, content, names, columns)
     return 0
 
