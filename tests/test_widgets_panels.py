@@ -10,34 +10,12 @@ import ipywidgets
 import numpy as np
 import pytest
 import torch
+from test_16_widgets import Doubles
 
 from landmark_thesis.trainer import LandmarkTrainer, Phase
 from landmark_thesis.widgets import AnnotationSession, LiveTraining, _canvas_class, annotator
 
 posix = pytest.mark.skipif(os.name != "posix", reason="sends a signal to the main thread")
-
-
-class Doubles(torch.nn.Module):
-    """A model of two numbers that obeys the protocol."""
-
-    def __init__(self):
-        super().__init__()
-        self.backbone, self.head = torch.nn.Linear(1, 1), torch.nn.Linear(1, 4)
-
-    def features(self, images):
-        return self.backbone(images.mean((1, 2, 3))[:, None])
-
-    def forward(self, images):
-        return self.head(self.features(images))
-
-    def freeze_all_except_head(self):
-        self.backbone.requires_grad_(False)
-
-    def unfreeze_all(self):
-        self.requires_grad_(True)
-
-    def parameter_groups(self):
-        return {"backbone": list(self.backbone.parameters()), "head": list(self.head.parameters())}
 
 
 class Pictures:
