@@ -660,8 +660,8 @@ _UNSUPPORTED = (
         ("no run, checkpoint or report contains them", "ninguna ejecución, modelo guardado o informe los contiene"), "06_model"),
     ThesisClaim(
         ("The limit is 1.8 + 1.9 = 3.71 px, from noise of the axis", "El límite es 1.8 + 1.9 = 3.71 px, por ruido del eje"), "unsupported",
-        ("the grid of the labelling tool alone costs 1.34 px@224; what remains is disagreement between annotations, of which one pair is known",
-         "solo la cuadrícula de la herramienta cuesta 1.34 px@224; lo demás es desacuerdo entre anotaciones, del que se conoce un par"), "20_limit"),
+        ("the grid of the labelling tool alone costs 1.34 px@224; what remains is disagreement between annotations, of which two pairs are known",
+         "solo la cuadrícula de la herramienta cuesta 1.34 px@224; lo demás es desacuerdo entre anotaciones, del que se conocen dos pares"), "20_limit"),
     ThesisClaim(
         ("The error is about 3 to 4 mm, better than the 5 to 10 px of earlier work", "El error es de unos 3 a 4 mm, mejor que los 5 a 10 px de trabajos anteriores"), "unsupported",
         ("the spacing of the pictures is unknown; other pictures, other landmarks, another unit", "se desconoce el tamaño del píxel; otras imágenes, otros puntos, otra unidad"), "01_pixel_error"),
@@ -680,7 +680,7 @@ THESIS_CLAIMS: tuple[ThesisClaim, ...] = (*_HONEST, *_CONTAMINATED, *_UNSUPPORTE
 # %% ../nbs/15_defense.ipynb #c39e0db1
 @dataclass(frozen=True)
 class Question:
-    """What a jury asks and what is answered, in (en, es), with blanks for facts; chapter and figure where a reader sees it.
+    """What a jury asks and what is answered, in (en, es), with blanks for facts; chapter and figures where a reader sees it, the best figure first.
 
     `needs`: the evidence (a key of `EVIDENCE`) without which there is no answer, and so no question.
     """
@@ -688,7 +688,7 @@ class Question:
     asks: tuple[str, str]
     answer: tuple[str, str]
     chapter: str
-    figure: str = ""
+    figures: tuple[str, ...] = ()
     needs: str = ""
 
 
@@ -697,30 +697,30 @@ _ABOUT_THE_RESULT = (
         ("What is your result, in one sentence?", "¿Cuál es su resultado, en una frase?"),
         ("On {main_n} unseen pictures ({main_set}) the mean radial error is {main_mre} px@224 (95 % interval {main_low} to {main_high}).",
          "En {main_n} imágenes no vistas ({main_set}), el error radial medio es {main_mre} px@224 (intervalo del 95 %: {main_low} a {main_high})."),
-        "15_defense", "comparison"),
+        "15_defense", ("claim_and_limit", "comparison")),
     Question(
         ("Is that good?", "¿Es bueno?"),
         ("The mean shape, which never looks, scores {main_ruler} on the same pictures; rounding of the labels alone would score {floor}. The error is {main_ratio} % of the first.",
-         "La forma media, que nunca mira, obtiene {main_ruler} en las mismas imágenes; el solo redondeo de las etiquetas daría {floor}. El error es el {main_ratio} % de la primera."), "01_pixel_error", "comparison"),
+         "La forma media, que nunca mira, obtiene {main_ruler} en las mismas imágenes; el solo redondeo de las etiquetas daría {floor}. El error es el {main_ratio} % de la primera."), "01_pixel_error", ("comparison", "claim_and_limit")),
     Question(
         ("What does the mean hide?", "¿Qué oculta la media?"),
         ("In the {set} part (n = {n}) the median is {median}, 95 % of the points lie within {p95}, the worst point is off by {max} px@224; {failures} % of the pictures err by more than 10.",
-         "En la parte de {set} (n = {n}) la mediana es {median}, el 95 % de los puntos están a menos de {p95}, el peor se desvía {max} px@224; el {failures} % de las imágenes yerran más de 10."), "01_pixel_error", "error_histogram"),
+         "En la parte de {set} (n = {n}) la mediana es {median}, el 95 % de los puntos están a menos de {p95}, el peor se desvía {max} px@224; el {failures} % de las imágenes yerran más de 10."), "01_pixel_error", ("error_histogram",)),
     Question(
         ("Which pictures fail most, and why?", "¿Qué imágenes fallan más y por qué?"),
         ("In the {set} part: {tail_worst} px@224. Its worst tenth (n = {tail_n}) errs by {tail_along} along the axis and {tail_across} across it, all pictures by {along} and {across}.{test_says}",
-         "En la parte de {set}: {tail_worst} px@224. Su peor décimo (n = {tail_n}) yerra {tail_along} a lo largo del eje y {tail_across} a través, todas las imágenes {along} y {across}.{test_says}"), "20_limit", "anatomy_errors"),
+         "En la parte de {set}: {tail_worst} px@224. Su peor décimo (n = {tail_n}) yerra {tail_along} a lo largo del eje y {tail_across} a través, todas las imágenes {along} y {across}.{test_says}"), "20_limit", ("anatomy_errors",)),
     Question(
         ("Which landmarks are hard, and why?", "¿Qué puntos son difíciles y por qué?"),
         ("Hardest is {worst} ({worst_px}), easiest {easy} ({easy_px} px@224). Along the axis the error is {along}, across it {across}: where an edge is crossed the picture says where the point is, along it only convention does.",
-         "El más difícil es {worst} ({worst_px}), el más fácil {easy} ({easy_px} px@224). A lo largo del eje el error es {along}, a través {across}: la imagen dice dónde se cruza un borde; a lo largo de él, solo la convención."), "20_limit", "axis_errors"),
+         "El más difícil es {worst} ({worst_px}), el más fácil {easy} ({easy_px} px@224). A lo largo del eje el error es {along}, a través {across}: la imagen dice dónde se cruza un borde; a lo largo de él, solo la convención."), "20_limit", ("axis_errors",)),
     Question(
         ("Is the contour any better than the points?", "¿Es mejor el contorno que los puntos?"),
-        ("The contour error is {contour} px@224, the points' {mre}: what slides along the border moves points, but hardly the border.", "El error de contorno es {contour} px@224, el de los puntos {mre}: lo que se desliza por el borde mueve los puntos, pero apenas el contorno."), "01_pixel_error", "landmark_map"),
+        ("The contour error is {contour} px@224, the points' {mre}: what slides along the border moves points, but hardly the border.", "El error de contorno es {contour} px@224, el de los puntos {mre}: lo que se desliza por el borde mueve los puntos, pero apenas el contorno."), "01_pixel_error", ("landmark_map",)),
     Question(
         ("Does it work equally well in each class?", "¿Funciona igual en cada clase?"),
         ("By class, {set} (n = {n}): {classes} px@224. On real pictures class, hospital and age cannot be told apart, so that a difference is not one of disease.",
-         "Por clase, {set} (n = {n}): {classes} px@224. En las imágenes reales no se pueden separar clase, hospital y edad: una diferencia no se debe por fuerza a la enfermedad."), "03_data", "class_errors"),
+         "Por clase, {set} (n = {n}): {classes} px@224. En las imágenes reales no se pueden separar clase, hospital y edad: una diferencia no se debe por fuerza a la enfermedad."), "03_data", ("class_errors",)),
 )
 _ABOUT_HONESTY = (
     Question(
@@ -728,85 +728,85 @@ _ABOUT_HONESTY = (
         ("{guard} Split {split}.", "{guard} División {split}."), "12_evaluate"),
     Question(
         ("How often did you look at the test part?", "¿Cuántas veces miraron la parte de prueba?"),
-        ("These runs opened it {opened} times ({by}; planned: {planned}); known from before this repository: {known_before}. Each opening is a line in a chained ledger.",
-         "Estas ejecuciones la abrieron {opened} veces ({by}; previstas: {planned}); anteriores al repositorio: {known_before}. Cada apertura es una línea de un registro encadenado."), "12_evaluate"),
+        ("Openings by these runs: {opened} ({by}; planned: {planned}); known from before this repository: {known_before}. Each opening is a line in a chained ledger.",
+         "Aperturas por estas ejecuciones: {opened} ({by}; previstas: {planned}); anteriores al repositorio: {known_before}. Cada apertura es una línea de un registro encadenado."), "12_evaluate"),
     Question(
         ("The test part had been looked at {known_before} times before. Is it still a test?", "La parte de prueba se había mirado {known_before} veces antes. ¿Sigue siendo una prueba?"),
         ("Not an untouched one, and it is not sold as such: pilot probes saw it. That is why the folds stand beside it: {folds_n} pictures, each judged by a model that never saw it, give {folds_mre} ({folds_low} to {folds_high}), the test part {test_mre} ({test_low} to {test_high}).",
          "Intacta no, ni se presenta así: la vieron los sondeos previos. Por eso están al lado los pliegues: {folds_n} imágenes, cada una juzgada por un modelo que nunca la vio, dan {folds_mre} ({folds_low} a {folds_high}); la parte de prueba, {test_mre} ({test_low} a {test_high})."),
-        "12_evaluate", "claim_and_limit", "looked"),
+        "12_evaluate", ("claim_and_limit",), "looked"),
     Question(
         ("In the thesis a test error below validation was the sign of a leak. What is it in yours?", "En la tesis, un error de prueba menor que el de validación delataba la contaminación. ¿Y en la suya?"),
         ("Test {test_mre} ({test_low} to {test_high}), {set} {mre} ({low} to {high}): the intervals tell whether they differ. A ruler that learns nothing, the mean shape, makes {test_ruler} on the test part and {ruler} on the other, so that part of a difference is the pictures'. As shares of the ruler they are {test_ratio} % and {ratio} %. And the guard compared names and pixels before it scored.",
          "Prueba {test_mre} ({test_low} a {test_high}), {set} {mre} ({low} a {high}): los intervalos dicen si difieren. Una regla que nada aprende, la forma media, da {test_ruler} en prueba y {ruler} en la otra: parte de la diferencia es de las imágenes. Como fracción de la regla son {test_ratio} % y {ratio} %. Y el guardián comparó nombres y píxeles antes de evaluar."),
-        "13_leakage", "claim_and_limit", "test"),
+        "13_leakage", ("claim_and_limit",), "test"),
     Question(
         ("On what did you choose your settings?", "¿Con qué eligieron los ajustes?"),
-        ("On validation pictures and on folds of the development pictures, never on the test part. {selected}", "Con imágenes de validación y con pliegues de desarrollo, nunca con la parte de prueba. {selected}"), "11_runs", "learning_curves"),
+        ("On validation pictures and on folds of the development pictures, never on the test part. {selected}", "Con imágenes de validación y con pliegues de desarrollo, nunca con la parte de prueba. {selected}"), "11_runs", ("learning_curves",)),
     Question(
         ("Is your interval over pictures or over trainings, and why should I believe it?", "¿Su intervalo es sobre imágenes o sobre entrenamientos, y por qué creerlo?"),
         ("Over pictures: it resamples them, not points, 10,000 times (BCa), and says what other pictures of the same kind would give. Trainings are not in it: {seeds} in the headline run. Were several pictures of one patient among them, it would be too narrow; patients are unknown in real data.",
-         "Sobre imágenes: las remuestrea, no los puntos, 10 000 veces (BCa), y dice qué darían otras imágenes del mismo tipo. Los entrenamientos no entran: {seeds} en la ejecución principal. Si hubiera varias imágenes de un paciente sería demasiado estrecho; en los datos reales se desconocen los pacientes."), "01_pixel_error", "error_distribution"),
+         "Sobre imágenes: las remuestrea, no los puntos, 10 000 veces (BCa), y dice qué darían otras imágenes del mismo tipo. Los entrenamientos no entran: {seeds} en la ejecución principal. Si hubiera varias imágenes de un paciente sería demasiado estrecho; en los datos reales se desconocen los pacientes."), "01_pixel_error", ("error_distribution",)),
     Question(
         ("What does the spread of your seeds say?", "¿Qué dice la dispersión entre sus semillas?"),
         ("{test_seeds} trainings score {test_least} to {test_most} on the test part, standard deviation {test_sd} (95 % interval {test_sd_interval}: wide, for so few). Of the variance of a picture's error {test_of_pictures} % lies between pictures, {test_of_seeds} % between seeds: what a picture costs hardly depends on the training.",
          "{test_seeds} entrenamientos obtienen de {test_least} a {test_most} en prueba, desviación estándar {test_sd} (intervalo del 95 % {test_sd_interval}: ancho, por ser tan pocos). De la varianza del error de una imagen, {test_of_pictures} % está entre imágenes y {test_of_seeds} % entre semillas: lo que cuesta una imagen apenas depende del entrenamiento."),
-        "11_runs", "claim_and_limit", "test"),
+        "11_runs", ("claim_and_limit",), "test"),
     Question(
         ("The original thesis said 3.61. Are you worse?", "La tesis original decía 3.61. ¿Son peores?"),
         ("That number was measured on pictures that its models had been trained on. Its honest model scored 6.75 px@224 on the same pictures. Chapter 13 repeats the mistake and measures it.{leakage_says}",
-         "Ese número se midió con imágenes de entrenamiento. Su modelo honesto obtuvo 6.75 px@224 en las mismas imágenes. El capítulo 13 repite el error y lo mide.{leakage_says}"), "13_leakage", "leakage_gap"),
+         "Ese número se midió con imágenes de entrenamiento. Su modelo honesto obtuvo 6.75 px@224 en las mismas imágenes. El capítulo 13 repite el error y lo mide.{leakage_says}"), "13_leakage", ("leakage_gap",)),
     Question(
         ("Is {test_mre} really better than {test_clean}, or is that chance?", "¿Es {test_mre} de verdad mejor que {test_clean}, o es azar?"),
         ("The whole interval of ours, {test_low} to {test_high}, can be held against {test_clean} as a number; a paired test would need the thesis' errors picture by picture, and they were not kept. Its own interval is unknown, too; one training, one number.",
          "Todo nuestro intervalo, {test_low} a {test_high}, puede compararse con {test_clean} como número; una prueba pareada necesitaría los errores de la tesis imagen por imagen, y no se guardaron. Tampoco se conoce su intervalo: un entrenamiento, un número."),
-        "13_leakage", "claim_and_limit", "clean"),
+        "13_leakage", ("claim_and_limit",), "clean"),
     Question(
         ("Does an ensemble or mirror averaging help? Why not report the ensemble?", "¿Ayuda un conjunto o el promedio con la imagen reflejada? ¿Por qué no informar el conjunto?"),
-        ("Mirror averaging is {tta} in these numbers; {seeds}. The headline is that of one model, for one model is what is used.{ensemble_says}",
-         "El promedio con la imagen reflejada está {tta} en estos números; {seeds}. El resultado principal es el de un modelo, pues uno es lo que se usa.{ensemble_says}"), "12_evaluate", "ensemble_gain"),
+        ("Mirror averaging is {tta} in these numbers; {seeds}. The headline is that of single models, for one is what is used.{ensemble_says}",
+         "El promedio con la imagen reflejada está {tta} en estos números; {seeds}. El resultado principal es el de modelos sueltos, pues uno es lo que se usa.{ensemble_says}"), "12_evaluate", ("ensemble_gain",)),
 )
 _ABOUT_OTHERS = (
     Question(
         ("Would it hold on another hospital's pictures?", "¿Valdría en imágenes de otro hospital?"),
         ("On {outside_n} radiographs of {outside_dataset}, never trained on, the lateral points lie {outside_px} px@224 ({outside_mm} mm) from the border of the lung, the mean shape's {outside_ruler}; {outside_models} trainings: {outside_least} to {outside_most}. Borders only: nobody labelled these 15 points there. One other source is not all others.",
          "En {outside_n} radiografías de {outside_dataset}, nunca usadas para entrenar, los puntos laterales quedan a {outside_px} px@224 ({outside_mm} mm) del borde pulmonar, los de la forma media a {outside_ruler}; {outside_models} entrenamientos: {outside_least} a {outside_most}. Solo bordes: nadie etiquetó allí estos 15 puntos. Otra fuente no son todas."),
-        "06_model", "outside_border", "outside"),
+        "06_model", ("outside_border",), "outside"),
     Question(
         ("How far do two observers differ?", "¿Cuánto difieren dos observadores?"),
         ("Unknown: there is one annotation a picture. {limits_pairs} radiographs are in the set twice, and their two labels differ by {limits_twice} px@224: a hint, no estimate. A model may lie closer to a label than another label does, for it answers what many labels have in common.",
          "No se sabe: hay una anotación por imagen. {limits_pairs} radiografías están dos veces y sus dos etiquetas difieren {limits_twice} px@224: un indicio, no una estimación. Un modelo puede quedar más cerca de una etiqueta que otra etiqueta, pues responde lo que muchas tienen en común."),
-        "20_limit", "error_limits", "limits"),
+        "20_limit", ("error_limits",), "limits"),
     Question(
         ("Is what is left the model's fault, or the labels'?", "¿Lo que queda es culpa del modelo o de las etiquetas?"),
         ("Told only the row of the table at which a picture was annotated, the same model scores {drift_told} instead of {drift_alone} px@224; shuffled, such an order comes up with p = {drift_p} (within classes {drift_within}). At least that share is the labels' convention, which changed while they were made.",
          "Con saber solo en qué fila de la tabla se anotó una imagen, el mismo modelo obtiene {drift_told} en vez de {drift_alone} px@224; barajado, tal orden sale con p = {drift_p} (dentro de clases {drift_within}). Al menos esa parte es la convención de las etiquetas, que cambió mientras se hacían."),
-        "20_limit", "annotator_drift", "drift"),
+        "20_limit", ("annotator_drift",), "drift"),
     Question(
         ("Would more pictures help?", "¿Ayudarían más imágenes?"),
         ("With {curve_few} training pictures it makes {curve_worst} px@224; the law fitted up to {curve_many} heads for {curve_limit}. An extrapolation, and of the same labelling: better labels may help more than more of them.",
          "Con {curve_few} imágenes de entrenamiento comete {curve_worst} px@224; la ley ajustada hasta {curve_many} tiende a {curve_limit}. Es una extrapolación, y del mismo etiquetado: mejores etiquetas pueden ayudar más que más etiquetas."),
-        "20_limit", "learning_curve", "curve"),
+        "20_limit", ("learning_curve",), "curve"),
     Question(
         ("Does the exposure of a picture decide its error?", "¿Decide la exposición de una imagen su error?"),
-        ("Spearman's rho of mean grey and error is {exposure_rho} (n = {exposure_n}).", "La rho de Spearman entre gris medio y error es {exposure_rho} (n = {exposure_n})."), "20_limit", "exposure_errors", "exposure"),
+        ("Spearman's rho of mean grey and error is {exposure_rho} (n = {exposure_n}).", "La rho de Spearman entre gris medio y error es {exposure_rho} (n = {exposure_n})."), "20_limit", ("exposure_errors",), "exposure"),
     Question(
         ("Does the model know when it is wrong?", "¿Sabe el modelo cuándo se equivoca?"),
         ("It does not tell it of one picture. It has a radius for each landmark that promises {folds_level} % and, on folds that did not set it, held {folds_least} to {folds_most} % by landmark; all 15 at once in {folds_whole} % of the pictures.",
          "No lo dice de cada imagen. Tiene un radio por punto que promete {folds_level} % y, en pliegues que no lo fijaron, contuvo de {folds_least} a {folds_most} % según el punto; los 15 a la vez en el {folds_whole} % de las imágenes."),
-        "01_pixel_error", "conformal_coverage", "folds"),
+        "01_pixel_error", ("conformal_coverage",), "folds"),
 )
 _ABOUT_USE = (
     Question(
         ("Where do the labels come from, and how good are they?", "¿De dónde vienen las etiquetas y qué tan buenas son?"),
-        ("{labels}", "{labels}"), "20_limit", "landmark_scheme"),
+        ("{labels}", "{labels}"), "20_limit", ("landmark_scheme",)),
     Question(
         ("Could one patient lie in two parts?", "¿Puede un paciente estar en dos partes?"),
         ("{patients}", "{patients}"), "03_data"),
     Question(
         ("Why two phases?", "¿Por qué dos fases?"),
         ("The reason given for them: a fresh head sends noise into a taught backbone; so the head learns first, on frozen features. This run: {phases}.{phase1_says}",
-         "La razón que se da: una cabeza nueva envía ruido a una troncal ya entrenada; por eso aprende primero, con la troncal congelada. Esta ejecución: {phases}.{phase1_says}"), "09_phase1", "learning_curves"),
+         "La razón que se da: una cabeza nueva envía ruido a una troncal ya entrenada; por eso aprende primero, con la troncal congelada. Esta ejecución: {phases}.{phase1_says}"), "09_phase1", ("learning_curves",)),
     Question(
         ("How does this differ from what was published?", "¿En qué difiere de lo publicado?"),
         ("Recipe {recipe}: {deviations}", "Receta {recipe}: {deviations}"), "11_runs"),
@@ -894,8 +894,8 @@ REPORT: Mapping[str, tuple[str, str]] = {
     "together": ("all together", "todas juntas"),
     "measured": ("What experiments measured", "Lo que midieron los experimentos"),
     "not_looked": (
-        "Record {name}: near-duplicates were looked for by name and pixels alone for {who}, which kept no signatures. Its split is that of the headline, from which near-duplicates had been left out: {dropped}.",
-        "Registro {name}: para {who}, que no guardó firmas, los casi duplicados se buscaron solo por nombre y píxeles. Su división es la del resultado principal, de la que se habían omitido los casi duplicados: {dropped}.",
+        "Record {name}: {who} kept no signatures, so that near-duplicates of its pictures could not be looked for again, only names and pixels; its split had been drawn without them (left out: {dropped}).",
+        "Registro {name}: {who} no guardó firmas, de modo que no pudieron buscarse de nuevo casi duplicados de sus imágenes, solo nombres y píxeles; su división se había trazado sin ellos (omitidas: {dropped}).",
     ),
     "not_looked_other": ("Record {name} is not verified for {who}.", "El registro {name} no está verificado para {who}."),
     "ruler": ("The mean shape, which never looks at the picture, scores {ruler}: the error is {ratio} % of that.", "La forma media, que nunca mira la imagen, obtiene {ruler}: el error es el {ratio} % de ese valor."),
@@ -952,8 +952,8 @@ REPORT: Mapping[str, tuple[str, str]] = {
     "dropped": ("left out as near-duplicates of a later part", "omitidas por ser casi duplicados de una parte posterior"),
     "fingerprint": ("split fingerprint", "huella de la división"),
     "real_labels": (
-        "One annotation a picture, made with a half-automatic tool on a grid of 64 steps; rounding alone costs {floor} px@224. The 15 points have 14 degrees of freedom. One radiograph that is in the set twice carries two annotations: an annotation noise known from a sample of one.",
-        "Una anotación por imagen, hecha con una herramienta semiautomática en una cuadrícula de 64 pasos; el solo redondeo cuesta {floor} px@224. Los 15 puntos tienen 14 grados de libertad. Una radiografía está dos veces y tiene dos anotaciones: del ruido de anotación se conoce una sola muestra.",
+        "One annotation a picture, made with a half-automatic tool on a grid of 64 steps; rounding alone costs {floor} px@224. The 15 points have 14 degrees of freedom. The few radiographs that are in the set twice carry two annotations each: hardly a sample of the annotation noise.",
+        "Una anotación por imagen, hecha con una herramienta semiautomática en una cuadrícula de 64 pasos; el solo redondeo cuesta {floor} px@224. Los 15 puntos tienen 14 grados de libertad. Las pocas radiografías que están dos veces tienen dos anotaciones cada una: apenas una muestra del ruido de anotación.",
     ),
     "phantom_labels": (
         "The pictures are phantoms, drawn on the spot: their landmarks are exact. They show that the method works, not how well it reads radiographs.",
@@ -985,6 +985,10 @@ REPORT: Mapping[str, tuple[str, str]] = {
     "seed": ("seeds of the weights", "semillas de los pesos"),
     "deviations": ("Deviations from what was published", "Diferencias con lo publicado"),
     "none": ("none", "ninguna"),
+    "own_recipe": (
+        "it is a recipe of its own, not the published one: {backbone} with a {head} head, loss {loss}, {phases}",
+        "es una receta propia, no la publicada: {backbone} con cabeza {head}, pérdida {loss}, {phases}",
+    ),
     "metric": ("metric", "métrica"),
     "interval": ("95 % interval", "intervalo del 95 %"),
     "mre_px": ("mean radial error (MRE)", "error radial medio (MRE)"),
@@ -1186,8 +1190,7 @@ class Defense:
             "classes": _classes(metrics, self.lang), "split": self.results["split_fingerprint"],
             "opened": sum(self.opened.values()), "planned": self.planned, "by": ", ".join(f"{name} {number}" for name, number in self.opened.items()) or "-", "run": self.runs[0].name, "known_before": KNOWN_OPENINGS.get(self.results.get("test_fingerprint"), 0), "set": _part_name(self.part, self.lang),
             "seeds": self._seeds(), "tta": self.say("on" if self.results["tta"] else "off"), "recipe": recipe.name,
-            "deviations": "; ".join(self.told(line) for line in recipe.deviations) or self.say("none"),
-            "phases": "; ".join(f"{self.told(phase.name)}: {self.phase(phase)}" for phase in recipe.phases),
+            "deviations": "; ".join(self.deviations), "phases": self.phases,
             "guard": self.say(self.spoilt) if self.spoilt else self.say("clean"), "selected": self.say("selected" if self.results["selected_on_part"] else "not_selected_val" if self.part == "val" else "not_selected"),
         }
         patients = "phantom_patients" if dataset == "phantom" else "real_patients"
@@ -1202,6 +1205,17 @@ class Defense:
     @property
     def spoilt(self) -> str:
         return "contaminated" if self.results["contaminated"] else "unverified" if self.results["unverified"] else ""
+
+    @property
+    def phases(self) -> str:
+        return "; ".join(f"{self.told(phase.name)}: {self.phase(phase)}" for phase in self.runs[0].recipe.phases)
+
+    @property
+    def deviations(self) -> tuple[str, ...]:
+        """In what the recipe differs from the published one; one that does not follow it says so."""
+        recipe = self.runs[0].recipe
+        own = self.say("none") if recipe.name == "thesis" else self.say("own_recipe", backbone=recipe.backbone, head=self.told(recipe.head), loss=recipe.loss, phases=self.phases)
+        return tuple(self.told(line) for line in recipe.deviations) or (own,)
 
     @cached_property
     def headline(self) -> tuple[str, ...]:
@@ -1332,7 +1346,7 @@ def _told_test(defense: Defense) -> dict[str, Any] | None:
     facts = {
         "n": one["n"], "mre": _digits(seeds["mean_px"]), "low": _digits(low), "high": _digits(high), "seeds": seeds["n_seeds"], "sd": _digits(seeds["seed_sd_px"]),
         "sd_interval": _between(seeds["seed_sd_px_ci95"]), "least": _digits(min(each)), "most": _digits(max(each)), "together": _digits(one["test"]["mre_px"]),
-        "of_pictures": f"{100 * seeds['variance_picture'] / whole:.0f}", "of_seeds": _number(100 * seeds["variance_seed"] / whole), "ruler": _digits(ruler),
+        "of_pictures": f"{100 * seeds['variance_picture'] / whole:.0f}", "of_seeds": _digits(100 * seeds["variance_seed"] / whole), "ruler": _digits(ruler),
         "ratio": f"{100 * seeds['mean_px'] / ruler:.0f}", "set": _part_name("test", defense.lang), "classes": _classes(one["test"], defense.lang),
         "clean": next((_digits(result.value) for result in quoted if result.kind == "published"), ""), "claimed": _digits(min((result.value for result in quoted), default=None)),
         "contour": _digits(one["test"]["contour_px"]), "failures": f"{100 * one['test']['failure_rate_10px']:.0f}",
@@ -1541,7 +1555,8 @@ def _table(header: Sequence[str], rows: Sequence[Sequence[str]], numbers: Sequen
 def _markdown_table(text: str, left: int, kind: str = "") -> str:
     """A table that `figures` wrote as Markdown."""
     header, _, *rows = [[cell.strip() for cell in line.strip("| ").split(" | ")] for line in text.replace("|  |", "| - |").splitlines()]
-    return _table(header, [[_text(cell) for cell in row] for row in rows], numbers=range(left, len(header)), kind=kind)
+    right = len(header) - (header[-1] in FIGURE_WORDS["status"])  # what spoils a line is said in words
+    return _table(header, [[_text(cell) for cell in row] for row in rows], numbers=range(left, right), kind=kind)
 
 
 def _anchor(kind: str, name: str) -> str:
@@ -1606,7 +1621,7 @@ def _method_section(defense: Defense) -> str:
     cells = [[_text(defense.say(key)), _text(value)] for key, value in rows]
     cells += [[_text(defense.told(phase.name)), _text(defense.phase(phase))] for phase in recipe.phases]
     cells += [[_text(defense.say("prediction")), _text("; ".join(prediction))], [_text(defense.say("seed")), ", ".join(str(model["seed"]) for model in defense.results["models"])]]
-    deviations = "".join(f"<li>{_text(defense.told(line))}</li>" for line in recipe.deviations or (defense.say("none"),))
+    deviations = "".join(f"<li>{_text(line)}</li>" for line in defense.deviations)
     return _section("method", defense.say("method"), _table([defense.say("setting"), defense.say("value")], cells), f"<h3>{_text(defense.say('deviations'))}</h3>\n<ul>{deviations}</ul>")
 
 # %% ../nbs/15_defense.ipynb #99586f50
@@ -1673,8 +1688,8 @@ def _test_table(defense: Defense) -> list[str]:
     _, content = next(_tests(defense))
     names = ("mre_px", "median_px", "p95_px", "along_px", "across_px", "contour_px")
     each = [(one["run"], one) for one in content["runs"]] + [(defense.say("together"), content["test"])]
-    rows = [[_text(name), *(f"{_digits(one[key])} {_between(one[f'{key}_ci95'])}" for key in names)] for name, one in each]
-    return [f"<h3>{_text(defense.say('test_runs'))} (n = {content['n']})</h3>", _table([defense.say("runs"), *(defense.say(key) for key in names)], rows, numbers=range(1, 7), kind="stack")]
+    rows = [[_text(name), *(f"{_digits(one[key])}<br>{_between(one[f'{key}_ci95'])}" for key in names)] for name, one in each]
+    return [f"<h3>{_text(defense.say('test_runs'))} (n = {content['n']})</h3>", _table([FIGURE_WORDS["result"][LANGUAGES.index(defense.lang)], *(defense.say(key) for key in names)], rows, numbers=range(1, 7), kind="stack")]
 
 
 def _results_section(defense: Defense, drawn: Sequence[Path]) -> str:
@@ -1742,14 +1757,19 @@ def _questions_section(defense: Defense, drawn: Sequence[Path]) -> str:
     mine = [one for one in defense.verdicts if one.evidence and {"defense", *(run.name for run in defense.runs)} & {*one.evidence.records}]
     for question in asked(defense):
         links = [f"{defense.say('chapter')} <code>{question.chapter}</code>"]
-        links += [f'<a href="#{_figure_id(path)}">{defense.say("figure")}: {_text(_title_of(path.stem, defense.lang))}</a>' for path in drawn if question.figure and path.stem.startswith(question.figure)][:1]
-        told = [one for one in mine if one.claim.chapter == question.chapter]
+        links += [f'<a href="#{_figure_id(path)}">{defense.say("figure")}: {_text(_title_of(path.stem, defense.lang))}</a>' for path in _shown_of(question, drawn)[:1]]
+        told = [one for one in mine if (one.claim.figure in question.figures if question.figures else one.claim.chapter == question.chapter)]
         if question.needs:  # then what rests on the same records
             told = [one for one in defense.verdicts if one.evidence and set(one.evidence.records) & _records_of(question.needs, defense)]
         links += [f'<a href="#{_anchor("claim", one.claim.id)}">{defense.say("claim")}: {_text(one.claim.id)} ({_text(defense.say(one.verdict))})</a>' for one in told][:2]
         answer = _text(question.answer[language].format(**defense.facts))
-        entries.append(f"<dt>{_text(question.asks[language])}</dt><dd>{answer} <span class=\"note\">({defense.say('see')} {'; '.join(links)})</span></dd>")
+        entries.append(f"<dt>{_text(question.asks[language].format(**defense.facts))}</dt><dd>{answer} <span class=\"note\">({defense.say('see')} {'; '.join(links)})</span></dd>")
     return _section("questions", defense.say("questions"), "<dl>" + "\n".join(entries) + "</dl>")
+
+
+def _shown_of(question: Question, drawn: Sequence[Path]) -> list[Path]:
+    """The figures of the report that a question may be answered by, the best first."""
+    return [path for kind in question.figures for path in drawn if path.stem.startswith(kind)]
 
 # %% ../nbs/15_defense.ipynb #f6405a70
 def report_html(defense: Defense, drawn: Sequence[Path] = ()) -> str:
