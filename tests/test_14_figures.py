@@ -746,7 +746,7 @@ def every_figure(rows, history, pictures, **options):
     for draw in _OF_ERRORS:
         yield draw(rows, **stamped)
     yield landmark_map(rows, from_shape(SHAPE_MEAN), **stamped)
-    yield comparison(results, floor=1.34, **stamped)
+    yield comparison(results, floor=1.34, note="n = 96", **stamped)
     yield prediction_examples(rows, pictures, **stamped)
     yield landmark_bias(rows, from_shape(SHAPE_MEAN), **stamped)
     yield conformal_coverage(made_up_conformal(), **stamped)
