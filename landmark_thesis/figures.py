@@ -1259,10 +1259,11 @@ def _compare(look: _Look, title: str, results: Sequence[Result], floor: float | 
         raise DataError("nothing to compare: give at least one (label, value, interval, kind)")
     if unknown := sorted({result.kind for result in results} - KINDS.keys()):
         raise ValueError(f"unknown kind {', '.join(unknown)}: choose one of {', '.join(KINDS)}")
-    wrap = 28 if look.size == "page" else 34
+    crowded = look.size == "slides" and len(results) > 6  # a slide does not grow: names of many bars stand in one line
+    wrap = 28 if look.size == "page" else 44 if crowded else 34
     figure = look.sheet(1.8 + len(results) * max(0.42, *(0.08 + 0.16 * len(textwrap.wrap(result.label, wrap)) for result in results)))
     axes = figure.subplots()
-    _draw_bars(look, axes, results, wrap, 0.62)
+    _draw_bars(look, axes, results, wrap, 0.5 if crowded else 0.62)
     if floor is not None:
         axes.axvline(floor, color="black", ls=":", lw=look.style.line_pt, label=look.say("floor", value=look.number(floor)))
         look.legend(axes, loc="lower left", bbox_to_anchor=(0, 1), frameon=False, borderpad=0)
