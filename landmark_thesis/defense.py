@@ -1501,6 +1501,7 @@ a { color: #005a8e; }
 table { border-collapse: collapse; font-size: .86rem; line-height: 1.4; min-width: 100%; }
 th, td { text-align: left; vertical-align: top; padding: .35rem .6rem; border-bottom: 1px solid #ccc; }
 th { border-bottom: 2px solid #555; }
+table.tight { font-size: .76rem; } table.tight th, table.tight td { padding: .3rem .25rem; }
 td.number, th.number { text-align: right; } td.number { font-variant-numeric: tabular-nums; white-space: nowrap; } td code { font-size: .8em; color: #555; }
 .verdict { font-weight: 700; white-space: nowrap; }
 .PASS, .honest, .unseen { color: #00654a; } .FAIL, .contaminated { color: #a63c00; } .NOT, .unsupported { color: #555; }
@@ -1541,7 +1542,7 @@ def _section(name: str, title: str, *parts: str) -> str:
 
 
 def _table(header: Sequence[str], rows: Sequence[Sequence[str]], numbers: Sequence[int] = (), kind: str = "") -> str:
-    """A table of ready HTML cells; columns in `numbers` to the right; `kind`: "stack" for cards on a phone, "landmarks" for one name a row."""
+    """A table of ready HTML cells; columns in `numbers` to the right; `kind`: "stack" for cards on a phone, "landmarks" for one name a row, "tight" for many columns."""
     def align(column: int) -> str:
         return ' class="number"' if column in numbers else ""
 
@@ -1698,7 +1699,7 @@ def _results_section(defense: Defense, drawn: Sequence[Path]) -> str:
     listed = [(run.name, content) for run in (*defense.runs, *defense.others) if (content := _read_results(run.path))]
     if len(listed) > 1:
         listed = results_table([content for _, content in listed], "markdown", labels=[name for name, _ in listed], lang=defense.lang)
-        tables += [f"<h3>{_text(defense.say('runs'))}</h3>", _markdown_table(listed, 2)]
+        tables += [f"<h3>{_text(defense.say('runs'))}</h3>", _markdown_table(listed, 2, "tight")]
     path = defense.runs[0].path / "errors.csv"
     if path.exists() and (rows := read_errors(path, defense.part)):
         stamp = stored_stamp(defense.runs[0], rows)
