@@ -1518,7 +1518,7 @@ dt { font-weight: 700; margin-top: 1rem; } dd { margin: .2rem 0 0; break-inside:
 @media print {
   @page { size: A4; margin: 18mm 16mm; }
   body { max-width: none; padding: 0; font-size: 10.5pt; } nav { display: none; } a { color: inherit; text-decoration: none; }
-  h2, h3 { break-after: avoid; } tr { break-inside: avoid; } .wide { overflow: visible; } pre { white-space: pre-wrap; } #questions { break-before: page; }
+  h2, h3, h2 + p, dt { break-after: avoid; } tr { break-inside: avoid; } .wide { overflow: visible; } pre { white-space: pre-wrap; } #questions { break-before: page; }
   figure img { max-height: 150mm; object-fit: contain; } table { font-size: 8.5pt; } th, td { padding: .25rem .35rem; }
 }
 """
