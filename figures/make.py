@@ -17,8 +17,6 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from matplotlib.figure import Figure
-
 from landmark_thesis import figures
 from landmark_thesis.bench import markdown
 from landmark_thesis.data import write_whole
@@ -28,16 +26,9 @@ from landmark_thesis.figures import (
     Result,
     ablation_forest,
     ablation_table,
-    annotator_drift,
     canonical_shape,
     comparison,
-    conformal_coverage,
     draw_all,
-    ensemble_gain,
-    error_limits,
-    exposure_errors,
-    leakage_gap,
-    learning_curve,
     paired_differences,
     published_results,
     recipe_curves,
@@ -45,7 +36,6 @@ from landmark_thesis.figures import (
     save_figure,
     seed_luck,
     spoilt_by,
-    stored_stamp,
 )
 from landmark_thesis.phantom import sample_shapes
 from landmark_thesis.runs import Run, save_record
@@ -54,11 +44,8 @@ HERE = Path(__file__).resolve().parent
 RECORDS = HERE / "records"
 READMES = {"en": HERE.parent / "README.md", "es": HERE.parent / "README.es.md"}
 BEST = "dense"
-BEST_FILES = (RECORDS / BEST / "results.json",)
-BESIDE = {"limits": BEST_FILES, "test": (RECORDS / "limits" / "limits.json",)}  # what a figure of that record shows beside it
 THESIS_VAL = 7.22  # quoted: what its honest model scored on this validation part
 LEDGERS = (Path("research/errors.csv"), Path("research/runs.csv"))  # written by research.py, drawn by nobody
-FOLDERS = ("curve", "drift", "exposure", "leakage", "ensemble", "limits", "folds", "test", "research", ".")  # of figures, beside one for each record
 MARKERS = re.compile(r"(<!-- (results|speed|drawn):begin -->\n).*?(<!-- \2:end -->)", re.S)
 # order and names of the table; a record that is not named here is drawn, but not listed
 TITLES = {
@@ -103,47 +90,13 @@ def draw(out: Path) -> None:
 
 
 def draw_measured(out: Path) -> None:
-    """What the scripts beside this one measured: NAME.json of the record NAME."""
-    kinds = {
-        "drift/annotator_drift": ("drift", annotator_drift),
-        "leakage/leakage_gap": ("leakage", lambda found: leakage_gap(arms(found, "leaky", "clean"), found["n"])),
-        "ensemble/ensemble_gain": ("ensemble", lambda found: ensemble_gain(arms(found, "plain", "mirrored"), found["n"])),
-        "limits/error_limits": ("limits", lambda found: error_limits(found, best())),
-        "curve/learning_curve": ("curve", learning_curve),
-        "folds/conformal_coverage": ("folds", lambda found: conformal_coverage(found["oof"]["conformal"])),
-        "test/claim_and_limit": ("test", claim_and_limit),
-    }
-    for path, (name, make) in kinds.items():
-        if found := measured(name):
-            files = [RECORDS / name / f"{name}.json", *BESIDE.get(name, ())]
-            save_figure(make(found), out / path, inputs=files)
-    draw_exposure(out)
+    """What the scripts beside this one measured: NAME.json of the record NAME, each in the folder of its name."""
+    for record in experiments():
+        figures.draw_measured(record, out / record.name)
 
 
-def draw_exposure(out: Path) -> None:
-    """The errors of the run that exposure.py names, against the exposure of each picture's file."""
-    if not (found := measured("exposure")):
-        return
-    run, table = Run(RECORDS / found["run"]), RECORDS / "exposure" / "errors.csv"
-    with open(table, encoding="utf-8", newline="") as file:
-        exposure = {row["image"]: {name: float(row[name]) for name in ("grey_mean", "grey_sd")} for row in csv.DictReader(file)}
-    rows = read_errors(run.path / "errors.csv", found["part"])
-    figure = exposure_errors(rows, exposure, stamp=stored_stamp(run, rows))
-    save_figure(figure, out / "exposure" / f"exposure_errors_{found['part']}", inputs=[table, *(run.path / name for name in ("errors.csv", "recipe.json", "split.json"))])
-
-
-def best() -> list[Result]:
-    """Our best single run, to stand beside what the labels allow."""
-    return [result_of_scores(results(Run(RECORDS / BEST)), f"{BEST} recipe, validation")] if BEST_FILES[0].exists() else []
-
-
-def claim_and_limit(test: dict) -> Figure:
-    """What the thesis claimed, what it honestly had, what we have on the same test pictures, and what the labels allow."""
-    limits, floor = measured("limits"), test["baselines"]["label_rounding_px"]
-    ruler = Result("Mean shape of the training part", test["baselines"]["mean_shape_px"], None, "baseline")
-    ours = Result(f"{BEST} recipe, mean of {test['seeds']['n_seeds']} seeds", test["seeds"]["mean_px"], tuple(test["seeds"]["mean_px_ci95"]))
-    twice = [Result(f"one radiograph labelled twice: {' / '.join(one['pair'])}", one["mre_px"], None, "limit") for one in (limits or {"twice": []})["twice"]]
-    return comparison([ruler, *published_results(), ours, *twice], floor=floor, note=f"test part, n = {test['n']}; limits: what the labels of all pictures tell")
+def experiments() -> list[Path]:
+    return [path for path in sorted(RECORDS.iterdir()) if (path / f"{path.name}.json").exists()]
 
 
 def draw_research(out: Path) -> None:
@@ -173,14 +126,6 @@ def draw_compared(out: Path, found: list[tuple[str, Run, dict]]) -> None:
     sets = {run.name: read_errors(run.path / "errors.csv", "val") for _, run, _ in found}
     stamps = [spoilt_by(content) for *_, content in found]
     save_figure(recipe_curves(sets, stamps=stamps), out / "recipe_curves_val", inputs=[run.path / "errors.csv" for _, run, _ in found] + scores)
-
-
-def arms(found: dict, *names: str) -> dict[str, list[Result]]:
-    """The arms of an experiment, ensembles growing by one member."""
-    return {
-        arm: [Result(arm, step["mre_px"], tuple(step["mre_px_ci95"])) for step in found["ensembles"] if step["arm"] == arm]
-        for arm in names
-    }
 
 
 LANGUAGES = ("en", "es")
@@ -395,7 +340,7 @@ def stale() -> list[str]:
         made = {path.relative_to(scratch) for path in Path(scratch).rglob("*") if path.is_file()}
         kept = {
             path.relative_to(HERE)
-            for name in [run.name for run in records()] + list(FOLDERS)
+            for name in [*(run.name for run in records()), *(record.name for record in experiments()), "research", "."]
             for path in (HERE / name).glob("*")
             if path.suffix in (".svg", ".md", ".csv", ".tex") and path.relative_to(HERE) not in LEDGERS
         }

@@ -8,11 +8,11 @@ __all__ = ['Rows', 'UNIT', 'LANGUAGES', 'WORDS', 'STYLES', 'OKABE_ITO', 'STAMPS'
            'landmark_map', 'error_histogram', 'error_distribution', 'landmark_distribution', 'landmark_curves',
            'class_errors', 'class_landmark_map', 'axis_errors', 'landmark_bias', 'agreement_plots', 'anatomy_errors',
            'exposure_errors', 'rank_correlation', 'conformal_coverage', 'Result', 'result_of_errors', 'spoilt_by',
-           'result_of_scores', 'published_results', 'comparison', 'recipe_curves', 'Difference', 'paired_differences',
-           'seed_luck', 'ablation_forest', 'error_limits', 'leakage_gap', 'ensemble_gain', 'annotator_drift',
-           'learning_curve', 'example_rows', 'prediction_examples', 'write_table', 'landmark_table', 'class_table',
-           'ablation_table', 'results_table', 'save_figure', 'drawn_from', 'outdated_inputs', 'stored_stamp',
-           'draw_all']
+           'result_of_scores', 'published_results', 'comparison', 'claim_and_limit', 'outside_border', 'recipe_curves',
+           'Difference', 'paired_differences', 'seed_luck', 'ablation_forest', 'error_limits', 'leakage_gap',
+           'ensemble_gain', 'annotator_drift', 'learning_curve', 'example_rows', 'prediction_examples', 'write_table',
+           'landmark_table', 'class_table', 'ablation_table', 'results_table', 'save_figure', 'drawn_from',
+           'outdated_inputs', 'stored_stamp', 'draw_all', 'draw_measured']
 
 # %% ../nbs/14_figures.ipynb #68b55e23
 import csv
@@ -86,6 +86,13 @@ WORDS: Mapping[str, tuple[str, str]] = {
     "part_test": ("test", "prueba"),
     "part_oof": ("out-of-fold", "fuera de pliegue"),
     "part_all": ("outside set", "conjunto externo"),
+    # classes, as the pictures' names say them; one that is not here keeps its name
+    "class_COVID": ("COVID", "COVID"),
+    "class_Normal": ("Normal", "Normal"),
+    "class_Viral Pneumonia": ("Viral Pneumonia", "Neumonía viral"),
+    "class_clear": ("clear", "claro"),
+    "class_patchy": ("patchy", "parcheado"),
+    "class_diffuse": ("diffuse", "difuso"),
     # titles
     "scheme": ("The 15 landmarks", "Los 15 puntos de referencia"),
     "learning_curves": ("Learning curves", "Curvas de aprendizaje"),
@@ -97,6 +104,8 @@ WORDS: Mapping[str, tuple[str, str]] = {
     "class_landmark_map": ("Mean error by class and landmark", "Error medio por clase y punto"),
     "axis_errors": ("Error along and across the axis", "Error longitudinal y transversal al eje"),
     "comparison": ("Results side by side", "Resultados lado a lado"),
+    "claim_and_limit": ("Claimed, measured, and what the labels allow", "Lo declarado, lo medido y lo que permiten las etiquetas"),
+    "outside_border": ("Pictures of another hospital: distance to the border", "Imágenes de otro hospital: distancia al borde"),
     "leakage_gap": ("The same pictures, scored clean and leaky", "Las mismas imágenes, con y sin contaminación"),
     "annotator_drift": ("Where the labels end the lungs, first row to last", "Dónde terminan los pulmones según las etiquetas"),
     "learning_curve": ("Would more pictures help?", "¿Ayudarían más imágenes?"),
@@ -160,6 +169,9 @@ WORDS: Mapping[str, tuple[str, str]] = {
     "worst": ("worst", "peor"),
     "floor": ("rounding of the labels alone: {value}", "solo el redondeo de las etiquetas: {value}"),
     "mean_shape": ("mean shape (training labels)", "forma media (entrenamiento)"),
+    "border_distance": ("distance of the lateral points to the lung border ({unit})", "distancia de los puntos laterales al borde pulmonar ({unit})"),
+    "recipe_on": ("{recipe} recipe, {part}", "receta {recipe}, {part}"),
+    "mean_of_seeds": ("{recipe} recipe, mean of {seeds} seeds", "receta {recipe}, media de {seeds} semillas"),
     "claim_ensemble_361": ("thesis, last four (claimed)", "tesis, últimos cuatro (declarado)"),
     "claim_ensemble_371": ("thesis, first four (claimed)", "tesis, primeros cuatro (declarado)"),
     "claim_single_404": ("thesis, best single (claimed)", "tesis, mejor modelo (declarado)"),
@@ -170,11 +182,11 @@ WORDS: Mapping[str, tuple[str, str]] = {
     "note_points": ("{points} points", "{points} puntos"),
     "note_beyond": ("{beyond} of {points} points lie beyond the right edge", "{beyond} de {points} puntos quedan más allá del borde derecho"),
     "note_map": ("disc: mean error, to scale; ring: 95th percentile", "disco: error medio, a escala; anillo: percentil 95"),
-    "note_dots": ("each dot is a picture; square: mean", "cada círculo es una imagen; cuadrado: media"),
+    "note_dots": ("each mark is a picture; black square: mean", "cada marca es una imagen; cuadrado negro: media"),
     "note_cells": ("means without intervals: compare neighbours with care", "medias sin intervalo: compárense con cautela"),
     "note_curves": (
-        "mean radial error, {unit}; the training curve is measured while the weights move",
-        "error radial medio, {unit}; la curva de entrenamiento se mide mientras los pesos cambian",
+        "mean radial error, {unit}; training: measured while the weights move; validation: the bare answer, without mirror averaging",
+        "error radial medio, {unit}; entrenamiento: medido mientras los pesos cambian; validación: respuesta directa, sin promedio especular",
     ),
     "note_scheme": ("t: share of the way from L1 to L2", "t: fracción del camino de L1 a L2"),
     "note_examples": (
@@ -182,14 +194,18 @@ WORDS: Mapping[str, tuple[str, str]] = {
         "círculo: etiqueta; cruz: predicción; elegidas por su error entre n = {n} imágenes ({part})",
     ),
     "note_comparison": ("mean radial error, {unit}; whiskers: 95 % interval over pictures", "error radial medio, {unit}; bigotes: intervalo del 95 % sobre imágenes"),
-    "note_gap": ("whiskers: 95 % interval over the same {n} pictures; {unit}", "bigotes: intervalo del 95 % sobre las mismas {n} imágenes; {unit}"),
+    "note_gap": ("whiskers: 95 % interval over the same n = {n} pictures; {unit}", "bigotes: intervalo del 95 % sobre las mismas n = {n} imágenes; {unit}"),
     "note_learning": (
-        "n = {n} validation pictures; lines: limit + factor / (training pictures)^exponent, fitted, with the 95 % interval of the limit over pictures",
-        "n = {n} imágenes de validación; líneas: límite + factor / (imágenes de entrenamiento)^exponente, ajustadas, con el intervalo del 95 % del límite",
+        "n = {n} validation pictures; lines: limit + factor / (training pictures)^exponent, fitted; whiskers and brackets: 95 % intervals over pictures",
+        "n = {n} imágenes de validación; líneas: límite + factor / (imágenes de entrenamiento)^exponente, ajustadas; bigotes y corchetes: intervalos del 95 % sobre imágenes",
     ),
     "note_drift": (
-        "{n} pictures, none predicted by a model trained on it; band: 95 %, bootstrap over pictures; one rule from first to last would be flat (p {p})",
-        "{n} imágenes, ninguna predicha por un modelo entrenado con ella; banda: 95 %, bootstrap; un criterio constante sería plano (p {p})",
+        "n = {n} pictures, none predicted by a model trained on it; band: 95 %, bootstrap over pictures; one rule from first to last would be flat (p {p})",
+        "n = {n} imágenes, ninguna predicha por un modelo entrenado con ella; banda: 95 %, bootstrap; un criterio constante sería plano (p {p})",
+    ),
+    "note_outside": (
+        "n = {n} radiographs ({dataset}), never trained on; whiskers: 95 % interval over pictures; 1 px@224 is {mm} mm here",
+        "n = {n} radiografías ({dataset}), nunca usadas para entrenar; bigotes: intervalo del 95 % sobre imágenes; 1 px@224 son aquí {mm} mm",
     ),
     "note_no_interval": ("no whiskers: no interval is known", "sin bigotes: no se conoce el intervalo"),
     # parts, shapes and comparisons
@@ -238,15 +254,15 @@ WORDS: Mapping[str, tuple[str, str]] = {
     "minus": ("-2 sd", "-2 DE"),
     "plus": ("+2 sd", "+2 DE"),
     # notes under them
-    "note_split": ("{n} pictures; split {fingerprint}, seed {seed}", "{n} imágenes; división {fingerprint}, semilla {seed}"),
+    "note_split": ("n = {n} pictures; split {fingerprint}, seed {seed}", "n = {n} imágenes; división {fingerprint}, semilla {seed}"),
     "note_dropped": ("left out as near-duplicates of a later part: {names}", "excluidas por ser casi duplicados de una parte posterior: {names}"),
     "note_boxes": (
         "box: quartiles and median; whiskers: 5th to 95th percentile; diamond: mean with 95 % interval; {beyond} of {points} points lie above the edge",
         "caja: cuartiles y mediana; bigotes: percentiles 5 a 95; rombo: media con intervalo del 95 %; {beyond} de {points} puntos quedan por encima del borde",
     ),
     "note_small": (
-        "blue: the landmark; grey: all points; rows: image left, axis, image right, from top to bottom; share within {radius} px with its 95 % interval (Clopper-Pearson)",
-        "azul: el punto; gris: todos; filas: izquierda de la imagen, eje, derecha, de arriba abajo; proporción a menos de {radius} px con intervalo del 95 % (Clopper-Pearson)",
+        "blue: the landmark; grey: all; rows: image left, axis, image right; above: % within {radius} px@224, 95 % interval (Clopper-Pearson)",
+        "azul: el punto; gris: todos; filas: izquierda de la imagen, eje, derecha; arriba: % a menos de {radius} px@224, intervalo del 95 % (Clopper-Pearson)",
     ),
     "note_bias": (
         "ellipse: from the covariance of the errors; filled arrow: not zero by Hotelling's test, p < {level} after Holm",
@@ -257,7 +273,13 @@ WORDS: Mapping[str, tuple[str, str]] = {
         "diferencias pareadas con '{reference}' en n = {n} imágenes; bigotes: intervalo del 95 %, bootstrap BCa sobre imágenes; s: semillas",
     ),
     "note_luck": ("the band is as wide as two runs of one recipe differ by their seeds alone", "la banda mide cuánto difieren dos ejecuciones de una misma receta solo por la semilla"),
-    "note_ensemble": ("whiskers: 95 % interval over the same {n} pictures", "bigotes: intervalo del 95 % sobre las mismas {n} imágenes"),
+    "note_ensemble": ("whiskers: 95 % interval over the same n = {n} pictures", "bigotes: intervalo del 95 % sobre las mismas n = {n} imágenes"),
+    "note_gains": (
+        "picture by picture, the mirror gains {mirror} and the ensemble {ensemble}",
+        "imagen por imagen, el reflejo gana {mirror} y el conjunto {ensemble}",
+    ),
+    "note_paired": ("picture by picture, leakage is worth {value} with {members} models", "imagen por imagen, la contaminación vale {value} con {members} modelos"),
+    "note_test": ("{set}, n = {n}; openings: {opened}; limits: what the labels of all pictures tell", "{set}, n = {n}; aperturas: {opened}; límites: según las etiquetas de todas las imágenes"),
     "note_limits": (
         "circles: mean errors, to scale, over the cells of the label grid; two labels of one radiograph: mean of {points} points each, one pair each, so without interval",
         "círculos: errores medios, a escala, sobre las celdas de la rejilla; dos etiquetas de una radiografía: media de {points} puntos, un solo par cada una, sin intervalo",
@@ -276,8 +298,8 @@ WORDS: Mapping[str, tuple[str, str]] = {
     ),
     "note_diagram": ("recipe '{recipe}': {total} million parameters; M: millions, k: thousands", "receta '{recipe}': {total} millones de parámetros; M: millones, k: miles"),
     "note_modes": (
-        "{n} shapes; place, size and turn taken away; share of the variance; sd: standard deviation",
-        "{n} formas; sin posición, tamaño ni giro; proporción de la varianza; DE: desviación estándar",
+        "n = {n} shapes; place, size and turn taken away; share of the variance; sd: standard deviation",
+        "n = {n} formas; sin posición, tamaño ni giro; proporción de la varianza; DE: desviación estándar",
     ),
     # tables
     "marks": ("marks", "señala"),
@@ -369,6 +391,9 @@ class _Look:
 
     def part(self, name: str) -> str:
         return self.say(f"part_{name}") if f"part_{name}" in WORDS else name
+
+    def category(self, name: str) -> str:
+        return self.say(f"class_{name}") if f"class_{name}" in WORDS else name
 
     def number(self, value: float | None, digits: int = 2) -> str:
         text = "-" if value is None or not np.isfinite(value) else f"{round(value, digits) + 0.0:.{digits}f}"  # no minus zero
@@ -550,7 +575,7 @@ def canonical_shape(points: np.ndarray, *, lang: str = "en", size: str = "page",
     look = _Look(lang, size, decimal_comma)
     fit = procrustes(points)
     modes = shape_modes(fit)
-    figure = look.sheet(3.0)
+    figure = look.sheet(2.5)
     handles = [Line2D([], [], color=OKABE_ITO[colour], ls=dashes, marker=marker, ms=look.style.marker_pt, lw=look.style.line_pt, label=look.say(key))
                for key, colour, dashes, marker in (("minus", "orange", "--", "s"), ("plus", "blue", "-", "o"))]
     cloud, *panels = _panels_below_key(look, figure, 4, handles)
@@ -580,9 +605,10 @@ def model_diagram(recipe: Recipe, *, lang: str = "en", size: str = "page", decim
     sizes = {name: sum(p.numel() for p in part.parameters()) for name, part in model.head.named_children()}
     counts = count_parameters(model)
     side, phases = recipe.preprocessing.size, [phase for phase in recipe.phases if phase.epochs > 0]
-    boxes = [(1.25, look.say("picture_in", size=side), ""), (1.5, f"{recipe.backbone.replace('_', chr(10))}\n{_count(look, counts['backbone'])}", "backbone")]
-    boxes += [(1.6, f"{look.say(f'module_{name}') if f'module_{name}' in WORDS else name}\n{_count(look, number)}", "head") for name, number in sizes.items() if number]
-    boxes.append((0.9, look.say("points_out", points=len(LANDMARK_NAMES)), ""))
+    texts = [(look.say("picture_in", size=side), ""), (f"{recipe.backbone.replace('_', chr(10))}\n{_count(look, counts['backbone'])}", "backbone")]
+    texts += [(f"{look.say(f'module_{name}') if f'module_{name}' in WORDS else name}\n{_count(look, number)}", "head") for name, number in sizes.items() if number]
+    texts.append((look.say("points_out", points=len(LANDMARK_NAMES)), ""))
+    boxes = [(_box_width(look, text, group), text, group) for text, group in texts]
     figure = look.sheet(2.2 + 0.5 * len(phases))
     axes = figure.subplots()
     spans = _draw_boxes(look, axes, boxes)
@@ -594,6 +620,12 @@ def model_diagram(recipe: Recipe, *, lang: str = "en", size: str = "page", decim
     axes.set(xlim=(-0.05, sum(width + 0.25 for width, *_ in boxes)), ylim=(-0.2 - 0.7 * len(phases), 1.35))
     axes.axis("off")
     return look.finish(figure, "model_diagram", look.say("note_diagram", recipe=recipe.name, total=look.number(counts["total"] / 1e6)))
+
+
+def _box_width(look: _Look, text: str, group: str) -> float:
+    """Room for the longest line of a box; a backbone's also for what is said of it below."""
+    words = text.split("\n") + (f"{look.say('frozen')} {look.say('learns', rate='')}".split() if group == "backbone" else [])
+    return 0.35 + 0.135 * max(map(len, words))
 
 
 def _phase_name(look: _Look, phase: str) -> str:
@@ -650,10 +682,11 @@ def split_parts(split: Split, *, lang: str = "en", size: str = "page", decimal_c
     total = counts.sum()
     for place, number in enumerate(counts.sum(1)):
         share = look.number(100 * number / total, 0 if number >= 0.01 * total else 1)
-        axes.annotate(f"{number} ({share} %)", (number, place), (0.5 * look.style.font_pt, 0), textcoords="offset points", va="center", fontsize=look.style.font_pt)
+        small = f": {' + '.join(map(str, counts[place]))}" if _too_narrow(counts, counts[place]).any() and (counts[place] > 0).sum() > 1 else ""
+        axes.annotate(f"{number} ({share} %){small}", (number, place), (0.5 * look.style.font_pt, 0), textcoords="offset points", va="center", fontsize=look.style.font_pt)
     axes.set_yticks(range(len(groups)), list(groups))
     axes.invert_yaxis()
-    axes.set_xlim(0, 1.25 * counts.sum(1).max())
+    axes.set_xlim(0, 1.28 * counts.sum(1).max())
     look.dress(axes, x=look.say("pictures"), grid="x")
     look.legend(axes, loc="lower right")
     note = look.say("note_split", n=total, fingerprint=split.fingerprint, seed=split.seed)
@@ -662,13 +695,18 @@ def split_parts(split: Split, *, lang: str = "en", size: str = "page", decimal_c
     return look.finish(figure, "split_parts", note)
 
 
+def _too_narrow(counts: np.ndarray, pieces: np.ndarray) -> np.ndarray:
+    """Which pieces of a bar have no room for their number."""
+    return pieces <= 0.07 * counts.sum(1).max()
+
+
 def _stack_bars(look: _Look, axes: Axes, counts: np.ndarray, classes: Sequence[str]) -> None:
-    """Counts (parts, classes) as stacked bars, each written in its piece where it fits."""
+    """Counts (parts, classes) as stacked bars, each written in its piece where it fits; where one does not, all stand behind the bar."""
     start = np.zeros(len(counts))
     for name, column, (colour, hatch) in zip(classes, counts.T, _cycle((("sky", ""), ("orange", "//"), ("green", "."), ("purple", "\\\\"))), strict=False):
-        axes.barh(range(len(counts)), column, 0.7, left=start, color=OKABE_ITO[colour], edgecolor="black", hatch=hatch, label=f"{name} (n = {column.sum()})")
+        axes.barh(range(len(counts)), column, 0.7, left=start, color=OKABE_ITO[colour], edgecolor="black", hatch=hatch, label=f"{look.category(name)} (n = {column.sum()})")
         for place, (left, number) in enumerate(zip(start, column, strict=True)):
-            if number > 0.07 * counts.sum(1).max():
+            if not _too_narrow(counts, number):
                 box = {"facecolor": "white", "edgecolor": "none", "pad": 0.12 * look.style.font_pt}
                 axes.text(left + number / 2, place, str(number), ha="center", va="center", fontsize=look.style.font_pt, bbox=box)
         start = start + column
@@ -826,7 +864,7 @@ def error_distribution(rows: Rows, *, stamp: str | None = None, lang: str = "en"
         errors, share = cumulative_errors(radial[members])
         rates = " / ".join(f"{100 * detection_rate(radial[members], radius):.0f}" for radius in radii)
         axes.step(np.r_[0, errors, max(limit, errors[-1])], 100 * np.r_[0, share, share[-1]], where="post", color=OKABE_ITO[colour], ls=dashes,
-                  lw=look.style.line_pt * (1.6 if colour == "black" else 1), label=f"{name} (n = {members.sum()}): {rates}")
+                  lw=look.style.line_pt * (1.6 if colour == "black" else 1), label=f"{look.category(name)} (n = {members.sum()}): {rates}")
     for radius in radii:
         axes.axvline(radius, color="0.4", ls=":", lw=look.style.line_pt, zorder=1)
     axes.set(xlim=(0, limit), ylim=(0, 101))
@@ -867,7 +905,7 @@ def landmark_distribution(rows: Rows, *, stamp: str | None = None, lang: str = "
 def landmark_curves(rows: Rows, *, stamp: str | None = None, lang: str = "en", size: str = "page", decimal_comma: bool = False) -> Figure:
     """The cumulative distribution of each landmark in a panel of its own, placed as in the chest, before that of all points.
 
-    Each panel states the share within 5 px with its 95 % interval: pictures are independent, the points of one picture are not.
+    Above each panel stands the share within 5 px (%) with its 95 % interval: pictures are independent, the points of one picture are not.
     Arguments as in `landmark_errors`.
     """
     look, radius = _Look(lang, size, decimal_comma), 5
@@ -884,9 +922,8 @@ def landmark_curves(rows: Rows, *, stamp: str | None = None, lang: str = "en", s
         axes.axvline(radius, color="0.4", ls=":", lw=look.style.line_pt, zorder=1)
         inside = radial[np.isfinite(radial[:, k]), k] <= radius
         low, high = binomtest(int(inside.sum()), len(inside)).proportion_ci(0.95, "exact")
-        text = f"{LANDMARK_NAMES[k]}: {look.number(100 * inside.mean(), 0)} %\n{look.interval(100 * low, 100 * high, 0)}"
-        rim = {"facecolor": "white", "edgecolor": "none", "pad": 0.5, "alpha": 0.8}
-        axes.text(0.97, 0.05, text, transform=axes.transAxes, ha="right", va="bottom", fontsize=look.style.font_pt, bbox=rim)
+        text = f"{LANDMARK_NAMES[k]}: {look.number(100 * inside.mean(), 0)} {look.interval(100 * low, 100 * high, 0)}"
+        axes.set_title(text, fontsize=look.style.font_pt, pad=0.3 * look.style.font_pt)
         look.dress(axes, grid="both")
     panels[0, 0].set(xlim=(0, limit), ylim=(0, 101), xticks=[0, 5, 10], yticks=[0, 50, 100])
     figure.supylabel(look.say("share"), fontsize=look.style.font_pt)
@@ -907,7 +944,7 @@ def class_errors(rows: Rows, *, stamp: str | None = None, lang: str = "en", size
         numbers = np.array(_mean_and_interval(errors))[:, None]
         axes.errorbar([place + 0.3], numbers[0], _whiskers(numbers), fmt="s", color="black", capsize=0.8 * look.style.marker_pt, ms=look.style.marker_pt, lw=look.style.line_pt)
         axes.text(place + 0.36, numbers[0, 0], look.number(numbers[0, 0]), va="center", ha="left", fontsize=look.style.font_pt)
-        labels.append(f"{name}\n(n = {len(errors)})")
+        labels.append(f"{look.category(name)}\n(n = {len(errors)})")
     axes.set_xticks(range(len(labels)), labels)
     axes.set(xlim=(-0.5, len(labels) - 0.2), ylim=(0, None))
     axes.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
@@ -928,7 +965,7 @@ def class_landmark_map(rows: Rows, *, stamp: str | None = None, lang: str = "en"
         dark = np.mean(image.cmap(image.norm(value))[:3]) < 0.5
         axes.text(k, i, look.number(value, 1 if value < 10 else 0), ha="center", va="center", color="white" if dark else "black", fontsize=look.style.font_pt)
     axes.set_xticks(range(radial.shape[1]), LANDMARK_NAMES)
-    axes.set_yticks(range(len(names)), [f"{name}\n(n = {(classes == name).sum()})" for name in names])
+    axes.set_yticks(range(len(names)), [f"{look.category(name)}\n(n = {(classes == name).sum()})" for name in names])
     look.dress(axes, grid=None)
     bar = figure.colorbar(image, ax=axes, location="bottom", shrink=0.6, aspect=30)
     look.dress(bar.ax, x=look.say("mean_error", unit=UNIT), grid=None)
@@ -985,9 +1022,10 @@ def landmark_bias(
         axes.add_patch(FancyArrow(*place, *arrow, width=0.4 * head, head_width=1.3 * head, head_length=head, length_includes_head=True, facecolor=colour, edgecolor="black", zorder=4))
     axes.plot(*points.T, "k.", ms=0.6 * look.style.marker_pt, zorder=5)
     sizes = np.linalg.norm(np.nanmean(errors, 0), axis=1)
-    reach = np.sqrt(5.99 * np.nanvar(errors, axis=0).max(1)) + sizes
+    sideways, upright = (np.sqrt(5.99 * np.nanvar(errors, axis=0)) + times * np.abs(np.nanmean(errors, axis=0))).T
+    reach = np.where(np.isin(np.arange(len(points)), AXIS), upright, sideways)
     _name_points(look, axes, points, [f"{name}: {look.number(value, 1)}" for name, value in zip(LANDMARK_NAMES, sizes, strict=True)], _gaps(reach))
-    margin = reach.max() + 34
+    margin, reach = sideways.max() + 40, upright
     axes.set(xlim=(points[:, 0].min() - margin, points[:, 0].max() + margin), ylim=(points[:, 1].max() + reach.max() + 8, points[:, 1].min() - reach.max() - 8), aspect="equal")
     axes.axis("off")
     handles = [Patch(facecolor=OKABE_ITO["vermillion"], edgecolor="black", label=look.say("bias_sure", times=times)),
@@ -1046,13 +1084,15 @@ def agreement_plots(rows: Rows, *, stamp: str | None = None, lang: str = "en", s
         axes.set_title(title, fontsize=look.style.font_pt)
         axes.xaxis.set_major_locator(MaxNLocator(4))
         axes.yaxis.set_major_locator(MaxNLocator(6))
-        look.dress(axes, x=_below_panel(look, what), y=look.say("agreement_difference") if what == "axis_px" else None)
+        look.dress(axes, x=_below_panel(look, what, 3), y=look.say("agreement_difference") if what == "axis_px" else None)
     return look.finish(figure, "agreement_plots", _set_note(look, rows, look.say("note_agreement")), stamp)
 
 
-def _below_panel(look: _Look, what: str) -> str:
-    """What a narrow panel measures, in two short lines."""
-    return look.say(what, unit=UNIT).replace(" (", "\n(")
+def _below_panel(look: _Look, what: str, panels: int) -> str:
+    """What a narrow panel measures, the unit on a line of its own, in lines that are no wider than one of `panels` in a row."""
+    name, unit = look.say(what, unit=UNIT).rsplit(" (", 1)
+    room = int(72 * look.style.width_in / panels / (0.66 * look.style.font_pt))
+    return f"{textwrap.fill(name, room)}\n({unit}"
 
 # %% ../nbs/14_figures.ipynb #c0f1a30d
 def anatomy_errors(rows: Rows, *, stamp: str | None = None, lang: str = "en", size: str = "page", decimal_comma: bool = False) -> Figure:
@@ -1089,13 +1129,13 @@ def _cause_panels(look: _Look, rows: Rows, causes: Mapping[str, Sequence[float]]
     labelled = np.isfinite(radial).any(1)
     errors, classes = np.nanmean(radial[labelled], axis=1), np.array([row["category"] for row in rows])[labelled]
     figure = look.sheet(3.9)
-    handles = [Line2D([], [], ls="", marker=marker, color=OKABE_ITO[colour], ms=1.2 * look.style.marker_pt, label=name)
+    handles = [Line2D([], [], ls="", marker=marker, color=OKABE_ITO[colour], ms=1.2 * look.style.marker_pt, label=look.category(name))
                for name, (colour, _, marker) in zip(_categories(rows), _cycle(_LINES), strict=False)]
     panels = _panels_below_key(look, figure, len(causes), handles, share="y")
     for axes, (what, values) in zip(panels, causes.items(), strict=True):
         measured = np.array(values, np.float64)[labelled]
         for name, (colour, _, marker) in zip(_categories(rows), _cycle(_LINES), strict=False):
-            axes.plot(measured[classes == name], errors[classes == name], marker, color=OKABE_ITO[colour], mec="none", alpha=0.7, ms=0.8 * look.style.marker_pt, label=name)
+            axes.plot(measured[classes == name], errors[classes == name], marker, color=OKABE_ITO[colour], mec="none", alpha=0.7, ms=0.8 * look.style.marker_pt)
         for fifth in np.array_split(np.argsort(measured, kind="stable"), min(5, len(measured))):
             numbers = np.array(_mean_and_interval(errors[fifth]))[:, None]
             axes.errorbar([measured[fifth].mean()], numbers[0], _whiskers(numbers), fmt="s", color="black", ms=1.2 * look.style.marker_pt, capsize=0.6 * look.style.marker_pt,
@@ -1103,7 +1143,7 @@ def _cause_panels(look: _Look, rows: Rows, causes: Mapping[str, Sequence[float]]
         rho, low, high = rank_correlation(measured, errors)
         axes.set_title(f"rho {look.number(rho)}\n{look.interval(low, high)}" if np.isfinite(rho) else "rho -", fontsize=look.style.font_pt)
         axes.xaxis.set_major_locator(MaxNLocator(4))
-        look.dress(axes, x=_below_panel(look, what), y=look.say("mean_error", unit=UNIT) if axes is panels[0] else None)
+        look.dress(axes, x=_below_panel(look, what, len(causes)), y=look.say("mean_error", unit=UNIT) if axes is panels[0] else None)
     axes.set_ylim(bottom=0)
     return figure
 
@@ -1211,33 +1251,36 @@ def comparison(
     `results`: `Result`s or tuples (label, value, interval or None, kind). `floor`: what rounding of the labels alone costs,
     drawn as a line. `note`: which pictures, and how many. Raises DataError for an empty list, ValueError for an unknown kind.
     """
-    look = _Look(lang, size, decimal_comma)
-    results = [Result(*entry) for entry in results]
+    return _compare(_Look(lang, size, decimal_comma), "comparison", [Result(*entry) for entry in results], floor, note, stamp)
+
+
+def _compare(look: _Look, title: str, results: Sequence[Result], floor: float | None, note: str | None, stamp: str | None) -> Figure:
     if not results:
         raise DataError("nothing to compare: give at least one (label, value, interval, kind)")
     if unknown := sorted({result.kind for result in results} - KINDS.keys()):
         raise ValueError(f"unknown kind {', '.join(unknown)}: choose one of {', '.join(KINDS)}")
-    wrap = 28 if size == "page" else 34
+    crowded = look.size == "slides" and len(results) > 6  # a slide does not grow: names of many bars stand in one line
+    wrap = 28 if look.size == "page" else 44 if crowded else 34
     figure = look.sheet(1.8 + len(results) * max(0.42, *(0.08 + 0.16 * len(textwrap.wrap(result.label, wrap)) for result in results)))
     axes = figure.subplots()
-    _draw_bars(look, axes, results, wrap, 0.62)
+    _draw_bars(look, axes, results, wrap, 0.5 if crowded else 0.62)
     if floor is not None:
         axes.axvline(floor, color="black", ls=":", lw=look.style.line_pt, label=look.say("floor", value=look.number(floor)))
         look.legend(axes, loc="lower left", bbox_to_anchor=(0, 1), frameon=False, borderpad=0)
     remarks = [note, look.say("note_comparison", unit=UNIT), *(look.say(f"why_{kind}") for kind in STAMPS if kind in {result.kind for result in results})]
     if any(result.interval is None for result in results):
         remarks.insert(2, look.say("note_no_interval"))
-    return look.finish(figure, "comparison", "; ".join(filter(None, remarks)), stamp)
+    return look.finish(figure, title, "; ".join(filter(None, remarks)), stamp)
 
 
-def _draw_bars(look: _Look, axes: Axes, results: Sequence[Result], wrap: int, share: float) -> None:
+def _draw_bars(look: _Look, axes: Axes, results: Sequence[Result], wrap: int, share: float, measures: str = "mean_error") -> None:
     """Results as bars, the first on top; labels wrapped to `wrap` letters, the plot being `share` of the figure's width."""
     for place, result in enumerate(results):
         _draw_result(look, axes, place, result)
     axes.set_yticks(range(len(results)), [textwrap.fill(result.label, wrap) for result in results])
     axes.invert_yaxis()
     axes.set_xlim(0, max(_room(look, result, share) for result in results))
-    look.dress(axes, x=look.say("mean_error", unit=UNIT), grid="x")
+    look.dress(axes, x=look.say(measures, unit=UNIT), grid="x")
 
 
 def _draw_result(look: _Look, axes: Axes, place: int, result: Result) -> None:
@@ -1263,6 +1306,46 @@ def _room(look: _Look, result: Result, share: float) -> float:
     plot = share * 72 * look.style.width_in
     text = (0.62 * len(_result_text(look, result)) + 1) * look.style.font_pt
     return _end(result) / (1 - min(text / plot, 0.8))
+
+# %% ../nbs/14_figures.ipynb #517297c8
+def claim_and_limit(
+    test: Mapping[str, Any], limits: Mapping[str, Any] | None = None, *, lang: str = "en", size: str = "page", decimal_comma: bool = False
+) -> Figure:
+    """What the thesis claims, what its one clean run makes, what ours makes on the same test pictures, and how far two labels of one picture lie apart.
+
+    `test`: as figures/final.py measured: "seeds", "runs", "baselines", "test_ledger", "part", "n". `limits`: as in `error_limits`.
+    Raises DataError for a missing number.
+    """
+    look = _Look(lang, size, decimal_comma)
+    try:
+        baselines, seeds, n = test["baselines"], test["seeds"], test["n"]
+        ours = Result(look.say("mean_of_seeds", recipe=test["runs"][0]["recipe"], seeds=seeds["n_seeds"]), seeds["mean_px"], tuple(seeds["mean_px_ci95"]),
+                      "contaminated" if test["contaminated"] else "ours")
+        twice = [Result(look.say("limit_twice", pair=" / ".join(one["pair"])), one["mre_px"], None, "limit") for one in (limits or {"twice": []})["twice"]]
+        note = look.say("note_test", set=look.part(test["part"]), n=n, opened=test["test_ledger"]["opened"])
+        ruler, floor = Result(look.say("mean_shape"), baselines["mean_shape_px"], None, "baseline"), baselines["label_rounding_px"]
+    except (KeyError, TypeError, IndexError) as error:
+        raise DataError(f"not the measurements of figures/final.py ({type(error).__name__}: {error})") from None
+    return _compare(look, "claim_and_limit", [ruler, *published_results(lang), ours, *twice], floor, note, None)
+
+# %% ../nbs/14_figures.ipynb #f03546ab
+def outside_border(outside: Mapping[str, Any], *, lang: str = "en", size: str = "page", decimal_comma: bool = False) -> Figure:
+    """How far from the border of the lung the lateral points lie on pictures of another source, for each model and for the mean shape.
+
+    `outside`: as figures/outside.py measured: "dataset", "n", "mm_per_px", "contaminated", and "results" (each with "model", "border_px",
+    "border_px_ci95"). Raises DataError for a missing number.
+    """
+    look = _Look(lang, size, decimal_comma)
+    try:
+        kind = "contaminated" if outside["contaminated"] else "ours"
+        bars = [Result(look.say("mean_shape"), one["border_px"], tuple(one["border_px_ci95"]), "baseline") if one["model"] == "mean shape"
+                else Result(one["model"], one["border_px"], tuple(one["border_px_ci95"]), kind) for one in outside["results"]]
+        note = look.say("note_outside", n=outside["n"], dataset=outside["dataset"], mm=look.number(outside["mm_per_px"], 1))
+    except (KeyError, TypeError) as error:
+        raise DataError(f"not the measurements of figures/outside.py ({type(error).__name__}: {error})") from None
+    figure = look.sheet(1.5 + 0.42 * len(bars))
+    _draw_bars(look, figure.subplots(), bars, 28 if size == "page" else 34, 0.62, "border_distance")
+    return look.finish(figure, "outside_border", note)
 
 # %% ../nbs/14_figures.ipynb #0fb920de
 def recipe_curves(sets: Mapping[str, Rows], *, stamps: Sequence[str | None] = (), lang: str = "en", size: str = "page", decimal_comma: bool = False) -> Figure:
@@ -1428,37 +1511,46 @@ def _draw_growth(look: _Look, axes: Axes, arms: Mapping[str, Sequence[Result]], 
     look.legend(axes, loc="lower left")
 
 
+def _change(look: _Look, paired: Mapping[str, Any]) -> str:
+    return f"{look.number(paired['difference_px'])} {look.interval(*paired['difference_px_ci95'])}"
+
+
 def _need_arms(arms: Mapping[str, Sequence[Result]], *names: str) -> None:
     if missing := [arm for arm in names if not arms.get(arm)]:
         raise DataError(f"no results for {' and '.join(missing)}: both arms are compared")
 
 # %% ../nbs/14_figures.ipynb #a71360ed
-def leakage_gap(arms: Mapping[str, Sequence[Result]], n: int, *, lang: str = "en", size: str = "page", decimal_comma: bool = False) -> Figure:
+def leakage_gap(
+    arms: Mapping[str, Sequence[Result]], n: int, *, paired: Mapping[str, Any] | None = None, lang: str = "en", size: str = "page", decimal_comma: bool = False
+) -> Figure:
     """Error of growing ensembles whose members each had a split of their own ("leaky"), and of such that shared one ("clean").
 
-    `arms`: "leaky" and "clean" to the results of 1, 2, 3, ... members, with intervals. `n`: pictures, the same in all.
-    Raises DataError for a missing arm or an empty one.
+    `arms`: "leaky" and "clean" to the results of 1, 2, 3, ... members, with intervals. `n`: pictures, the same in all. `paired`: clean
+    minus leaky of the largest, as `compare_errors` tells it. Raises DataError for a missing arm or an empty one.
     """
     look = _Look(lang, size, decimal_comma)
     _need_arms(arms, "leaky", "clean")
     figure = look.sheet(3.6)
     _draw_growth(look, figure.subplots(), arms, (("clean", "blue", "o", "-"), ("leaky", "vermillion", "s", "--")))
-    return look.finish(figure, "leakage_gap", look.say("note_gap", n=n, unit=UNIT) + "; " + look.say("why_contaminated"))
+    told = [] if paired is None else [look.say("note_paired", value=_change(look, paired), members=len(arms["clean"]))]
+    return look.finish(figure, "leakage_gap", "; ".join([look.say("note_gap", n=n, unit=UNIT), *told, look.say("why_contaminated")]))
 
 # %% ../nbs/14_figures.ipynb #5d9928ca
 def ensemble_gain(
-    arms: Mapping[str, Sequence[Result]], n: int, *, stamp: str | None = None, lang: str = "en", size: str = "page", decimal_comma: bool = False
+    arms: Mapping[str, Sequence[Result]], n: int, *, gains: Sequence[Mapping[str, Any]] = (), stamp: str | None = None,
+    lang: str = "en", size: str = "page", decimal_comma: bool = False,
 ) -> Figure:
     """What mirror averaging and more members bring: error of ensembles of 1, 2, 3, ... models, each picture seen once or mirrored too.
 
-    `arms`: "plain" and "mirrored" to the results of 1, 2, 3, ... members, with intervals. `n`: pictures, the same in all. Raises
-    DataError for a missing arm or an empty one.
+    `arms`: "plain" and "mirrored" to the results of 1, 2, 3, ... members, with intervals. `n`: pictures, the same in all. `gains`: of the
+    mirror and of the ensemble, picture by picture, as `compare_errors` tells them. Raises DataError for a missing arm or an empty one.
     """
     look = _Look(lang, size, decimal_comma)
     _need_arms(arms, "plain", "mirrored")
     figure = look.sheet(3.6)
     _draw_growth(look, figure.subplots(), arms, (("plain", "orange", "s", "--"), ("mirrored", "blue", "o", "-")))
-    return look.finish(figure, "ensemble_gain", f"{look.say('note_ensemble', n=n)}; {UNIT}", stamp)
+    told = [look.say("note_gains", mirror=_change(look, gains[0]), ensemble=_change(look, gains[1]))] if gains else []
+    return look.finish(figure, "ensemble_gain", "; ".join([look.say("note_ensemble", n=n), UNIT, *told]), stamp)
 
 # %% ../nbs/14_figures.ipynb #51475e10
 def annotator_drift(drift: Mapping[str, Any], *, lang: str = "en", size: str = "page", decimal_comma: bool = False) -> Figure:
@@ -1507,6 +1599,9 @@ def learning_curve(curve: Mapping[str, Any], *, lang: str = "en", size: str = "p
             label = look.say(kind, limit=look.number(fit["limit"]), interval=look.interval(*fit["limit_ci95"]))
             axes.plot(reach, fit["limit"] + fit["factor"] * reach ** -fit["exponent"], dashes, color=OKABE_ITO[colour], lw=2 * look.style.line_pt, label=label)
             axes.plot(sizes, [run[kind] for run in curve["results"]], marker, color=OKABE_ITO[colour], mec="black", ms=1.4 * look.style.marker_pt)
+            if all(f"{kind}_ci95" in run for run in curve["results"]):
+                numbers = np.array([[run[kind], *run[f"{kind}_ci95"]] for run in curve["results"]]).T
+                axes.errorbar(sizes, numbers[0], _whiskers(numbers), fmt="none", ecolor="black", capsize=0.6 * look.style.marker_pt, lw=look.style.line_pt)
         note = look.say("note_learning", n=curve["n_val"])
     except KeyError as error:
         raise DataError(f"not the measurements of a learning curve: no {error}") from None
@@ -1515,7 +1610,7 @@ def learning_curve(curve: Mapping[str, Any], *, lang: str = "en", size: str = "p
     told = told[np.diff(told, prepend=0) > 0.1 * told]  # folds differ by a picture or two: one number stands for them
     axes.set_xticks(told, [f"{count:.0f}" for count in told])
     axes.minorticks_off()
-    axes.set_ylim(0, 1.45 * max(run["mre_px"] for run in curve["results"]))
+    axes.set_ylim(0, 1.45 * max(run.get("mre_px_ci95", [run["mre_px"]])[-1] for run in curve["results"]))
     look.dress(axes, x=look.say("training_pictures"), y=look.say("any_error", unit=UNIT))
     look.legend(axes, loc="upper center")
     return look.finish(figure, "learning_curve", note)
@@ -1546,7 +1641,7 @@ def prediction_examples(
         axes.plot(*np.stack([truth, truth + moved]).transpose(2, 0, 1), color="white", lw=0.7 * look.style.line_pt)
         axes.plot(*truth.T, "o", mfc="none", mec=OKABE_ITO["sky"], mew=0.9 * look.style.line_pt, ms=1.1 * look.style.marker_pt)
         axes.plot(*(truth + moved).T, "x", color=OKABE_ITO["orange"], mew=look.style.line_pt, ms=look.style.marker_pt)
-        axes.set_title(f"{look.say(case)}: {look.number(_picture_means([row])[0])} {UNIT}\n{row['image']}\n({row['category']})", fontsize=look.style.font_pt)
+        axes.set_title(f"{look.say(case)}: {look.number(_picture_means([row])[0])} {UNIT}\n{row['image']}\n({look.category(row['category'])})", fontsize=look.style.font_pt)
         axes.axis("off")
     return look.finish(figure, "prediction_examples", look.say("note_examples", part=look.part(_one_part(rows)), n=len(rows)), stamp)
 
@@ -1638,7 +1733,7 @@ def class_table(
         points, pictures = _values(some), _picture_means(some)
         points = points[np.isfinite(points)]
         numbers = [look.number(np.median(points)), look.number(np.percentile(points, 95)), look.number(100 * detection_rate(points, 5), 0)]
-        lines.append([name, look.part(_one_part(rows)), str(len(pictures)), *_mean_cells(look, form, *_mean_and_interval(pictures)), *numbers])
+        lines.append([look.category(name), look.part(_one_part(rows)), str(len(pictures)), *_mean_cells(look, form, *_mean_and_interval(pictures)), *numbers])
     header = [look.say("class"), look.say("part"), "n", *_mean_header(look, form), look.say("median"), look.say("p95"), look.say("sdr", radius=5)]
     if stamp is not None:
         header, lines = [*header, look.say("status")], [[*line, look.say(stamp)] for line in lines]
@@ -1913,7 +2008,8 @@ def draw_all(
     """Every figure and table that the stored files of runs (or records) allow; what they do not allow is skipped and said.
 
     Args:
-        runs: run folders; several are drawn each for itself, folds pooled, and compared. out: folder to write into.
+        runs: run folders; several are drawn each for itself, folds pooled, and compared; measurements (`draw_measured`) may stand among them.
+        out: folder to write into.
         lang: "en" or "es". formats: of FORMATS. size: "page" or "slides". part: one part of errors.csv; None draws all there are.
         decimal_comma: 6,75 instead of 6.75. data: labelled pictures, for the examples (phantoms are drawn anew). say: takes each remark.
 
@@ -1924,13 +2020,15 @@ def draw_all(
         DataError, RunError: a missing part, a damaged file, a folder that holds no run. ValueError: unknown lang, size or format.
     """
     _check_formats(formats)
-    runs = [one if isinstance(one, Run) else Run(one) for one in (runs if isinstance(runs, list | tuple) else [runs])]
+    given = list(runs) if isinstance(runs, list | tuple) else [runs]
+    measured = [Path(one) for one in given if not isinstance(one, Run) and not (Path(one) / "recipe.json").exists() and _measured(Path(one))]
+    runs = [one if isinstance(one, Run) else Run(one) for one in given if isinstance(one, Run) or Path(one) not in measured]
     options = {"lang": lang, "size": size, "decimal_comma": decimal_comma}
     for run in runs:
         run.settings  # noqa: B018 - a folder without a recipe is no run, and says so before anything is drawn
     sets, tables = _sets(runs, part, say), {}
     stored = [results for run in runs if (results := _stored_results(run)) is not None]
-    figures = {"landmark_scheme": _Drawn(landmark_scheme(**options), ()), **_run_figures(runs, options, say)}
+    figures = {"landmark_scheme": _Drawn(landmark_scheme(**options), ()), **_run_figures(runs, options, say)} if runs else {}
     for chosen in sets:
         figures |= _error_figures(chosen, data, options, say)
         for form, ending in ENDINGS.items():
@@ -1940,7 +2038,13 @@ def draw_all(
     if stored:
         tables |= {f"results_table.{ending}": results_table(stored, form, lang=lang, decimal_comma=decimal_comma) for form, ending in ENDINGS.items()}
     written = [path for name, drawn in figures.items() for path in save_figure(drawn.figure, Path(out) / name, formats, inputs=drawn.inputs)]
-    return written + [write_whole(Path(out) / name, text.encode()) for name, text in tables.items()]
+    written += [write_whole(Path(out) / name, text.encode()) for name, text in tables.items()]
+    for record in measured:
+        more = draw_measured(record, Path(out) / record.resolve().name, lang, formats, size, decimal_comma=decimal_comma)
+        if not more:
+            say(f"{record}: measurements of a form that no figure shows")
+        written += more
+    return written
 
 # %% ../nbs/14_figures.ipynb #c918957d
 def _run_figures(runs: Sequence[Run], look: dict[str, Any], say: Callable[[str], Any]) -> dict[str, _Drawn]:
@@ -1980,3 +2084,95 @@ def _comparison_figures(sets: Sequence[_Set], look: dict[str, Any], say: Callabl
             curves = recipe_curves({one.label: one.rows for one in members}, stamps=[one.stamp for one in members], **look)
             figures[f"recipe_curves_{name}"] = _Drawn(curves, [path for one in members for path in one.files])
     return figures
+
+# %% ../nbs/14_figures.ipynb #c5ee2d9e
+def draw_measured(
+    record: str | Path, out: str | Path, lang: str = "en", formats: Sequence[str] = ("svg",), size: str = "page", *, decimal_comma: bool = False
+) -> list[Path]:
+    """The figure of a record that holds measurements, not a run; [] where its form has none.
+
+    Args:
+        record: folder with its NAME.json; what a figure shows beside it (limits, the run that it tells of) is looked for in the folders next to it.
+        out, lang, formats, size, decimal_comma: as in `draw_all`.
+
+    Raises:
+        DataError: a damaged file, or one that lacks a number.
+    """
+    _check_formats(formats)
+    record, options = Path(record), {"lang": lang, "size": size, "decimal_comma": decimal_comma}
+    content = _measured(record)
+    forms = _FORMS if content else {}
+    drawn = {name: make(content, record, options) for name, (fits, make) in forms.items() if fits(content)}
+    return [path for name, one in drawn.items() for path in save_figure(one.figure, Path(out) / name, formats, inputs=[record / f"{record.name}.json", *one.inputs])]
+
+# %% ../nbs/14_figures.ipynb #5eefadd7
+def _measured(record: Path) -> dict[str, Any] | None:
+    """What NAME/NAME.json holds, or None where there is none."""
+    path = record / f"{record.resolve().name}.json"
+    try:
+        content = json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+    except (OSError, ValueError, RecursionError) as error:
+        raise DataError(f"{path}: cannot be read ({str(error)[:100]}); put the original back") from None
+    return content if isinstance(content, dict) else None
+
+
+def _arms(content: Mapping[str, Any]) -> dict[str, list[Result]]:
+    """The ensembles of an experiment by arm, growing by one member."""
+    arms: dict[str, list[Result]] = {}
+    for step in content["ensembles"]:
+        arms.setdefault(step["arm"], []).append(Result(step["arm"], step["mre_px"], tuple(step["mre_px_ci95"])))
+    return arms
+
+
+def _has_arms(content: Mapping[str, Any], *names: str) -> bool:
+    return isinstance(content.get("ensembles"), list) and {step.get("arm") for step in content["ensembles"]} == set(names)
+
+
+def _draw_leakage(content: Mapping[str, Any], record: Path, look: dict[str, Any]) -> _Drawn:
+    paired = content.get("clean_minus_leaky") or [None]
+    return _Drawn(leakage_gap(_arms(content), content["n"], paired=paired[-1], **look), ())
+
+
+def _draw_ensemble(content: Mapping[str, Any], record: Path, look: dict[str, Any]) -> _Drawn:
+    gains = [content[name] for name in ("gain_of_the_mirror", "gain_of_the_ensemble") if name in content]
+    return _Drawn(ensemble_gain(_arms(content), content["n"], gains=gains if len(gains) == 2 else (), **look), ())
+
+
+def _draw_test(content: Mapping[str, Any], record: Path, look: dict[str, Any]) -> _Drawn:
+    beside = record.parent / "limits"
+    return _Drawn(claim_and_limit(content, _measured(beside), **look), [path for path in (beside / "limits.json",) if path.exists()])
+
+
+def _draw_limits(content: Mapping[str, Any], record: Path, look: dict[str, Any]) -> _Drawn:
+    """With the best run beside it that was scored on pictures of the same set and spoilt by nothing."""
+    found = [(results, run) for path in sorted(record.parent.glob("*/recipe.json")) if (run := Run(path.parent)).source.folder is not None and (results := _stored_results(run))]
+    fair = [(one[one["part"]]["mre_px"], run.name, one, run) for one, run in found if spoilt_by(one) is None]
+    words, ours, inputs = _Look(**look), [], []
+    if fair:
+        _, _, results, run = min(fair, key=lambda one: one[:2])
+        ours = [result_of_scores(results, words.say("recipe_on", recipe=run.recipe.name, part=words.part(results["part"])))]
+        inputs = [run.path / "results.json"]
+    return _Drawn(error_limits(content, ours, **look), inputs)
+
+
+def _draw_exposure(content: Mapping[str, Any], record: Path, look: dict[str, Any]) -> _Drawn:
+    """The errors of the run that it names, against the exposure of each picture's file."""
+    run, table = Run(record.parent / content["run"]), record / "errors.csv"
+    with open(table, encoding="utf-8", newline="") as file:
+        exposure = {row["image"]: {name: float(row[name]) for name in ("grey_mean", "grey_sd")} for row in csv.DictReader(file)}
+    rows = read_errors(run.path / "errors.csv", content["part"])
+    return _Drawn(exposure_errors(rows, exposure, stamp=stored_stamp(run, rows), **look), [table, *_files(run, *_OF_SET)])
+
+
+_Form = tuple[Callable[[Mapping[str, Any]], bool], Callable[[Mapping[str, Any], Path, dict[str, Any]], _Drawn]]
+_FORMS: Mapping[str, _Form] = {
+    "claim_and_limit": (lambda found: found.get("part") == "test" and {"seeds", "runs", "test"} <= found.keys(), _draw_test),
+    "leakage_gap": (lambda found: _has_arms(found, "leaky", "clean"), _draw_leakage),
+    "ensemble_gain": (lambda found: _has_arms(found, "plain", "mirrored"), _draw_ensemble),
+    "error_limits": (lambda found: {"cells", "twice"} <= found.keys(), _draw_limits),
+    "outside_border": (lambda found: {"dataset", "mm_per_px", "results"} <= found.keys(), lambda found, record, look: _Drawn(outside_border(found, **look), ())),
+    "learning_curve": (lambda found: {"results", "limits", "n_val"} <= found.keys(), lambda found, record, look: _Drawn(learning_curve(found, **look), ())),
+    "conformal_coverage": (lambda found: "conformal" in found.get("oof", {}), lambda found, record, look: _Drawn(conformal_coverage(found["oof"]["conformal"], **look), ())),
+    "annotator_drift": (lambda found: {"points", "curve", "p_value"} <= found.keys(), lambda found, record, look: _Drawn(annotator_drift(found, **look), ())),
+    "exposure_errors": (lambda found: {"run", "part", "with_error"} <= found.keys(), _draw_exposure),
+}

@@ -227,11 +227,11 @@ def test_boxes_are_quartiles_and_curves_state_the_share_within_5_px():
     assert set(np.median(radial, axis=0)) <= set(medians)
     panels = landmark_curves(rows).axes
     assert len(panels) == 15
-    texts = [panel.texts[0].get_text() for panel in panels]
+    texts = [panel.get_title() for panel in panels]
     assert [text.split(":")[0] for text in texts] == "L12 L3 L5 L7 L14 L1 L9 L10 L11 L2 L13 L4 L6 L8 L15".split()
     share = (radial[:, 1] <= 5).mean()
     low, high = binomtest(int(40 * share), 40).proportion_ci()
-    assert texts[9] == f"L2: {100 * share:.0f} %\n[{100 * low:.0f}, {100 * high:.0f}]"
+    assert texts[9] == f"L2: {100 * share:.0f} [{100 * low:.0f}, {100 * high:.0f}]"
 
 
 # cell a8c24313
@@ -369,6 +369,39 @@ def test_bars_stand_from_zero_in_the_given_order_and_the_spoilt_are_hatched_and_
         comparison([])
     with pytest.raises(ValueError, match="unknown kind good: choose one of ours, baseline"):
         comparison([("a", 1.0, None, "good")])
+
+
+# cell 721180b5
+def made_up_test():
+    seeds = {"n_seeds": 3, "mean_px": 4.95, "mean_px_ci95": [4.4, 5.7]}
+    return {"part": "test", "n": 96, "contaminated": False, "runs": [{"recipe": "dense"}], "seeds": seeds, "baselines": {"mean_shape_px": 16.7, "label_rounding_px": 1.34},
+            "test_ledger": {"opened": 1}}
+
+
+def test_the_claim_stands_beside_ours_and_what_labels_differ_by():
+    figure = claim_and_limit(made_up_test(), made_up_limits())
+    axes = figure.axes[0]
+    assert [bar.get_width() for bar in axes.patches] == [16.7, 6.75, 4.04, 3.71, 3.61, 4.95, 6.4, 7.2]
+    assert [bar.get_hatch() for bar in axes.patches].count("xx") == 3 and "openings: 1" in figure._supxlabel.get_text().replace("\n", " ")
+    spoilt = claim_and_limit(made_up_test() | {"contaminated": True}).axes[0].patches
+    assert [bar.get_hatch() for bar in spoilt] == [".", "", "xx", "xx", "xx", "xx"]
+    with pytest.raises(DataError, match="figures/final.py"):
+        claim_and_limit({"seeds": {}})
+
+
+# cell b2d78438
+def made_up_outside():
+    def one(model, value):
+        return {"model": model, "border_px": value, "border_px_ci95": [0.9 * value, 1.1 * value]}
+
+    return {"dataset": "JSRT", "n": 246, "mm_per_px": 1.6, "contaminated": False, "results": [one("mean shape", 9.3), one("dense-0", 1.5)]}
+
+
+def test_distances_to_the_border_are_drawn_as_measured():
+    figure = outside_border(made_up_outside(), lang="es", decimal_comma=True)
+    assert [bar.get_width() for bar in figure.axes[0].patches] == [9.3, 1.5] and "son aquí 1,6 mm" in figure._supxlabel.get_text().replace("\n", " ")
+    with pytest.raises(DataError, match="figures/outside.py"):
+        outside_border({"results": []})
 
 
 # cell be4cac30
@@ -684,6 +717,24 @@ def test_a_damaged_results_json_is_named(tmp_path):
         draw_all(record, tmp_path / "out", say=lambda text: None)
 
 
+# cell bfe97087
+def test_a_measurement_is_drawn_by_its_form_whatever_its_name(tmp_path):
+    ensembles = [{"arm": arm, "members": 1, "mre_px": value, "mre_px_ci95": [value - 1, value + 1]} for arm, value in (("leaky", 4.0), ("clean", 6.0))]
+    gap = {"n": 96, "ensembles": ensembles, "clean_minus_leaky": [{"difference_px": 2.0, "difference_px_ci95": [1.5, 2.5]}]}
+    forms = {"leakage_gap": gap, "learning_curve": made_up_curve(), "conformal_coverage": {"oof": {"conformal": made_up_conformal()}}, "error_limits": made_up_limits(),
+             "claim_and_limit": made_up_test() | {"test": {}}, "outside_border": made_up_outside(), "annotator_drift": made_up_drift(), "": {"n": 3}}
+    for number, (kind, content) in enumerate(forms.items()):
+        write_whole(tmp_path / f"new{number}" / f"new{number}.json", json.dumps(content).encode())
+        written = draw_measured(tmp_path / f"new{number}", tmp_path / "out")
+        assert [path.stem for path in written] == [kind] * bool(kind)
+        assert all(drawn_from(path).keys() == {f"new{number}/new{number}.json"} for path in written)
+    assert "worth 2.00 [1.50, 2.50] with 1 models" in _draw_leakage(gap, tmp_path, {}).figure._supxlabel.get_text().replace("\n", " ")
+    (tmp_path / "new0" / "new0.json").write_text("{")
+    with pytest.raises(DataError, match="new0.json: cannot be read"):
+        draw_measured(tmp_path / "new0", tmp_path / "out")
+    assert draw_measured(tmp_path, tmp_path / "out") == []
+
+
 # cell 604b96ba
 def every_figure(rows, history, pictures, **options):
     """Each kind of figure once; those of errors stamped."""
@@ -695,13 +746,14 @@ def every_figure(rows, history, pictures, **options):
     for draw in _OF_ERRORS:
         yield draw(rows, **stamped)
     yield landmark_map(rows, from_shape(SHAPE_MEAN), **stamped)
-    yield comparison(results, floor=1.34, **stamped)
+    yield comparison(results, floor=1.34, note="n = 96", **stamped)
     yield prediction_examples(rows, pictures, **stamped)
     yield landmark_bias(rows, from_shape(SHAPE_MEAN), **stamped)
     yield conformal_coverage(made_up_conformal(), **stamped)
-    yield ensemble_gain({"plain": made_up_arms()["clean"], "mirrored": made_up_arms()["leaky"]}, 96, **stamped)
+    change = {"difference_px": 0.04, "difference_px_ci95": [0.01, 0.07]}
+    yield ensemble_gain({"plain": made_up_arms()["clean"], "mirrored": made_up_arms()["leaky"]}, 96, gains=[change, change], **stamped)
     yield ablation_forest(paired_differences(made_up_ledger()), 60, luck=0.2, **stamped)
-    yield leakage_gap(made_up_arms(), 96, **options)
+    yield leakage_gap(made_up_arms(), 96, paired=change, **options)
     yield annotator_drift(made_up_drift(), **options)
     yield exposure_errors(rows, made_up_exposure(rows), **stamped)
     yield learning_curve(made_up_curve(), **options)
@@ -710,6 +762,8 @@ def every_figure(rows, history, pictures, **options):
     yield split_parts(Split({"train": ("A-1", "A-2", "Viral Pneumonia-3"), "val": ("A-4",), "test": ("A-5",)}, dropped={"A-6": ""}), **options)
     yield recipe_curves({"a": rows, "b": rows}, stamps=[None, "selected"], **options)
     yield error_limits(made_up_limits(), [Result("dense", 5.26, (4.81, 5.85))], **options)
+    yield claim_and_limit(made_up_test(), made_up_limits(), **options)
+    yield outside_border(made_up_outside(), **options)
 
 
 def made_up_conformal():
@@ -736,6 +790,10 @@ def _ticks_inside(axis):
 def check_figure(figure, style, stamp, english):
     texts = drawn_texts(figure)
     box = figure.bbox
+    told = " ".join(text.get_text() for text, _ in texts)
+    assert UNIT in told or figure.get_suptitle() in _WITHOUT_UNIT, "no unit"
+    assert "n = " in told or figure.get_suptitle() in _WITHOUT_PICTURES, "no number of pictures"
+    assert not english or not re.search(r"\d\.\d", told), f"decimal point: {told}"
     for text, place in texts:
         words = text.get_text()
         assert text.get_fontsize() >= style.font_pt, words
@@ -746,6 +804,23 @@ def check_figure(figure, style, stamp, english):
         for other, elsewhere in flat[k + 1 :]:
             assert not place.overlaps(elsewhere), f"'{text.get_text()}' lies on '{other.get_text()}'"
     assert sum(text.get_text() == stamp for text, _ in texts) == (stamp is not None)
+    for panel in figure.axes:
+        check_boxes(panel, texts)
+        legend = panel.get_legend()
+        assert legend is None or not any(legend.get_window_extent().padded(-1).overlaps(place) for text, place in texts if text in {panel.title, *panel.texts}), "a legend on words"
+
+
+def check_boxes(panel, texts):
+    """What is written in the middle of a box ends before its edge."""
+    boxes = [patch.get_window_extent() for patch in panel.patches if isinstance(patch, Rectangle)] if not panel.axison else []
+    for text, place in texts:
+        for one in boxes if text in panel.texts else ():
+            if one.contains((place.x0 + place.x1) / 2, (place.y0 + place.y1) / 2):
+                assert one.x0 < place.x0 and place.x1 < one.x1 and one.y0 < place.y0 and place.y1 < one.y1, f"wider than its box: {text.get_text()}"
+
+
+_WITHOUT_UNIT = {word for key in ("scheme", "canonical_shape", "model_diagram", "split_parts") for word in WORDS[key]}
+_WITHOUT_PICTURES = {word for key in ("scheme", "model_diagram", "error_limits") for word in WORDS[key]}
 
 
 def english_words():
@@ -759,7 +834,7 @@ def _unstamped(lang):
     return {WORDS[title][LANGUAGES.index(lang)] for title in _NO_STAMP}
 
 
-_NO_STAMP = ("scheme", "leakage_gap", "annotator_drift", "learning_curve", "canonical_shape", "model_diagram", "split_parts", "recipe_curves", "error_limits")
+_NO_STAMP = ("scheme", "leakage_gap", "annotator_drift", "learning_curve", "canonical_shape", "model_diagram", "split_parts", "recipe_curves", "error_limits", "claim_and_limit", "outside_border")
 
 
 SLOW = pytest.mark.slow
@@ -770,9 +845,17 @@ def test_every_figure_is_legible_whole_and_in_its_language(lang, size):
     english = english_words() if lang == "es" else set()
     assert lang == "en" or {"picture", "pictures", "learning", "label", "worst"} <= english
     pictures = phantom_data(9, size=64)
-    for figure in every_figure(made_up_rows(9), made_up_history(), pictures, lang=lang, size=size, decimal_comma=lang == "es"):
+    classes = dict(zip(("clear", "patchy", "diffuse"), ("COVID", "Normal", "Viral Pneumonia"), strict=True))  # the longest names, and a panel for the exposure
+    rows = [row | {"category": classes[row["category"]], "grey_mean": 90.0 + 3 * k} for k, row in enumerate(made_up_rows(9))]
+    drawn = []
+    for figure in every_figure(rows, made_up_history(), pictures, lang=lang, size=size, decimal_comma=lang == "es"):
+        drawn.append(figure.get_suptitle())
         stamped = figure.get_suptitle() not in _unstamped(lang)
         check_figure(figure, STYLES[size], WORDS["selected"][LANGUAGES.index(lang)] if stamped else None, english)
+    public = {name for name, one in globals().items() if callable(one) and getattr(one, "__annotations__", {}).get("return") is Figure and not name.startswith("_")}
+    kinds = {"scheme" if name == "landmark_scheme" else name for name in public}
+    assert len(kinds) > 25
+    assert all(WORDS[kind][LANGUAGES.index(lang)] in drawn for kind in kinds), "a kind of figure that nobody looks at"
 
 
 def test_an_unknown_stamp_is_refused():

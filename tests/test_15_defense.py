@@ -30,7 +30,8 @@ def test_both_languages_have_all_words():
     for question in QUESTIONS:
         names = [{name for _, name, _, _ in string.Formatter().parse(text) if name} for text in question.answer]
         assert names[0] == names[1], question.asks[0]
-    assert not TEXTS.keys() & REPORT.keys() and 15 <= len(QUESTIONS) <= 20
+    assert not TEXTS.keys() & REPORT.keys() and 25 <= len(QUESTIONS) <= 35
+    assert {question.needs for question in QUESTIONS} <= {"", *EVIDENCE}
 
 
 # cell 9cabf83f

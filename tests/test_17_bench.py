@@ -34,6 +34,23 @@ def test_a_measurement_without_a_round_is_refused():
         raise AssertionError("it was not refused")
 
 
+# cell 60cfd9ae
+def test_the_stopwatch_sorts_each_operation_under_its_kind():
+    image, kernel = torch.rand(1, 1, 8, 8, requires_grad=True), torch.rand(1, 1, 3, 3, requires_grad=True)
+
+    def timed(job: Callable[[], Any]) -> set[str]:
+        with _Stopwatch(lambda: None) as watch:
+            job()
+        return {kind for kind, seconds in watch.seconds.items() if seconds > 0}
+
+    mapped = nn.functional.conv2d(image, kernel)
+    assert timed(lambda: nn.functional.conv2d(image, kernel)) == {"convolution_forward"}
+    assert timed(lambda: torch.autograd.grad(mapped, [image, kernel], torch.ones_like(mapped))) - {"rest"} == {"convolution_backward"}
+    assert timed(lambda: nn.functional.max_pool2d(image, 2)) == {"pooling"}
+    assert timed(lambda: nn.functional.group_norm(image, 1)) - {"rest"} == {"normalisation"}
+    assert timed(lambda: image.relu()) == {"rest"}
+
+
 # cell ae2d5390
 def test_every_promised_number_is_there_finite_and_between_its_extremes():
     nano = Size("tiny", side=64, batch=4, phase1_pictures=8, phase1_epochs=2, steps=2, predicted=2, scale=(8, 16), matrix=64, rounds=2)
@@ -41,7 +58,7 @@ def test_every_promised_number_is_there_finite_and_between_its_extremes():
     assert json.loads(json.dumps(found, allow_nan=False)) == found
     promised = {
         "phase1_plain_over_cached", "phase1_plain_over_cached_4views", "phase2_epoch_over_plain", "phase2_epoch_over_bare_step",
-        "predict_pictures_per_s", "predict_single_ms", "help_seconds", "scale_cost_per_picture_ratio", *LIMITS,
+        "predict_pictures_per_s", "predict_single_ms", "help_seconds", "scale_cost_per_picture_ratio", *SENTENCES, *LIMITS,
     }
     for name in promised:
         assert 0 < found[f"{name}_min"] <= found[name] <= found[f"{name}_max"] < float("inf"), name

@@ -561,8 +561,12 @@ def test_mutations_of_a_checkpoint(small_file, tmp_path):
 
 
 @pytest.mark.slow
-def test_many_mutations_of_a_checkpoint(small_file, tmp_path):
-    assert 7500 < fuzz(small_file, 10_000, tmp_path / "m.pt", seed=1) < 10_000
+def test_many_mutations_of_a_checkpoint(small_file, tmp_path, capsys):
+    tried = int(os.environ.get("MUTATIONS", 10_000))
+    found = fuzz(small_file, tried, tmp_path / "m.pt", seed=1)
+    with capsys.disabled():
+        print(f"\n{tried:,} mutations of a checkpoint: {found:,} refused, the others read, none did harm")
+    assert 0.75 * tried < found < tried
 
 
 def test_whatever_is_done_to_a_checkpoint_the_weights_are_the_same_or_refused(finished, tmp_path):
