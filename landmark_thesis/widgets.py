@@ -114,7 +114,9 @@ def error_box(error: BaseException | None) -> str:
 
 def picture_html(picture: bytes, describe: str) -> str:
     """A PNG as an <img> with words for those who cannot see it (an ipywidgets Image has no place for any)."""
-    return f'<img class="lt-picture" alt="{html.escape(describe)}" style="max-width:100%" src="data:image/png;base64,{base64.b64encode(picture).decode()}">'
+    width, height = (int.from_bytes(picture[at : at + 4], "big") for at in (16, 20))  # known at once, so that nothing below jumps
+    size = f'width="{width}" height="{height}" style="max-width:100%; height:auto"'
+    return f'<img class="lt-picture" alt="{html.escape(describe)}" {size} src="data:image/png;base64,{base64.b64encode(picture).decode()}">'
 
 
 def playground(draw: Callable[..., Figure], controls: Mapping[str, widgets.Widget], describe: str, columns: int = 3) -> Panel:
@@ -236,7 +238,7 @@ def phase_explorer(model: torch.nn.Module) -> Panel:
         "epochs1": _slider("phase 1: epochs", 15, 0, 40), "head1": _slider("phase 1: head rate", 1e-3, 1e-6, 1e-2, 0.1, log=True),
         "schedule": widgets.Dropdown(options=SCHEDULES, value="cosine", description="phase 2: schedule"),
         "epochs2": _slider("phase 2: epochs", 50, 0, 100), "head2": _slider("phase 2: head rate", 2e-4, 1e-6, 1e-2, 0.1, log=True),
-        "backbone2": _slider("phase 2: backbone", 2e-5, 1e-6, 1e-2, 0.1, log=True), "floor": _slider("phase 2: floor (share)", 0.2, 0.0, 1.0, 0.01),
+        "backbone2": _slider("phase 2: backbone rate", 2e-5, 1e-6, 1e-2, 0.1, log=True), "floor": _slider("phase 2: floor (share)", 0.2, 0.0, 1.0, 0.01),
     }
     return playground(draw, controls, "numbers that train and learning rates of the two phases")
 
@@ -263,7 +265,6 @@ def draw_augmentation(
     views, moved = augmented_views(ready, points, augmentation, seed=seed)
     many = augmented_views(cv2.resize(ready, (16, 16)), points, augmentation, views=200, seed=seed)[1]
     figure = _figure(12, 4.3)
-    figure.suptitle(f"points outside their picture: {100 * share_outside(many):.1f} % (of 200 views)", fontsize=15)
     axes = figure.subplot_mosaic("ABCD;ABEF", width_ratios=(2, 2, 1.15, 1.15))
     _show(axes["A"], image, "as in the file")
     _show(axes["B"], ready, "preprocessed")
@@ -271,6 +272,7 @@ def draw_augmentation(
         _show(axes[name], view)
         axes[name].plot(*fractions_to_pixels(places, view.shape).T, "o", ms=4, color=OKABE_ITO["yellow"], mec="black", mew=0.5)
         axes[name].set(xlim=(-0.08 * len(view), 1.08 * len(view)), ylim=(1.08 * len(view), -0.08 * len(view)))
+    axes["C"].set_title(f"points outside, of 200 views: {100 * share_outside(many):.1f} %", fontsize=14, loc="left")
     return figure
 
 
@@ -392,8 +394,9 @@ class LiveTraining(Panel):
 
     def stop(self) -> None:
         """Ask the training to end after the step that runs; does nothing where none runs."""
-        if self._watch is not None:
-            self._watch.stop.set()
+        if (watch := self._watch) is not None:
+            watch.stop.set()
+            self.stop_button.disabled = True  # heard
 
     def wait(self, timeout: float | None = None) -> dict[str, dict[str, list[float]]]:
         """Wait for the thread and return the history; raises what ended it, unless that was a stop.
@@ -442,7 +445,7 @@ class LiveTraining(Panel):
         trainer.callbacks.append(watch)
         try:
             trainer.fit(self.phases, *self.loaders, self.criterion)
-            self.outcome = f"finished: {self._best()}"
+            self.outcome, self.bar.value = f"finished: {self._best()}", 1.0  # also where it stopped early
         except TrainingStopped as stopped:
             self.outcome = f"{stopped}: {self._best()}"
         except BaseException as error:
@@ -462,7 +465,8 @@ class LiveTraining(Panel):
 
     def _show(self, watch: Watch) -> None:
         self.bar.value = watch.done / watch.total if watch.total else 0.0
-        self.outcome = f"{watch.title or 'starting'}; {duration(watch.remaining)} left"
+        rest = "stopping after this step" if watch.stop.is_set() else f"{duration(watch.remaining)} left"
+        self.outcome = f"{watch.title or 'starting'}; {rest}"
         self.text.value = self._line()
         if watch.epoch_over:
             self.picture.value = self._drawn()
@@ -532,6 +536,8 @@ def viewer(data: LandmarkData, predictions: np.ndarray, image_size: int = 224) -
         "worst_first": widgets.Dropdown(options=[("worst first", True), ("as they stand", False)], description="order"),
         "place": _slider("picture", 1, 1, len(data)),
     }
+    for name in ("category", "worst_first"):  # another order begins at its head
+        controls[name].observe(lambda _: setattr(controls["place"], "value", 1), names="value")
 
     def draw(category: str | None, worst_first: bool, place: int) -> Figure:
         order = viewing_order(mean, data.categories, category, worst_first)
@@ -597,7 +603,7 @@ def split_explorer(categories: Sequence[str] = THESIS_CLASSES) -> Panel:
         return draw_leak(seen_by(seeds, scored, categories), [f"member {seed}" for seed in members])
 
     controls = {
-        "members": widgets.SelectMultiple(options=THESIS_MEMBER_SEEDS, value=(123, 321, 111, 666), rows=len(THESIS_MEMBER_SEEDS), description="members' seeds"),
+        "members": widgets.SelectMultiple(options=THESIS_MEMBER_SEEDS, value=(123, 321, 111, 666), rows=len(THESIS_MEMBER_SEEDS), description="seeds (Ctrl+click)"),
         "scored": widgets.BoundedIntText(42, 0, 2**31 - 1, description="split that scores"),
         "shared": widgets.Checkbox(False, description="one split for all (the cure)", indent=False),
     }
@@ -814,7 +820,7 @@ class AnnotationSession:
         self._read = {again: _read_own(path) for again, path in self._files.items()}
         self._kept = {again: dict(rows) for again, (_, rows) in self._read.items()}  # stem -> (name, points): all that is in the tables
         self._stems, self._steps = stems, {}
-        self.position, self.chosen, self.status, self._dragging = 0, -1, "", False
+        self.position, self.chosen, self.status, self.refused, self._dragging = 0, -1, "", False, False
         self._go(next((place for place in range(len(self.queue)) if not self.saved(place)), len(self.queue) - 1))
 
     def saved(self, place: int) -> bool:
@@ -859,15 +865,16 @@ class AnnotationSession:
     # ---- what mouse and keys may ask for
 
     def do(self, message: Mapping[str, Any]) -> None:
-        """Obey one message of the front end: {"do": name of an action, ...its arguments}; what cannot be done is said in `status`."""
+        """Obey one message of the front end: {"do": name of an action, ...its arguments}; what cannot be done is `refused`, and `status` says why."""
         arguments = dict(message)
         action = self._actions.get(arguments.pop("do"))
         if action is None:
             raise ValueError(f"unknown action in {dict(message)}; there are {', '.join(self._actions)}")
+        self.refused = False
         try:
             action(self, **arguments)
         except (ValueError, OSError) as error:  # DataError is one; nothing of it may be lost in a log that nobody sees
-            self.status = f"{error}"
+            self.status, self.refused = f"{error}", True
 
     def click(self, x: float, y: float) -> None:
         """Place the next end of the axis."""
@@ -1006,6 +1013,7 @@ def _canvas_class() -> type:
         kinds = traitlets.List(_KINDS).tag(sync=True)
         chosen = traitlets.Int(-1).tag(sync=True)
         status = traitlets.Unicode().tag(sync=True)
+        refused = traitlets.Bool(False).tag(sync=True)
         help = traitlets.Unicode(ANNOTATOR_HELP).tag(sync=True)
         side = traitlets.Int(640).tag(sync=True)
         answered = traitlets.Int(0).tag(sync=True)
@@ -1041,7 +1049,8 @@ def annotator(session: AnnotationSession, side: int = 640) -> Panel:
                 canvas.fresh, canvas.name = fresh, f"{session.position}{'+' * contrast}"
                 canvas.picture = cv2.imencode(".png", _view(session, contrast))[1].tobytes()
             canvas.points, canvas.guides = session.draft.points().tolist(), session.draft.guides().tolist()
-            canvas.chosen, canvas.status, canvas.answered = session.chosen, session.status, canvas.answered + 1
+            canvas.chosen, canvas.status, canvas.refused = session.chosen, session.status, session.refused
+            canvas.answered += 1
         shown.update(place=session.position, contrast=contrast)
 
     def obey(_widget: Any, message: dict, _buffers: Any) -> None:

@@ -24,18 +24,24 @@ import nbformat
 
 ROOT = Path(__file__).resolve().parent.parent
 
-# What the console may say although nothing is wrong with a chapter; each with its reason.
+# What console and stderr may say although nothing is wrong with a chapter; each with its reason.
 ALLOWED = {
     r"favicon": "JupyterLab's icon while the page is torn down",
     r"ResizeObserver loop": "the browser's note that a layout took two rounds",
     r"/api/contents/[^ ]*\.ipynb_checkpoints|/checkpoints": "a new copy of a notebook has no checkpoint yet",
+    r"Premature end of JPEG file": "chapter 03 shows what becomes of half a picture",
     r"workspaces/": "a first visit has no workspace to restore",
     r"jp-pluginmanager|Failed to load resource: the server responded with a status of 404.*(extensions|translations|listings)": "optional parts that are not installed",
 }
+
 SETTINGS = {  # every cell in the page (not only those in sight), no news
     "@jupyterlab/notebook-extension/tracker": {"windowingMode": "none"},
     "@jupyterlab/apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False},
 }
+
+
+def _allowed(text: str) -> bool:
+    return any(re.search(pattern, text) for pattern in ALLOWED)
 
 
 def chromium() -> str | None:
@@ -117,19 +123,26 @@ def _wait_for(url: str, server: subprocess.Popen, log: Path, seconds: float = 12
     raise RuntimeError(f"JupyterLab did not start:\n{log.read_text()[-3000:]}")
 
 
+CONNECTED = """async () => {
+    const open = await (await fetch(location.origin + '/api/sessions')).json();
+    return open.length === 1 && open[0].kernel.connections > 0 && open[0].kernel.execution_state === 'idle';
+}"""  # before that, "Run All Cells" asks for a kernel, and what it began is lost when one comes by itself
+
+
 class Chapter:
     """One notebook in one page. `page` is playwright's; `complaints` is what page and console said that is not allowed."""
 
     def __init__(self, browser, address: str, path: Path) -> None:
         self.path, self.name, self.complaints = path, path.stem, []
         self.page = browser.new_page(viewport={"width": 1440, "height": 1000})
-        self.page.on("pageerror", lambda error: self._note(f"page error: {error}"))
+        self.page.on("pageerror", lambda error: self._note(f"page error: {error.stack or error}"))
         self.page.on("console", lambda message: message.type == "error" and self._note(f"console: {message.text} ({message.location.get('url', '')})"))
         self.page.goto(address % path.name)
         self.page.wait_for_selector('.jp-Notebook-ExecutionIndicator[data-status="idle"]', timeout=120_000)
+        self.page.wait_for_function(CONNECTED, timeout=120_000, polling=250)
 
     def _note(self, text: str) -> None:
-        if not any(re.search(pattern, text) for pattern in ALLOWED):
+        if not _allowed(text):
             self.complaints.append(text)
 
     def run_all(self, seconds: float) -> None:
@@ -137,24 +150,27 @@ class Chapter:
         from playwright.sync_api import TimeoutError
 
         begun = "() => [...document.querySelectorAll('.jp-Notebook .jp-InputPrompt')].some(prompt => /[*0-9]/.test(prompt.textContent))"
+        rests = """() => {
+            const waiting = [...document.querySelectorAll('.jp-Notebook .jp-InputPrompt')].some(prompt => prompt.textContent.includes('*'));
+            return document.querySelector('.jp-Notebook-ExecutionIndicator')?.dataset.status === 'idle' && !waiting;
+        }"""
         for patience in (2, 5, 10, 30):  # JupyterLab shows the menu before its commands are there
             self.page.locator('.lm-MenuBar-itemLabel:text-is("Run")').click()
             self.page.locator('.lm-Menu-itemLabel:text-is("Run All Cells")').click()
             try:
                 self.page.wait_for_function(begun, timeout=1000 * patience)
-                break
             except TimeoutError:
                 self.page.keyboard.press("Escape")
-        done = """() => {
-            const numbers = [...document.querySelectorAll('.jp-Notebook .jp-InputPrompt')].map(prompt => prompt.textContent);
-            return document.querySelector('.jp-Notebook-ExecutionIndicator')?.dataset.status === 'idle' && !numbers.some(number => number.includes('*'));
-        }"""
-        try:
-            self.page.wait_for_function(done, timeout=1000 * seconds, polling=250)
-        except TimeoutError:
-            self.screenshot("stuck")
-            prompts = self.page.locator(".jp-Notebook .jp-InputPrompt").all_inner_texts()
-            raise AssertionError(f"{self.name}: not through after {seconds:g} s; cells: {' '.join(prompts)}") from None
+                continue
+            try:
+                self.page.wait_for_function(rests, timeout=1000 * seconds, polling=250)
+            except TimeoutError:
+                self.screenshot("stuck")
+                prompts = self.page.locator(".jp-Notebook .jp-InputPrompt").all_inner_texts()
+                raise AssertionError(f"{self.name}: not through after {seconds:g} s; cells: {' '.join(prompts)}") from None
+            if self.page.evaluate(begun):  # else JupyterLab has drawn the notebook anew, and the cells that waited are gone
+                return
+        raise AssertionError(f"{self.name}: no cell ran")
 
     def saved(self) -> nbformat.NotebookNode:
         """The notebook as the browser saves it, with all its outputs."""
@@ -168,12 +184,14 @@ class Chapter:
         return nbformat.read(self.path, as_version=4)
 
     def problems(self) -> list[str]:
-        """Everything a reader would call broken: error outputs, widgets without a model, errors of page and console."""
+        """Everything a reader would call broken: error outputs, stderr, widgets without a model, errors of page and console."""
         page, found = self.page, list(self.complaints)
         for cell in self.saved().cells:
             if cell.cell_type == "code" and cell.source.strip():
                 errors = [output for output in cell.outputs if output.output_type == "error"]
                 found += [f"error output: {error.ename}: {error.evalue}" for error in errors]
+                told = [output.text for output in cell.outputs if output.get("name") == "stderr"]
+                found += [f"a red box: {text[:200]!r}" for text in told if not _allowed(text)]
                 if not errors and cell.execution_count is None:
                     found.append(f"never ran: {cell.source[:60]!r}")
         for words in ("Error displaying widget", "Loading widget", "Click to show javascript error", "model not found"):
@@ -199,6 +217,17 @@ class Chapter:
             Path(folder).mkdir(parents=True, exist_ok=True)
             target = self.page if selector is None else self.page.locator(selector).first
             target.screenshot(path=Path(folder) / f"{self.name}_{title}.png")
+
+    def tour(self, most: int = 10) -> None:
+        """Keep pictures of pages from top to bottom, `most` of them evenly spread, where LANDMARK_THESIS_SCREENSHOTS says; else do nothing."""
+        if not os.environ.get("LANDMARK_THESIS_SCREENSHOTS"):
+            return
+        panel = self.page.locator(".jp-NotebookPanel .jp-WindowedPanel-outer").first
+        height, page = panel.evaluate("panel => [panel.scrollHeight, panel.clientHeight]")
+        pages = min(most, 1 + int(height / page))
+        for number in range(pages):
+            panel.evaluate("(panel, top) => panel.scrollTo(0, top)", number * (height - page) / max(1, pages - 1))
+            self.screenshot(f"{number:02d}")
 
 
 @contextmanager

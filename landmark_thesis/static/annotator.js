@@ -25,9 +25,9 @@ function render({ model, el }) {
   // Lumino (JupyterLab) must not read our keys as its own: "c" would copy the cell
   const box = element("div", { class: "lt-annotator", "data-lm-suppress-shortcuts": "true" }, el);
   const bar = element("div", { class: "lt-bar", role: "toolbar", "aria-label": "Annotator" }, box);
-  const side = model.get("side");
+  const side = Math.max(360, Math.min(model.get("side"), Math.round(0.7 * window.innerHeight))); // all of it is in sight on a small screen
+  const status = element("div", { class: "lt-status", role: "status", "aria-live": "polite" }, box); // above the picture: what to do comes first
   const canvas = element("canvas", { class: "lt-canvas", tabindex: "0", role: "application", "aria-label": model.get("help") }, box);
-  const status = element("div", { class: "lt-status", role: "status", "aria-live": "polite" }, box);
   element("div", { class: "lt-help" }, box).textContent = model.get("help");
   const ratio = window.devicePixelRatio || 1;
   canvas.width = canvas.height = Math.round(side * ratio);
@@ -200,7 +200,8 @@ function render({ model, el }) {
   for (const [action, text, title] of BUTTONS) {
     const button = element("button", { type: "button", class: `lt-button lt-${action}`, title, "aria-label": title }, bar);
     button.textContent = text;
-    button.addEventListener("click", () => {
+    button.addEventListener("click", (event) => {
+      if (event.detail > 0) canvas.focus({ preventScroll: true }); // by mouse: the keys work at once; by keyboard the focus stays
       if (action === "zoom-in" || action === "zoom-out") zoom(action === "zoom-in" ? 1.25 : 0.8, [side / 2, side / 2]);
       else if (action === "fit") whole();
       else send({ do: action });
@@ -217,10 +218,14 @@ function render({ model, el }) {
     };
     image.src = url;
   }
-  const say = () => { status.textContent = model.get("status"); };
+  const say = () => {
+    status.textContent = model.get("status");
+    status.classList.toggle("lt-refused", model.get("refused"));
+  };
   model.on("change:picture", picture);
   for (const name of ["points", "guides", "chosen"]) model.on(`change:${name}`, draw);
   model.on("change:status", say);
+  model.on("change:refused", say);
   say();
   picture();
   return () => { if (url) URL.revokeObjectURL(url); };
