@@ -323,7 +323,14 @@ def measured_values() -> dict[str, dict]:
 def speed_block() -> str:
     """What `landmark-thesis bench` found, machine by machine."""
     found = [json.loads(path.read_text(encoding="utf-8")) for path in sorted((HERE / "bench").glob("*.json"))]
-    return "\n\n".join(f"{markdown(content)}\n\n`{content['command']}`" for content in found) + "\n"
+    return "\n\n".join([*(f"{markdown(content)}\n\n`{content['command']}`" for content in found), memory_line()]) + "\n"
+
+
+def memory_line() -> str:
+    """The peak memory of training runs, from their own environment.json; it does not grow with the epochs."""
+    found = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted((HERE / "bench" / "memory").glob("*.json"))}
+    runs = [f"`{name}` {one['peak_memory_bytes'] / 1e9:.1f} GB ({one['precision']}, `{one['command']}`)" for name, one in found.items()]
+    return f"Peak memory of a training on the real pictures, by recipe, the pictures in it: {'; '.join(runs)}."
 
 
 def with_block(text: str, lang: str = "en") -> str:
