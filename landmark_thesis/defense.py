@@ -34,7 +34,7 @@ import numpy as np
 
 from .data import THESIS_TEST_FINGERPRINT, DataError, category_of, write_whole
 from .evaluate import KNOWN_OPENINGS, evaluate_runs, openings, read_errors, report, write_results
-from .figures import LANGUAGES, draw_all, draw_measured, landmark_table, published_results, results_table, stored_stamp
+from .figures import LANGUAGES, draw_all, draw_measured, forms_of, landmark_table, published_results, results_table, stored_stamp
 from .figures import WORDS as FIGURE_WORDS
 from .landmarks import LANDMARK_NAMES, describe
 from .pixel_error import bootstrap_interval, compare_errors, summarise_errors
@@ -749,8 +749,8 @@ _ABOUT_HONESTY = (
          "Sobre imágenes: las remuestrea, no los puntos, 10 000 veces (BCa), y dice qué darían otras imágenes del mismo tipo. Los entrenamientos no entran: {seeds} en la ejecución principal. Si hubiera varias imágenes de un paciente sería demasiado estrecho; en los datos reales se desconocen los pacientes."), "01_pixel_error", ("error_distribution",)),
     Question(
         ("What does the spread of your seeds say?", "¿Qué dice la dispersión entre sus semillas?"),
-        ("{test_seeds} trainings score {test_least} to {test_most} on the test part, standard deviation {test_sd} (95 % interval {test_sd_interval}: wide, for so few). Of the variance of a picture's error {test_of_pictures} % lies between pictures, {test_of_seeds} % between seeds: what a picture costs hardly depends on the training.",
-         "{test_seeds} entrenamientos obtienen de {test_least} a {test_most} en prueba, desviación estándar {test_sd} (intervalo del 95 % {test_sd_interval}: ancho, por ser tan pocos). De la varianza del error de una imagen, {test_of_pictures} % está entre imágenes y {test_of_seeds} % entre semillas: lo que cuesta una imagen apenas depende del entrenamiento."),
+        ("{test_seeds} trainings score {test_least} to {test_most} on the test part, standard deviation {test_sd} (95 % interval {test_sd_interval}: wide, for so few). Of the variance of a picture's error {test_of_pictures} % lies between pictures, {test_of_seeds} % between seeds: what a picture costs hardly depends on the seed.",
+         "{test_seeds} entrenamientos obtienen de {test_least} a {test_most} en prueba, desviación estándar {test_sd} (intervalo del 95 % {test_sd_interval}: ancho, por ser tan pocos). De la varianza del error de una imagen, {test_of_pictures} % está entre imágenes y {test_of_seeds} % entre semillas: lo que cuesta una imagen apenas depende de la semilla."),
         "11_runs", ("claim_and_limit",), "test"),
     Question(
         ("The original thesis said 3.61. Are you worse?", "La tesis original decía 3.61. ¿Son peores?"),
@@ -885,8 +885,8 @@ REPORT: Mapping[str, tuple[str, str]] = {
         "La contaminación por sí sola vale allí {leakage_gap} px@224, con {leakage_members} modelos en {leakage_n} imágenes.",
     ),
     "says_test": (
-        "In the test part: {test_worst}; its worst {test_tenth} hold {test_tenth_classes}, and without them the mean is {test_rest}. Errors of two trainings correlate by {test_alike}: it is the picture, or its label, not the training.",
-        "En la parte de prueba: {test_worst}; sus {test_tenth} peores son {test_tenth_classes}, y sin ellas la media es {test_rest}. Los errores de dos entrenamientos se correlacionan en {test_alike}: es la imagen, o su etiqueta, no el entrenamiento.",
+        "In the test part: {test_worst}; its worst {test_tenth} hold {test_tenth_classes}, and without them the mean is {test_rest}. Errors of two trainings correlate by {test_alike}: whatever it is, it is not the seed; picture, label and what the trainings share remain.",
+        "En la parte de prueba: {test_worst}; sus {test_tenth} peores son {test_tenth_classes}, y sin ellas la media es {test_rest}. Los errores de dos entrenamientos se correlacionan en {test_alike}: sea lo que sea, no es la semilla; quedan la imagen, la etiqueta y lo que comparten los entrenamientos.",
     ),
     "yes": ("yes", "sí"),
     "no": ("no", "no"),
@@ -1269,7 +1269,7 @@ def _opens(measured: Mapping[str, Any]) -> bool:
 def _tests(defense: Defense) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """Recorded openings of the test part: several seeds, alone and together."""
     for name, one in (defense.records.measured if defense.records else {}).items():
-        if one.get("part") == "test" and {"seeds", "runs", "test"} <= one.keys():
+        if "claim_and_limit" in forms_of(one):
             yield name, one
 
 
@@ -1278,7 +1278,7 @@ def _folds(defense: Defense) -> Iterator[dict[str, Any]]:
     found = [(name, one) for name, one in (defense.records.measured if defense.records else {}).items() if "oof" in one and "folds" in one]
     for name, one in sorted(found, key=lambda entry: entry[1]["n"]):
         scored, conformal = one["oof"], one["oof"].get("conformal")
-        facts = {"record": name, "of": one.get("of", "dev"), "n": one["n"], "folds": one["folds"], "mre": _digits(scored["mre_px"]), "contour": _digits(scored["contour_px"])}
+        facts = {"record": name, "of": one.get("of", "dev"), "n": one["n"], "folds": one["folds"], "mre": _digits(scored["mre_px"])}
         facts |= dict(zip(("low", "high"), map(_digits, scored["mre_px_ci95"]), strict=True)) | {"value": scored["mre_px"], "interval": scored["mre_px_ci95"]}
         if conformal:
             kept = [100 * value for value in conformal["per_landmark"].values() if value is not None]
@@ -1345,11 +1345,10 @@ def _told_test(defense: Defense) -> dict[str, Any] | None:
     quoted = published_results() if one.get("test_fingerprint") == THESIS_TEST_FINGERPRINT else []
     facts = {
         "n": one["n"], "mre": _digits(seeds["mean_px"]), "low": _digits(low), "high": _digits(high), "seeds": seeds["n_seeds"], "sd": _digits(seeds["seed_sd_px"]),
-        "sd_interval": _between(seeds["seed_sd_px_ci95"]), "least": _digits(min(each)), "most": _digits(max(each)), "together": _digits(one["test"]["mre_px"]),
+        "sd_interval": _between(seeds["seed_sd_px_ci95"]), "least": _digits(min(each)), "most": _digits(max(each)),
         "of_pictures": f"{100 * seeds['variance_picture'] / whole:.0f}", "of_seeds": _digits(100 * seeds["variance_seed"] / whole), "ruler": _digits(ruler),
-        "ratio": f"{100 * seeds['mean_px'] / ruler:.0f}", "set": _part_name("test", defense.lang), "classes": _classes(one["test"], defense.lang),
+        "ratio": f"{100 * seeds['mean_px'] / ruler:.0f}", "set": _part_name("test", defense.lang),
         "clean": next((_digits(result.value) for result in quoted if result.kind == "published"), ""), "claimed": _digits(min((result.value for result in quoted), default=None)),
-        "contour": _digits(one["test"]["contour_px"]), "failures": f"{100 * one['test']['failure_rate_10px']:.0f}",
     }
     return facts | _worst_pictures(defense.records.folder(name) / "errors.csv", defense.lang)
 
@@ -1360,14 +1359,19 @@ def _worst_pictures(path: Path, lang: str) -> dict[str, Any]:
         rows = list(csv.DictReader(file))
     errors = np.array([[float(value) for key, value in row.items() if key != "image"] for row in rows])
     means = errors.mean(1)
-    order = np.argsort(-means, kind="stable")
-    tenth, rest = order[: max(1, len(rows) // 10)], order[max(1, len(rows) // 10) :]
+    tenth, worst = _worst_tenth(rows, means)
     classes = [category_of(rows[k]["image"]) for k in tenth]
     alike = np.corrcoef(errors.T)[np.triu_indices(errors.shape[1], 1)].mean() if errors.shape[1] > 1 else None
     return {
-        "worst": ", ".join(f"{rows[k]['image']} ({means[k]:.1f})" for k in order[:3]), "tenth": len(tenth), "rest": _digits(means[rest].mean()), "alike": _digits(alike),
+        "worst": worst, "tenth": len(tenth), "rest": _digits(np.delete(means, tenth).mean()), "alike": _digits(alike),
         "tenth_classes": ", ".join(f"{_class_name(name, lang)} {classes.count(name)}" for name in sorted(set(classes))),
     }
+
+
+def _worst_tenth(rows: Sequence[Mapping[str, Any]], errors: np.ndarray) -> tuple[np.ndarray, str]:
+    """Where the worst tenth of the pictures stands, the worst first; and the worst three in words."""
+    order = np.argsort(-errors, kind="stable")
+    return order[: max(1, len(rows) // 10)], ", ".join(f"{rows[k]['image']} ({errors[k]:.1f})" for k in order[:3])
 
 
 def _tail(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -1375,14 +1379,13 @@ def _tail(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     if not rows:
         return dict.fromkeys(("tail_worst", "tail_n", "tail_along", "tail_across"), "-")
     radial, along, across = (_series(rows, name) for name in ("radial", "along", "across"))
-    order = np.argsort(-radial, kind="stable")
-    tenth = order[: max(1, len(rows) // 10)]
-    return {"tail_worst": ", ".join(f"{rows[k]['image']} ({radial[k]:.1f})" for k in order[:3]), "tail_n": len(tenth), "tail_along": _digits(along[tenth].mean()), "tail_across": _digits(across[tenth].mean())}
+    tenth, worst = _worst_tenth(rows, radial)
+    return {"tail_worst": worst, "tail_n": len(tenth), "tail_along": _digits(along[tenth].mean()), "tail_across": _digits(across[tenth].mean())}
 
 # %% ../nbs/15_defense.ipynb #43a91e89
-def _first(defense: Defense, *keys: str) -> dict[str, Any] | None:
-    """The first measurement that has all these keys."""
-    return next((one for one in defense.records.measured.values() if set(keys) <= one.keys()), None)
+def _first(defense: Defense, *keys: str, form: str = "") -> dict[str, Any] | None:
+    """The first measurement that has all these keys, and that can be drawn as the figure `form`."""
+    return next((one for one in defense.records.measured.values() if set(keys) <= one.keys() and (not form or form in forms_of(one))), None)
 
 
 def _change(paired: Mapping[str, Any]) -> str:
@@ -1408,7 +1411,7 @@ def _told_folds(defense: Defense) -> dict[str, Any] | None:
 
 def _told_outside(defense: Defense) -> dict[str, Any] | None:
     """Another source: the models of the headline's recipe, and the mean shape."""
-    if not (one := _first(defense, "dataset", "mm_per_px", "results")):
+    if not (one := _first(defense, form="outside_border")):
         return None
     ours = [result for result in one["results"] if result["model"].startswith(defense.runs[0].recipe.name)]
     ruler = next((result["border_px"] for result in one["results"] if result["model"] == "mean shape"), None)
@@ -1416,28 +1419,28 @@ def _told_outside(defense: Defense) -> dict[str, Any] | None:
         return None
     first = ours[0]
     return {"dataset": one["dataset"], "n": one["n"], "px": f"{_digits(first['border_px'])} {_between(first['border_px_ci95'])}", "mm": _digits(first["border_mm"], 1), "ruler": _digits(ruler),
-            "p95": _digits(first["p95_px"]), "models": len(ours), "least": _digits(min(result["border_px"] for result in ours)), "most": _digits(max(result["border_px"] for result in ours))}
+            "models": len(ours), "least": _digits(min(result["border_px"] for result in ours)), "most": _digits(max(result["border_px"] for result in ours))}
 
 
 def _told_ensemble(defense: Defense) -> dict[str, Any] | None:
-    one = _first(defense, "gain_of_the_mirror", "gain_of_the_ensemble")
+    one = _first(defense, "gain_of_the_mirror", "gain_of_the_ensemble", form="ensemble_gain")
     return one and {"n": one["n"], "mirror": _change(one["gain_of_the_mirror"]), "gain": _change(one["gain_of_the_ensemble"]), "members": one["seeds"]["n_seeds"], "set": _part_name(one["part"], defense.lang)}
 
 
 def _told_limits(defense: Defense) -> dict[str, Any] | None:
-    one = _first(defense, "cells", "twice", "scheme_px")
-    return one and {"twice": ", ".join(f"{_digits(two['mre_px'])} ({' / '.join(two['pair'])})" for two in one["twice"]), "pairs": len(one["twice"]), "scheme": _digits(one["scheme_px"]), "n": one["n"]}
+    one = _first(defense, form="error_limits")
+    return one and {"twice": ", ".join(f"{_digits(two['mre_px'])} ({' / '.join(two['pair'])})" for two in one["twice"]), "pairs": len(one["twice"])}
 
 
 def _told_drift(defense: Defense) -> dict[str, Any] | None:
-    if not (one := _first(defense, "p_value", "curve", "results")):
+    if not (one := _first(defense, "results", form="annotator_drift")):
         return None
     alone, told = (next((result["mre_px"] for result in one["results"] if result["told_the_row"] is word), None) for word in (False, True))
-    return {"alone": _digits(alone), "told": _digits(told), "p": f"{one['p_value']:.2g}", "within": f"{one['p_value_within_class']:.2g}", "n": one["n_curve"]}
+    return {"alone": _digits(alone), "told": _digits(told), "p": f"{one['p_value']:.2g}", "within": f"{one['p_value_within_class']:.2g}"}
 
 
 def _told_curve(defense: Defense) -> dict[str, Any] | None:
-    if not (one := _first(defense, "results", "limits", "n_val")):
+    if not (one := _first(defense, form="learning_curve")):
         return None
     limit, sizes = one["limits"]["mre_px"], [result["n_train"] for result in one["results"]]
     few = next(result for result in one["results"] if result["n_train"] == min(sizes))
@@ -1445,7 +1448,7 @@ def _told_curve(defense: Defense) -> dict[str, Any] | None:
 
 
 def _told_leakage(defense: Defense) -> dict[str, Any] | None:
-    if not (one := _first(defense, "clean_minus_leaky", "ensembles")):
+    if not (one := _first(defense, "clean_minus_leaky", form="leakage_gap")):
         return None
     return {"gap": _change(one["clean_minus_leaky"][-1]), "members": len(one["clean_minus_leaky"]), "n": one["n"]}
 
@@ -1459,7 +1462,7 @@ def _told_phase1(defense: Defense) -> dict[str, Any] | None:
 
 
 def _told_exposure(defense: Defense) -> dict[str, Any] | None:
-    if not (one := _first(defense, "with_error", "run", "part")):
+    if not (one := _first(defense, form="exposure_errors")):
         return None
     rho = one["with_error"]["grey_mean"]
     return {"rho": f"{_digits(rho['rho'])} {_between(rho['rho_ci95'])}", "n": one["n"]}

@@ -279,7 +279,7 @@ WORDS: Mapping[str, tuple[str, str]] = {
         "imagen por imagen, el reflejo gana {mirror} y el conjunto {ensemble}",
     ),
     "note_paired": ("picture by picture, leakage is worth {value} with {members} models", "imagen por imagen, la contaminación vale {value} con {members} modelos"),
-    "note_test": ("{set}, n = {n}; openings: {opened}; limits: what the labels of all pictures tell", "{set}, n = {n}; aperturas: {opened}; límites: según las etiquetas de todas las imágenes"),
+    "note_test": ("{set}, n = {n}; openings by these runs: {opened}; limits: what the labels of all pictures tell", "{set}, n = {n}; aperturas por estas ejecuciones: {opened}; límites: según las etiquetas de todas las imágenes"),
     "note_limits": (
         "circles: mean errors, to scale, over the cells of the label grid; two labels of one radiograph: mean of {points} points each, one pair each, so without interval",
         "círculos: errores medios, a escala, sobre las celdas de la rejilla; dos etiquetas de una radiografía: media de {points} puntos, un solo par cada una, sin intervalo",
@@ -922,7 +922,7 @@ def landmark_curves(rows: Rows, *, stamp: str | None = None, lang: str = "en", s
         axes.axvline(radius, color="0.4", ls=":", lw=look.style.line_pt, zorder=1)
         inside = radial[np.isfinite(radial[:, k]), k] <= radius
         low, high = binomtest(int(inside.sum()), len(inside)).proportion_ci(0.95, "exact")
-        text = f"{LANDMARK_NAMES[k]}: {look.number(100 * inside.mean(), 0)} {look.interval(100 * low, 100 * high, 0)}"
+        text = f"{LANDMARK_NAMES[k]}: {look.number(100 * inside.mean(), 0)}\n{look.interval(100 * low, 100 * high, 0)}"  # "100" is the widest
         axes.set_title(text, fontsize=look.style.font_pt, pad=0.3 * look.style.font_pt)
         look.dress(axes, grid="both")
     panels[0, 0].set(xlim=(0, limit), ylim=(0, 101), xticks=[0, 5, 10], yticks=[0, 50, 100])
@@ -2101,8 +2101,7 @@ def draw_measured(
     _check_formats(formats)
     record, options = Path(record), {"lang": lang, "size": size, "decimal_comma": decimal_comma}
     content = _measured(record)
-    forms = _FORMS if content else {}
-    drawn = {name: make(content, record, options) for name, (fits, make) in forms.items() if fits(content)}
+    drawn = {name: _FORMS[name][1](content, record, options) for name in forms_of(content or {})}
     return [path for name, one in drawn.items() for path in save_figure(one.figure, Path(out) / name, formats, inputs=[record / f"{record.name}.json", *one.inputs])]
 
 # %% ../nbs/14_figures.ipynb #5eefadd7
@@ -2172,7 +2171,12 @@ _FORMS: Mapping[str, _Form] = {
     "error_limits": (lambda found: {"cells", "twice"} <= found.keys(), _draw_limits),
     "outside_border": (lambda found: {"dataset", "mm_per_px", "results"} <= found.keys(), lambda found, record, look: _Drawn(outside_border(found, **look), ())),
     "learning_curve": (lambda found: {"results", "limits", "n_val"} <= found.keys(), lambda found, record, look: _Drawn(learning_curve(found, **look), ())),
-    "conformal_coverage": (lambda found: "conformal" in found.get("oof", {}), lambda found, record, look: _Drawn(conformal_coverage(found["oof"]["conformal"], **look), ())),
+    "conformal_coverage": (lambda found: "conformal" in (found.get("oof") or {}), lambda found, record, look: _Drawn(conformal_coverage(found["oof"]["conformal"], **look), ())),
     "annotator_drift": (lambda found: {"points", "curve", "p_value"} <= found.keys(), lambda found, record, look: _Drawn(annotator_drift(found, **look), ())),
     "exposure_errors": (lambda found: {"run", "part", "with_error"} <= found.keys(), _draw_exposure),
 }
+
+
+def forms_of(content: Mapping[str, Any]) -> list[str]:
+    """The figures that show a measurement, known by its keys; [] where none does."""
+    return [name for name, (fits, _) in _FORMS.items() if fits(content)]

@@ -231,7 +231,7 @@ def test_boxes_are_quartiles_and_curves_state_the_share_within_5_px():
     assert [text.split(":")[0] for text in texts] == "L12 L3 L5 L7 L14 L1 L9 L10 L11 L2 L13 L4 L6 L8 L15".split()
     share = (radial[:, 1] <= 5).mean()
     low, high = binomtest(int(40 * share), 40).proportion_ci()
-    assert texts[9] == f"L2: {100 * share:.0f} [{100 * low:.0f}, {100 * high:.0f}]"
+    assert texts[9] == f"L2: {100 * share:.0f}\n[{100 * low:.0f}, {100 * high:.0f}]"
 
 
 # cell a8c24313
@@ -382,7 +382,7 @@ def test_the_claim_stands_beside_ours_and_what_labels_differ_by():
     figure = claim_and_limit(made_up_test(), made_up_limits())
     axes = figure.axes[0]
     assert [bar.get_width() for bar in axes.patches] == [16.7, 6.75, 4.04, 3.71, 3.61, 4.95, 6.4, 7.2]
-    assert [bar.get_hatch() for bar in axes.patches].count("xx") == 3 and "openings: 1" in figure._supxlabel.get_text().replace("\n", " ")
+    assert [bar.get_hatch() for bar in axes.patches].count("xx") == 3 and "openings by these runs: 1" in figure._supxlabel.get_text().replace("\n", " ")
     spoilt = claim_and_limit(made_up_test() | {"contaminated": True}).axes[0].patches
     assert [bar.get_hatch() for bar in spoilt] == [".", "", "xx", "xx", "xx", "xx"]
     with pytest.raises(DataError, match="figures/final.py"):
@@ -723,6 +723,7 @@ def test_a_measurement_is_drawn_by_its_form_whatever_its_name(tmp_path):
     gap = {"n": 96, "ensembles": ensembles, "clean_minus_leaky": [{"difference_px": 2.0, "difference_px_ci95": [1.5, 2.5]}]}
     forms = {"leakage_gap": gap, "learning_curve": made_up_curve(), "conformal_coverage": {"oof": {"conformal": made_up_conformal()}}, "error_limits": made_up_limits(),
              "claim_and_limit": made_up_test() | {"test": {}}, "outside_border": made_up_outside(), "annotator_drift": made_up_drift(), "": {"n": 3}}
+    assert all(forms_of(content) == [kind] * bool(kind) for kind, content in forms.items())
     for number, (kind, content) in enumerate(forms.items()):
         write_whole(tmp_path / f"new{number}" / f"new{number}.json", json.dumps(content).encode())
         written = draw_measured(tmp_path / f"new{number}", tmp_path / "out")
@@ -745,6 +746,7 @@ def every_figure(rows, history, pictures, **options):
     yield learning_curves(history, counts={"train": 717, "val": 144}, chosen=("phase2", 3), **stamped)
     for draw in _OF_ERRORS:
         yield draw(rows, **stamped)
+    yield landmark_curves([row | {f"{name}_radial": 0.01 * row[f"{name}_radial"] for name in LANDMARK_NAMES} for row in rows], **stamped)  # 100 % everywhere
     yield landmark_map(rows, from_shape(SHAPE_MEAN), **stamped)
     yield comparison(results, floor=1.34, note="n = 96", **stamped)
     yield prediction_examples(rows, pictures, **stamped)

@@ -101,6 +101,56 @@ def small(tmp_path_factory):
     return place
 
 
+def _recorded(name):
+    return json.loads((RECORDS / name / f"{name}.json").read_text(encoding="utf-8"))
+
+
+def _told(lang, records=ALL):
+    """The defense of all records as `defend_records` makes it, but for verdicts and figures."""
+    run = Run(RECORDS / "dense")
+    return defense.Defense((run,), ALL.content("dense"), lang=lang, records=records)
+
+
+@pytest.mark.parametrize("lang", ["en", "es"])
+def test_every_question_of_a_jury_is_answered_from_the_records(lang):
+    told = _told(lang)
+    assert told.known.keys() == defense.EVIDENCE.keys() and defense.asked(told) == list(defense.QUESTIONS)
+    for question in defense.QUESTIONS:
+        for text in (question.asks, question.answer):
+            said = text[lang == "es"].format(**told.facts)
+            assert not re.search(r"[{}]|None|\bnan\b|(?<=[ (])-(?=[ ,.;)])", said), said
+
+
+def test_what_a_jury_is_told_first_is_what_was_measured():
+    test, folds, whole, told = _recorded("test"), _recorded("folds"), _recorded("oof"), _told("en")
+    first = told.headline
+    assert f"{test['n']} test pictures" in first[0] and f"is {test['seeds']['mean_px']:.2f} px@224" in first[0]
+    assert "6.75" in first[1] and "3.61" in first[1]
+    assert told.opened == {"oof": 1, "test": 1} and told.planned == 2 and "2 by these runs (oof 1, test 1; planned: 2), 5 by pilot probes" in first[2]
+    assert [line.split(":")[1].split()[0] for line in first[3:5]] == [f"{one['oof']['mre_px']:.2f}" for one in (folds, whole)]
+    lines = {line.record: line for line in defense.summary_lines(told) if line.record in ("folds", "oof")}
+    assert lines["folds"].value == folds["oof"]["mre_px"] and lines["oof"].n == 957 and lines["oof"].worth.endswith("yes") and lines["folds"].worth.endswith("no")
+    assert [line.kind for line in defense.summary_lines(told)].count("contaminated") == 3  # the thesis' claims
+
+
+def test_the_answers_follow_the_records():
+    facts, phase1, (alone, told) = _told("en").facts, _recorded("phase1")["results"], _recorded("drift")["results"][:2]
+    assert facts["phase1_better"] == sum(one["gain"]["difference_px_ci95"][0] > 0 for one in phase1) and facts["phase1_n"] == len(phase1)
+    assert alone["run"] == told["run"] and (alone["told_the_row"], told["told_the_row"]) == (False, True)
+    assert (facts["drift_alone"], facts["drift_told"]) == (f"{alone['mre_px']:.2f}", f"{told['mre_px']:.2f}")
+    assert facts["leakage_gap"].startswith(f"{_recorded('leakage')['clean_minus_leaky'][-1]['difference_px']:.2f} [")
+    assert facts["exposure_rho"].startswith(f"{_recorded('exposure')['with_error']['grey_mean']['rho']:.2f} [")
+
+
+def test_a_contaminated_measurement_is_told_as_such_and_no_evidence_asks_no_question(small, tmp_path):
+    shutil.copytree(RECORDS / "folds", tmp_path / "folds")
+    content = _recorded("folds") | {"contaminated": True}
+    (tmp_path / "folds" / "folds.json").write_text(json.dumps(content), encoding="utf-8")
+    line = next(line for line in defense.summary_lines(_told("en", defense.Records(tmp_path))) if line.record == "folds")
+    assert line.kind == "contaminated" and line.worth.startswith("CONTAMINATED")
+    assert {question.needs for question in defense.asked(_told("en", defense.Records(small)))} == {""}
+
+
 def _quick_figures(runs, out, lang, formats, part, **options):
     from landmark_thesis.figures import landmark_errors, save_figure
 
