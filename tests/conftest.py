@@ -3,7 +3,12 @@
 import copy
 import os
 import random
+import signal
 from pathlib import Path
+
+# Begun in the background of a shell, a process ignores interrupts; here, and in the processes that tests start, they count.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # several at once: the processes that tests start keep to one thread, too
     os.environ.setdefault("OMP_NUM_THREADS", "1")
