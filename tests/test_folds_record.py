@@ -32,13 +32,31 @@ def test_the_correction_takes_out_an_error_that_the_answer_tells(answers):
     assert after < 0.6 * before
 
 
-def test_no_picture_is_corrected_by_its_own_label_nor_by_one_of_its_fold(answers):
+@pytest.mark.parametrize("reading", [folds.corrected, folds.weighted])
+def test_no_picture_is_read_by_its_own_label_nor_by_one_of_its_fold(answers, reading):
     raw, target, fold = answers
     changed = target.copy()
-    changed[fold == 3] += 0.2
-    same = folds.corrected(raw, target, fold)[fold == 3]
-    assert np.array_equal(folds.corrected(raw, changed, fold)[fold == 3], same)
-    assert not np.array_equal(folds.corrected(raw, changed, fold)[fold == 2], folds.corrected(raw, target, fold)[fold == 2])
+    changed[fold == 3, 1] += 0.2
+    assert np.array_equal(reading(raw, changed, fold)[fold == 3], reading(raw, target, fold)[fold == 3])
+    assert not np.array_equal(reading(raw, changed, fold)[fold == 2], reading(raw, target, fold)[fold == 2])
+
+
+def test_points_that_err_alike_make_the_nearest_shape_the_likeliest(answers):
+    raw, _, _ = answers
+    assert folds.likeliest_shape(raw, 3 * np.eye(30)) == pytest.approx(project_to_shape(raw), abs=1e-9)
+
+
+def test_the_likeliest_shape_trusts_the_points_that_err_least():
+    rng = np.random.default_rng(0)
+    target = project_to_shape(sample_shapes(300, seed=1).astype(float))
+    scatter = np.diag(np.repeat([0.04, 0.004, 0.01], [4, 11, 15]))  # L1 to L4 err ten times as much along the axis as the other eleven
+    raw = target + np.einsum("nij,nki->nkj", folds._axis_frames(target), (rng.normal(size=(300, 30)) @ scatter).reshape(300, 2, 15).transpose(0, 2, 1))
+    order = np.arange(30).reshape(2, 15).T.ravel()  # point by point, as `error_covariance` has it
+    likeliest = folds.likeliest_shape(raw, (scatter**2)[np.ix_(order, order)])
+    errors = [np.abs(points - target)[:, 1].mean() for points in (project_to_shape(raw), likeliest)]
+    assert errors[1] < 0.6 * errors[0]
+    assert folds.likeliest_shape(likeliest, np.eye(30)) == pytest.approx(likeliest, abs=1e-9)
+    assert folds.error_covariance(raw, target).diagonal()[order.argsort()] == pytest.approx((scatter**2).diagonal(), rel=0.3)
 
 
 @pytest.mark.parametrize(("name", "n"), [("folds", 860), ("oof", 957)])
@@ -49,7 +67,7 @@ def test_the_record_follows_from_its_errors(name, n):
     content = json.loads(path.read_text(encoding="utf-8"))
     with open(path.parent / "errors.csv", encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
-    errors = {column: np.array([float(row[column]) for row in rows]) for column in ("raw", "projected", "corrected")}
+    errors = {column: np.array([float(row[column]) for row in rows]) for column in content["readings"]}
     fold = np.array([int(row["fold"]) for row in rows])
     assert len({row["image"] for row in rows}) == len(rows) == content["n"] == n
     assert not content["contaminated"] and not content["unverified"]
