@@ -548,7 +548,8 @@ def test_cells_cannot_break_a_table():
     assert list(csv.reader(io.StringIO(write_table(["a", "b"], [['x;"', "1,5"]], "csv", delimiter=";")), delimiter=";")) == [["a", "b"], ['x;"', "1,5"]]
     latex = write_table(["run_1", "50 %"], [["[1, 2]", "a&b"]], "latex")
     assert r"run\_1 & 50 \% \\" in latex and r"{[1, 2]} & a\&b \\" in latex
-    assert latex.startswith("\\begin{tabular}{lr}\n\\toprule\n") and latex.endswith("\\bottomrule\n\\end{tabular}\n")
+    assert "%\n\\begin{tabular}{lr}\n\\toprule\n" in latex and latex.endswith("\\bottomrule\n\\end{tabular}}%\n")
+    assert r"\begin{tabular}[t]{@{}l@{}}right lung border\\(image\_right)\end{tabular} & 1 \\" in write_table(["a", "b"], [["right lung border (image_right)", "1"]], "latex")
     with pytest.raises(ValueError, match="'html': choose one of markdown, csv, latex"):
         write_table(["a"], [], "html")
 
