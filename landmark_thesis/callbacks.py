@@ -4,20 +4,25 @@
 
 # %% auto #0
 __all__ = ['EVENTS', 'MODES', 'Callback', 'call_event', 'is_better', 'monitored', 'warn_if_not_finite', 'EarlyStopping',
-           'save_checkpoint', 'CheckpointError', 'read_checkpoint', 'ModelCheckpoint', 'LRSchedulerCallback',
-           'epoch_line', 'Progress', 'draw_history', 'in_notebook', 'LiveCurves', 'history_rows', 'CSVLogger']
+           'check_storable', 'save_checkpoint', 'CheckpointError', 'read_checkpoint', 'ModelCheckpoint',
+           'LRSchedulerCallback', 'epoch_line', 'Progress', 'draw_history', 'in_notebook', 'LiveCurves', 'history_rows',
+           'CSVLogger']
 
 # %% ../nbs/07_callbacks.ipynb #3ebc6aaf
+import copy
 import csv
 import io
 import math
 import sys
 import time
 import warnings
+import zipfile
+from collections import Counter, OrderedDict, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
@@ -26,7 +31,7 @@ from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from tqdm import tqdm
 
 from .data import write_whole
-from .model import WeightsError, read_weights
+from .model import WeightsError, _check_pickle, read_weights
 
 # %% ../nbs/07_callbacks.ipynb #b329acb8
 EVENTS = ("on_fit_start", "on_epoch_start", "on_batch_end", "on_epoch_end", "on_fit_end", "on_exception")
@@ -203,11 +208,76 @@ class EarlyStopping(Callback):
         self.counter, self.should_stop = int(state["counter"]), bool(state["should_stop"])
 
 # %% ../nbs/07_callbacks.ipynb #6408e796
-def save_checkpoint(path: str | Path, contents: Mapping[str, Any], *, make_folders: bool = True) -> Path:
-    """Write `contents` (tensors and plain Python values) to `path`, whole or not at all; returns the path. As `data.write_whole`."""
+def _plain(value: Any) -> Any:
+    """`value` with numpy's numbers as Python's and a Counter or defaultdict as a dict, at any depth; all else as it is."""
+    if isinstance(value, np.number | np.bool_ | np.str_):
+        return value.item()
+    if type(value) in (dict, OrderedDict, Counter, defaultdict):
+        made = copy.copy(value) if type(value) is OrderedDict else {}  # a state_dict of torch has notes of its own beside its items
+        made.update((_plain(key), _plain(item)) for key, item in value.items())
+        return made
+    return type(value)(map(_plain, value)) if type(value) in (list, tuple) else value
+
+
+def _packed(contents: Any) -> io.BytesIO:
+    """A file of `contents`, looked through as `read_checkpoint` will; an error of some kind where that would refuse it."""
     buffer = io.BytesIO()
-    torch.save(dict(contents), buffer)
-    return write_whole(path, buffer.getbuffer(), make_folders=make_folders)
+    torch.save(contents, buffer)
+    with zipfile.ZipFile(buffer) as archive:
+        sizes = {member.filename.removeprefix("archive/data/"): member.file_size for member in archive.infolist()}
+        _check_pickle(archive.read("archive/data.pkl"), sizes)
+    return buffer
+
+
+def _can_be_packed(contents: Any) -> bool:
+    try:
+        return bool(_packed(contents))
+    except Exception:  # pickle and torch have a dozen kinds for what cannot be written
+        return False
+
+
+def _unreadable(value: Any, where: str = "") -> tuple[str, Any]:
+    """The innermost part of `value` that cannot be read back, and where it stands: "extra.folder"."""
+    parts: list[tuple[str, Any]] = []
+    if isinstance(value, Mapping):
+        parts = [(f"{where}.{key}".lstrip("."), part) for key, item in value.items() for part in (key, item)]
+    elif isinstance(value, list | tuple):
+        parts = [(f"{where}[{number}]", item) for number, item in enumerate(value)]
+    for place, part in parts:
+        if not _can_be_packed(part):
+            return _unreadable(part, place)
+    return where, value
+
+
+def _file_of(contents: Mapping[str, Any]) -> io.BytesIO:
+    """What `save_checkpoint` writes, in memory; TypeError as there."""
+    contents = _plain(dict(contents))
+    try:
+        return _packed(contents)
+    except (MemoryError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:
+        where, part = _unreadable(contents)
+        kind = f"{type(part).__module__}.{type(part).__qualname__}".removeprefix("builtins.")
+        raise TypeError(f"{where} is a {kind}, which cannot be read back safely: keep plain tensors, numbers, words, lists and dicts there") from error
+
+
+def check_storable(contents: Mapping[str, Any]) -> None:
+    """TypeError where `save_checkpoint` could not write `contents` so that `read_checkpoint` reads them; nothing is written."""
+    _file_of(contents)
+
+
+def save_checkpoint(path: str | Path, contents: Mapping[str, Any], *, make_folders: bool = True) -> Path:
+    """Write `contents` to `path`, whole or not at all; returns the path. As `data.write_whole`.
+
+    Tensors and plain Python values come back as they are, a number of numpy as Python's, a Counter or defaultdict as a dict.
+
+    Raises
+    ------
+    TypeError
+        When `contents` holds anything else; it names the entry, and what stood at `path` stands.
+    """
+    return write_whole(path, _file_of(contents).getbuffer(), make_folders=make_folders)
 
 
 class CheckpointError(ValueError):
@@ -336,6 +406,16 @@ class ModelCheckpoint(Callback):
         self.best_score, self.best_epoch, self._best_phase = state["best_score"], state["best_epoch"], state.get("best_phase")
 
 # %% ../nbs/07_callbacks.ipynb #84dbd1cd
+def _as_kept(own: Any, saved: Any) -> Any:
+    """`saved`, with a Counter wherever `own`, a state of the same kind, has one."""
+    if isinstance(own, dict) and isinstance(saved, dict):
+        made = {key: _as_kept(own.get(key), value) for key, value in saved.items()}
+        return Counter(made) if isinstance(own, Counter) else made
+    if isinstance(own, list) and isinstance(saved, list) and len(own) == len(saved):
+        return [_as_kept(mine, value) for mine, value in zip(own, saved, strict=True)]
+    return saved
+
+
 class LRSchedulerCallback(Callback):
     """Step a torch scheduler by epoch or by batch; a plateau scheduler by the metric named in `monitor`.
 
@@ -426,7 +506,7 @@ class LRSchedulerCallback(Callback):
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         if self.scheduler is not None:  # before the first phase there is nothing to restore: the phase makes it anew
-            self.scheduler.load_state_dict(dict(state))
+            self.scheduler.load_state_dict(_as_kept(self.scheduler.state_dict(), dict(state)))
 
 # %% ../nbs/07_callbacks.ipynb #866a0376
 def epoch_line(phase: Any, epoch: int, metrics: Mapping[str, float], unit: str, best: bool) -> str:

@@ -40,6 +40,7 @@ from landmark_thesis.callbacks import (
     call_event,
     is_better,
     CheckpointError,
+    check_storable,
     read_checkpoint,
     save_checkpoint,
     warn_if_not_finite,
@@ -1330,12 +1331,10 @@ class ResumableState(TrainerState):
             keyed[f"{name}#{number + 1}" if number else name] = callback
         return keyed
 
-    def save_state(self, loaders: Iterable[Any]) -> None:
-        """Write everything that a later process needs to `save_dir/last.pt`, whole or not at all (nothing without a save_dir)."""
-        if not self.writes:
-            return
+    def _state(self, loaders: Iterable[Any]) -> dict[str, Any]:
+        """Everything that a later process needs."""
         best = {name: getattr(self, f"best_{name}") for name in ("state", "error_px", "phase", "epoch")}
-        contents = {
+        return {
             "format": FORMAT,
             "model": self.model.state_dict(),
             "running": None if self.run is None else self.run.state_dict(),
@@ -1351,7 +1350,17 @@ class ResumableState(TrainerState):
             "random": random_state(),
             "extra": self.extra,
         }
-        save_checkpoint(self.save_dir / "last.pt", contents, make_folders=False)
+
+    def save_state(self, loaders: Iterable[Any]) -> None:
+        """Write everything that a later process needs to `save_dir/last.pt`, whole or not at all (nothing without a save_dir)."""
+        if self.writes:
+            save_checkpoint(self.save_dir / "last.pt", self._state(loaders), make_folders=False)
+
+    def check_saving(self, loaders: Iterable[Any]) -> None:
+        """TypeError naming what best.pt and last.pt could not give back (nothing is asked without a save_dir)."""
+        if self.save_dir is not None:
+            check_storable(self._state(loaders))
+            check_storable(self.model_file({}))
 
     @_damage_told
     def restore_phase(self, saved: Mapping[str, Any], run: PhaseRun) -> None:
@@ -1523,6 +1532,7 @@ def run_phase(
         if saved is not None:
             trainer.restore(saved, [train_loader, val_loader])
             trainer.restore_phase(saved, run)
+        trainer.check_saving([train_loader, val_loader])
         start_alike(trainer.world, model)
         if phase.cache_views and run.epoch < phase.epochs and run.stop_reason is None:
             train_loader, val_loader, run.on_features = cached_loaders(trainer, phase, train_loader, val_loader)
@@ -1584,7 +1594,7 @@ def run_phases(
         Two phases of one name; no validation where one selects; a resume with other settings (the difference is shown), with
         other callbacks, or without a `save_dir`; an empty loader.
     TypeError
-        A model that lacks part of the protocol.
+        A model that lacks part of the protocol; a callback, an `extra` or a config that holds what no checkpoint gives back.
     NonFiniteLossError
         The loss became NaN or infinite.
     NoFiniteEpochError

@@ -133,6 +133,29 @@ def test_checkpoints_are_plain_and_read_on_the_cpu(tmp_path):
         read_checkpoint(tmp_path / "objects.pt")
 
 
+def test_what_is_written_can_be_read_back(tmp_path):
+    relatives = {"float": np.float64(0.1), "small": np.float32(0.1), "whole": np.int64(3), "yes": np.bool_(True), "word": np.str_("x"),
+                 "count": Counter({2: 1}), "lists": defaultdict(list, a=[np.int8(1)]), "pair": (1, np.float64(2.0)), np.int64(7): None}
+    plain = {"float": 0.1, "small": float(np.float32(0.1)), "whole": 3, "yes": True, "word": "x", "count": {2: 1}, "lists": {"a": [1]},
+             "pair": (1, 2.0), 7: None}
+    back = read_checkpoint(save_checkpoint(tmp_path / "a.pt", relatives))
+    assert back == plain and [type(value) for value in back.values()] == [type(value) for value in plain.values()]
+    weights = nn.BatchNorm1d(2).state_dict()
+    back = read_checkpoint(save_checkpoint(tmp_path / "a.pt", {"bytes": b"abc", "big": 2**70, "size": torch.Size([2]), "weights": weights}))
+    assert (back["bytes"], back["big"], tuple(back["size"])) == (b"abc", 2**70, (2,)) and back["weights"]._metadata == weights._metadata
+    assert isinstance(relatives["count"], Counter)  # the giver's own values are left alone
+    before = (tmp_path / "a.pt").read_bytes()
+    strangers = {"folder": Path("x"), "dtype": torch.float32, "set": {1, 2}, "array": np.zeros(2), "wide": np.longdouble(1), "day": np.datetime64("2026-01-01"),
+                 "complex": 1j, "call": lambda: 0, "huge": 2**4000, "point": SimpleNamespace(x=1), "tensor": torch.zeros(2, dtype=torch.complex64),
+                 "sparse": torch.zeros(2).to_sparse(), Path("key"): 1}
+    for key, value in strangers.items():
+        with pytest.raises(TypeError, match=f"extra.deep.{key}"):
+            save_checkpoint(tmp_path / "a.pt", {"weights": weights, "extra": {"good": 1, "deep": {"good": [1.0], key: value}}})
+        with pytest.raises(TypeError, match=r"history\[1\] is a"):
+            save_checkpoint(tmp_path / "a.pt", {"history": [1, value if isinstance(key, str) else key]})
+    assert (tmp_path / "a.pt").read_bytes() == before and len(list(tmp_path.iterdir())) == 1
+
+
 # cell a6799cf6
 def test_checkpoint_keeps_best_and_last_and_nothing_else(tmp_path):
     net = nn.Linear(1, 1)
@@ -223,6 +246,51 @@ def test_schedulers_step_when_told():
         adapter(halving, step_on="step")
     with pytest.raises(ValueError, match="there is none yet"):
         LRSchedulerCallback(halving).step_epoch()
+
+
+SCHEDULERS = {
+    "LambdaLR": lambda s, o: s.LambdaLR(o, lambda epoch: 0.9**epoch),
+    "MultiplicativeLR": lambda s, o: s.MultiplicativeLR(o, lambda epoch: 0.9),
+    "StepLR": lambda s, o: s.StepLR(o, 2),
+    "MultiStepLR": lambda s, o: s.MultiStepLR(o, [2, 4, 4]),
+    "ConstantLR": lambda s, o: s.ConstantLR(o),
+    "LinearLR": lambda s, o: s.LinearLR(o),
+    "ExponentialLR": lambda s, o: s.ExponentialLR(o, 0.5),
+    "PolynomialLR": lambda s, o: s.PolynomialLR(o, 6, 2.0),
+    "CosineAnnealingLR": lambda s, o: s.CosineAnnealingLR(o, 4),
+    "CosineAnnealingWarmRestarts": lambda s, o: s.CosineAnnealingWarmRestarts(o, 2),
+    "ReduceLROnPlateau": lambda s, o: s.ReduceLROnPlateau(o, patience=0),
+    "CyclicLR": lambda s, o: s.CyclicLR(o, 0.1, 1.0, step_size_up=2),
+    "CyclicLR with a scale": lambda s, o: s.CyclicLR(o, 0.1, 1.0, step_size_up=2, scale_fn=lambda x: 0.9**x),
+    "OneCycleLR": lambda s, o: s.OneCycleLR(o, 1.0, total_steps=20),
+    "SequentialLR": lambda s, o: s.SequentialLR(o, [s.LinearLR(o), s.MultiStepLR(o, [1])], [3]),
+    "ChainedScheduler": lambda s, o: s.ChainedScheduler([s.LinearLR(o), s.MultiStepLR(o, [2, 4])]),
+}
+
+
+@pytest.mark.parametrize("name", SCHEDULERS)
+@pytest.mark.filterwarnings("ignore:The epoch parameter")
+def test_every_scheduler_of_torch_goes_on_from_a_checkpoint(name, tmp_path):
+    def begin():
+        optimizer = torch.optim.SGD(nn.Linear(1, 1).parameters(), lr=1.0, momentum=0.9)
+        return LRSchedulerCallback(SCHEDULERS[name](torch.optim.lr_scheduler, optimizer), monitor="val_error_px")
+
+    def go_on(callback, epochs):
+        rates = []
+        for _ in range(epochs):
+            callback.scheduler.optimizer.step()
+            callback.step_epoch({"val_error_px": np.float64(3.0)})
+            rates += callback.get_last_lr()
+        return rates
+
+    for done in (0, 1, 3):
+        whole, resumed = begin(), begin()
+        go_on(whole, done)
+        state = {"callback": whole.state_dict(), "optimizer": whole.scheduler.optimizer.state_dict()}
+        back = read_checkpoint(save_checkpoint(tmp_path / "last.pt", state))
+        resumed.load_state_dict(back["callback"])
+        resumed.scheduler.optimizer.load_state_dict(back["optimizer"])
+        assert go_on(resumed, 5) == go_on(whole, 5)
 
 
 def test_a_scheduler_of_another_optimiser_is_refused():

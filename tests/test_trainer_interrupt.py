@@ -1,7 +1,10 @@
 """What people do to a trainer in a notebook, and what goes wrong in a training: what is left is usable, and one error says what to do."""
 
+from collections import Counter
+from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -9,7 +12,7 @@ from torch.utils.data import DataLoader
 
 from landmark_thesis import trainer as module
 from landmark_thesis.augment import Augmentation
-from landmark_thesis.callbacks import Callback, LiveCurves, ModelCheckpoint, draw_history
+from landmark_thesis.callbacks import Callback, LiveCurves, LRSchedulerCallback, ModelCheckpoint, draw_history, read_checkpoint
 from landmark_thesis.data import LandmarkDataset, batches, collate_landmarks, phantom_data
 from landmark_thesis.losses import WingLoss
 from landmark_thesis.model import create_model
@@ -236,3 +239,69 @@ def test_worker_processes_change_no_number():
 
     alone, helped = run(0), run(2)
     assert alone.history == helped.history and same(weights_of(alone), weights_of(helped))
+
+
+class Keeps(Callback):
+    """A callback with a memory of any kind."""
+
+    def __init__(self, memory):
+        self.memory = memory
+
+    def state_dict(self):
+        return {"memory": self.memory}
+
+    def load_state_dict(self, state):
+        self.memory = state["memory"]
+
+
+def by_milestones():
+    return LRSchedulerCallback(lambda optimizer: torch.optim.lr_scheduler.MultiStepLR(optimizer, [1, 2, 2]))
+
+
+def numbers_of_numpy():
+    return [by_milestones(), Keeps({"scores": [np.float64(1.5)], "count": np.int64(3), "seen": np.bool_(True), "kinds": Counter("aab")})]
+
+
+def test_relatives_of_plain_values_are_saved_and_the_run_goes_on(tmp_path):
+    def trainer(folder, *more):
+        made = a_trainer(folder, [*numbers_of_numpy(), *more])
+        made.extra = {"v": np.float64(1.5), "n": np.int64(3)}
+        return made
+
+    phase = [Phase("phase1", np.int64(4), {"head": np.float64(1e-3)}, trainable="head")]
+    stopped = trainer(tmp_path / "stopped", CtrlC("phase1", 3, 1))
+    with pytest.raises(KeyboardInterrupt):
+        stopped.fit(phase, *loaders())
+    assert read_checkpoint(tmp_path / "stopped" / "best.pt")["extra"] == {"v": 1.5, "n": 3}
+    resumed, whole = trainer(tmp_path / "stopped"), trainer(None)
+    assert resumed.fit(phase, *loaders(), resume=True) == whole.fit(phase, *loaders())
+    assert resumed.history["phase1"]["lr_head"] == pytest.approx([1e-3, 1e-4, 1e-6, 1e-6]) and same(weights_of(resumed), weights_of(whole))
+    assert resumed.callbacks[1].memory == numbers_of_numpy()[1].memory
+
+
+@pytest.mark.parametrize("place, entry", [("callback", "callbacks.Keeps.memory"), ("extra", "extra.deep.folder"), ("config", "architecture.config.kind")])
+def test_what_could_not_be_read_back_is_told_before_the_first_step(tmp_path, place, entry):
+    steps = []
+
+    class Counts(Callback):
+        def on_batch_end(self, trainer, phase, epoch, batch):
+            steps.append(batch)
+
+    trainer = a_trainer(tmp_path, [Keeps(Path("x") if place == "callback" else 1), Counts()])
+    if place == "extra":
+        trainer.extra = {"good": [1], "deep": {"folder": Path("x")}}
+    if place == "config":
+        trainer.model.config = {**trainer.model.config, "kind": torch.float32}
+    with pytest.raises(TypeError, match=f"^{entry} is a "):
+        trainer.train_phase1(*loaders(), epochs=1)
+    assert steps == [] and list(tmp_path.iterdir()) == []
+
+
+def test_a_memory_that_turns_unreadable_later_costs_no_saved_epoch(tmp_path):
+    class Turns(Keeps):
+        def on_epoch_end(self, trainer, phase, epoch, metrics):
+            self.memory = {epoch} if epoch == 2 else epoch  # a set
+
+    with pytest.raises(TypeError, match="callbacks.Turns.memory is a set"):
+        a_trainer(tmp_path, [Turns(0)]).train_phase1(*loaders(), epochs=3)
+    assert read_checkpoint(tmp_path / "last.pt")["running"]["epoch"] == 1
