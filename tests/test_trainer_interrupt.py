@@ -12,7 +12,14 @@ from torch.utils.data import DataLoader
 
 from landmark_thesis import trainer as module
 from landmark_thesis.augment import Augmentation
-from landmark_thesis.callbacks import Callback, LiveCurves, LRSchedulerCallback, ModelCheckpoint, draw_history, read_checkpoint
+from landmark_thesis.callbacks import (
+    Callback,
+    LiveCurves,
+    LRSchedulerCallback,
+    ModelCheckpoint,
+    draw_history,
+    read_checkpoint,
+)
 from landmark_thesis.data import LandmarkDataset, batches, collate_landmarks, phantom_data
 from landmark_thesis.losses import WingLoss
 from landmark_thesis.model import create_model
