@@ -9,7 +9,7 @@ __all__ = ['IMAGE_EXTENSIONS', 'MAX_PIXELS', 'MIN_SIDE', 'MAX_SIDE', 'LABEL_SIDE
            'category_of', 'read_annotations', 'DatasetFiles', 'find_dataset', 'LandmarkData', 'load_data',
            'phantom_data', 'chapter_data', 'chapter_setting', 'LabelGrid', 'label_grid', 'Signatures',
            'near_duplicates', 'find_copies', 'DataReport', 'check_data', 'Split', 'thesis_split', 'kfold_splits',
-           'epoch_seed', 'BatchLoader', 'batches', 'LandmarkDataset', 'collate_landmarks', 'file_hashes',
+           'keep_apart', 'epoch_seed', 'BatchLoader', 'batches', 'LandmarkDataset', 'collate_landmarks', 'file_hashes',
            'verify_files']
 
 # %% ../nbs/03_data.ipynb #c462df8d
@@ -1014,8 +1014,8 @@ class Signatures:
         Pixel-identical pairs count all 150 keypoints. The others are proposed by the 50 strongest keypoints of each picture
         (each votes for the picture with its most similar descriptor) and judged by how many keypoints one similarity explains.
         """
-        proposed = _proposals(self, other)
-        judged = ((i, j, _inliers(self, i, other or self, j)) for i, j in proposed)
+        theirs = self if other is None else other
+        judged = ((i, j, _inliers(self, i, theirs, j)) for i, j in _proposals(self, other))
         return [pair for pair in judged if pair[2] >= min_inliers]
 
     def subset(self, names: Iterable[str]) -> "Signatures":
@@ -1076,7 +1076,7 @@ def _proposals(mine: Signatures, other: Signatures | None, block: int = 8) -> li
 def _identical(mine: Signatures, other: Signatures | None) -> list[tuple[int, int]]:
     """Pairs with equal digests: the exact path, which needs no keypoints."""
     places = defaultdict(list)
-    for j, digest in enumerate((other or mine).digests):
+    for j, digest in enumerate((mine if other is None else other).digests):
         places[digest.tobytes()].append(j)
     return [(i, j) for i, digest in enumerate(mine.digests) for j in places[digest.tobytes()] if other is not None or i < j]
 
@@ -1113,17 +1113,27 @@ def find_copies(images: torch.Tensor | np.ndarray | Sequence[np.ndarray], names:
     Args:
         images: (N, S, S) grey uint8, preprocessed as the known ones were. names: N of them. known: stored signatures.
     """
+    return _copies(_views(images, names), known)
+
+# %% ../nbs/03_data.ipynb #3d84cd97
+def _views(images: torch.Tensor | np.ndarray | Sequence[np.ndarray], names: Sequence[str]) -> list[Signatures]:
+    """Signatures of the pictures as they are, shrunk, and both mirrored."""
     pictures = list(_arrays(images))
     shrunk = [_shrunk(picture) for picture in pictures]  # a copy whose border was cut off shows everything larger
     mirrored = [[np.ascontiguousarray(picture[:, ::-1]) for picture in view] for view in (pictures, shrunk)]
+    return [Signatures.of(view, names) for view in (pictures, shrunk, *mirrored)]
+
+
+def _copies(views: Sequence[Signatures], known: Signatures) -> list[tuple[str, str, int]]:
+    """(name, known name, inliers) by any of the views."""
     pairs: dict[tuple[str, str], int] = {}
-    for view in (pictures, shrunk, *mirrored):
-        for i, j, inliers in Signatures.of(view, names).match(known):
-            key = (names[i], known.names[j])
+    for view in views:
+        for i, j, inliers in view.match(known):
+            key = (view.names[i], known.names[j])
             pairs[key] = max(inliers, pairs.get(key, 0))
     return sorted(((*key, inliers) for key, inliers in pairs.items()), key=lambda pair: (-pair[2], pair[:2]))
 
-# %% ../nbs/03_data.ipynb #3d84cd97
+
 def _shrunk(picture: np.ndarray, factor: float = 5 / 6) -> np.ndarray:
     """About its centre, on black: takes back a cut of 25 of 299 pixels on each side."""
     height, width = picture.shape
@@ -1384,6 +1394,29 @@ def kfold_splits(
         parts = {part: tuple(name for g in sorted(index) for name in groups[g]) for part, index in (("train", train), ("val", val), ("oof", out))}
         splits.append(Split(parts, kept, seed))
     return splits
+
+# %% ../nbs/03_data.ipynb #0774c4d4
+def keep_apart(split: Split, data: LandmarkData, signatures: Signatures) -> Split:
+    """`split` without the pictures of which a later part holds a copy, as `find_copies` sees it; those are `dropped`, nothing else moves.
+
+    Args:
+        split: parts in their order, the last to be scored. data: its pictures. signatures: theirs, as `Signatures.of` gives them.
+
+    Returns:
+        The split; in each part `find_copies` finds none of the pictures of the parts before, alone or together.
+    """
+    order = list(split.parts)
+    views = {part: _views(data.subset(split.parts[part]).images, split.parts[part]) for part in order[1:]}
+    while True:  # without the dropped picture, a next one may be the likeliest
+        pairs = []
+        for place, later in enumerate(order[1:], 1):
+            for earlier in order[:place]:
+                members = set(split.parts[earlier])
+                pairs += _copies(views[later], signatures.subset(name for name in signatures.names if name in members))
+        parts, dropped = _drop_duplicates(split.parts, pairs)
+        if not dropped:
+            return split
+        split = replace(split, parts=parts, dropped={**split.dropped, **dropped})
 
 # %% ../nbs/03_data.ipynb #013a885c
 Augment = Callable[[torch.Tensor, torch.Tensor, torch.Generator], tuple[torch.Tensor, torch.Tensor]]

@@ -39,6 +39,7 @@ from landmark_thesis.data import (
     Split,
     batches,
     check_data,
+    keep_apart,
     kfold_splits,
     load_data,
     phantom_data,
@@ -287,7 +288,7 @@ class Source:
         """The pictures, after every check of `data.check_data`: (data, near-duplicate pairs, signatures); DataError lists what is fatal."""
         if self.folder is None:
             data = self.load(preprocessing)
-            return data, [], Signatures.of(data.images, data.names)  # phantoms are drawn apart: none is another's copy
+            return data, [], Signatures.of(data.images, data.names)  # drawn one by one: what is alike by chance, `keep_apart` parts
         report = check_data(self.folder, label_size=self.label_size, settings=preprocessing)
         if not report.ok:
             fatal = [problem.text for problem in report.problems if problem.fatal]
@@ -821,7 +822,7 @@ def train(
     model = _build(recipe, seed)
     ancestry = Ancestry.of(recipe.backbone, recipe.weights)
     loaded, duplicates, signatures = source.check(recipe.preprocessing)
-    split = split or _split_of(loaded, duplicates, recipe, split_seed, fold, fold_of)
+    split = split or keep_apart(_split_of(loaded, duplicates, recipe, split_seed, fold, fold_of), loaded, signatures)
     provenance, signatures = ancestry.joined(_provenance(recipe, split), signatures)
     settings = _settings(recipe, source, split, seed, split_seed, fold, fold_of, loaded)
     notes = {**environment(device), "processes": world.size, "compiler": compiler, "command": command, "sessions": []}

@@ -297,6 +297,7 @@ def test_blank_pictures_do_not_trip_the_search():
     blank[2] = 7
     assert Signatures.of(blank).match() == [(0, 1, KEYPOINTS)]
     assert near_duplicates(np.zeros((0, 224, 224), np.uint8), []) == []
+    assert find_copies(blank, ["a", "b", "c"], Signatures.of([])) == []
 
 
 # cell c6e1b0bd
@@ -420,6 +421,27 @@ def test_folds():
     assert [f.fingerprint for f in kfold_splits(names, categories, 3)] == [f.fingerprint for f in kfold_splits(names, categories, 3)]
     for k in (1, 31):
         assert f"{k} folds" in complaint(kfold_splits, names, categories, k)
+
+
+# cell bc234818
+def test_a_split_holds_nothing_that_the_guard_would_refuse():
+    few = phantom_data(6)
+    near = {f"near-{k}": phantom_data(1, start=k).images for k in (279, 296)}  # of the phantoms 0 to 399, two that the guard takes for copies
+    images = torch.cat([few.images, *near.values(), few.images[:1].flip(2)])
+    names = ("0", "1", "2", "3", "4", "5", *near, "mirrored")
+    data = LandmarkData(images, torch.zeros(9, 15, 2), names, ("a",) * 9, (Frame(224, 224),) * 9, dict.fromkeys(names, ""))
+    signatures = Signatures.of(images, names)
+    assert near_duplicates(images, names) == []
+    harmless = Split({"train": ("0", "1", "mirrored"), "val": ("2", "3"), "oof": (*near, "4", "5")})
+    assert keep_apart(harmless, data, signatures) is harmless
+    split = Split({"train": ("1", "2", "mirrored"), "val": ("near-296", "3"), "test": ("0", "near-279", "4")}, dropped={"5": "before"})
+    kept = keep_apart(split, data, signatures)
+    assert kept.parts == {"train": ("1", "2"), "val": ("3",), "test": split.parts["test"]} and kept.dropped == {
+        "5": "before", "mirrored": "left out of train: near-duplicate of 0 in test", "near-296": "left out of val: near-duplicate of near-279 in test"}
+    assert keep_apart(Split({"train": ("0", "1"), "val": (), "oof": ("mirrored",)}), data, signatures).parts == {"train": ("1",), "val": (), "oof": ("mirrored",)}
+    for later, earlier in (("val", ("train",)), ("test", ("train",)), ("test", ("val",)), ("test", ("train", "val"))):
+        known = signatures.subset(name for part in earlier for name in kept.parts[part])
+        assert find_copies(data.subset(kept.parts[later]).images, kept.parts[later], known) == []
 
 
 # cell 28a232b5

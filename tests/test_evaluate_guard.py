@@ -136,6 +136,21 @@ def test_a_childs_past_is_its_parents(parent, tmp_path):
     assert not (child.path / "errors.csv").exists() and not (child.path / LEDGER).exists()
 
 
+def test_a_mirrored_copy_among_the_pictures_never_stops_the_scoring_of_a_run(tmp_path, monkeypatch):
+    drawn = Source(phantoms=40).load(SMALL.preprocessing)
+    copies = tuple(f"copy-{k}" for k in range(12))  # whatever the draw, some of them are parted from their originals
+    twice = replace(
+        drawn, images=torch.cat([drawn.images, drawn.images[:12].flip(2)]), points=torch.cat([drawn.points, drawn.points[:12]]),
+        names=drawn.names + copies, categories=drawn.categories + drawn.categories[:12], frames=drawn.frames + drawn.frames[:12],
+        pixel_hash={**drawn.pixel_hash, **{name: f"{name:0>64}" for name in copies}},
+    )
+    monkeypatch.setattr(Source, "load", lambda source, preprocessing: twice)
+    run = train(SMALL, Source(phantoms=52), tmp_path / "run", quiet=True, split_seed=1, fold=(2, 3), fold_of="all")
+    assert all("near-duplicate of" in why for why in run.split.dropped.values()) and run.split.dropped
+    for part in ("val", "oof"):
+        assert evaluate_runs(run, part=part, device="cpu")[f"n_{part}"] == len(run.part(part))
+
+
 def test_whoever_scores_by_hand_can_ask_the_same_guard(parent):
     data = Source(phantoms=60).load(parent.recipe.preprocessing)
     refuse_seen([parent], data.subset(parent.part("val")))  # trained on none of these
