@@ -24,6 +24,7 @@ import platform
 import re
 import secrets
 import unicodedata
+import zipfile
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -1033,13 +1034,43 @@ class Signatures:
 
     @classmethod
     def load(cls, path: str | Path) -> "Signatures":
-        """Read what `save` wrote; DataError if it is something else."""
+        """Read what `save` wrote; DataError if it is something else, before it takes much more memory than it has bytes."""
         try:
+            _check_stored(Path(path))
             with np.load(path, allow_pickle=False) as stored:
                 arrays = {key: stored[key] for key in ("counts", "places", "descriptors", "digests")}
-                return cls(tuple(map(str, stored["names"])), **arrays)
+                signatures = cls(tuple(map(str, stored["names"])), **arrays)
+            if ((signatures.counts < 0) | (signatures.counts > KEYPOINTS)).any() or len(set(signatures.names)) < len(signatures):
+                raise ValueError("a count of keypoints that cannot be, or a name that comes twice")
+            return signatures
         except Exception as error:  # zip, npy and zlib each have their own kinds
             raise DataError(f"{path}: not a file of signatures ({error}); train the run again to write it") from error
+
+# %% ../nbs/03_data.ipynb #0ddfbce5
+_STORED = {"counts": ("i8", ()), "places": ("u1", (KEYPOINTS, 2)), "descriptors": ("u1", (KEYPOINTS, 32)), "digests": ("u1", (32,)), "names": ("U", ())}
+_UNFOLDS = 20, 2**24  # descriptors hardly shrink: a file of ours unfolds to less than 20 times its bytes; blank pictures do shrink
+
+
+def _check_stored(path: Path) -> None:
+    """ValueError unless a file holds the arrays of `Signatures`, each of the shape and kind it must have, by their headers alone."""
+    with zipfile.ZipFile(path) as archive:
+        members = {member.filename.removesuffix(".npy"): member for member in archive.infolist()}
+        if members.keys() != _STORED.keys() or len(members) < len(archive.infolist()):
+            raise ValueError(f"it holds {', '.join(sorted(members)[:6])[:100] or 'nothing'}, not {', '.join(_STORED)}")
+        unfolded = sum(member.file_size for member in members.values())
+        if unfolded > _UNFOLDS[0] * path.stat().st_size + _UNFOLDS[1]:
+            raise ValueError(f"it would unfold to {unfolded / 2**20:.0f} MB, which no signatures of this size do")
+        counted = set()
+        for name, (kind, inner) in _STORED.items():
+            with archive.open(members[name]) as file:
+                version = np.lib.format.read_magic(file)
+                shape, _, dtype = (np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0)(file)
+                needed = file.tell() + math.prod(shape) * dtype.itemsize
+            if shape[1:] != inner or len(shape) != 1 + len(inner) or (dtype.kind if kind == "U" else dtype.str[1:]) != kind or needed != members[name].file_size:
+                raise ValueError(f"{name} is {dtype} {shape}, which is not what it must be, or is not there")
+            counted.add(shape[0])
+    if len(counted) != 1:
+        raise ValueError(f"its arrays speak of {' and '.join(map(str, sorted(counted)))} pictures")
 
 # %% ../nbs/03_data.ipynb #3a5dfd68
 def _strongest(signatures: Signatures) -> tuple[np.ndarray, torch.Tensor]:

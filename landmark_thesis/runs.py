@@ -560,14 +560,18 @@ class Run:
     def signatures(self) -> Signatures | None:
         """Near-duplicate signatures of what its provenance names; None where the checkpoint or the folder has none.
 
-        RunError where signatures.npz is not the file that the checkpoint was made with.
+        RunError where signatures.npz is not the file that the checkpoint was made with, or knows too few of its pictures.
         """
         extra, path = self.checkpoint.get("extra", {}), self.path / "signatures.npz"
         if not extra.get("signatures_sha256") or not path.exists():
             return None
         if file_hash(path) != extra["signatures_sha256"]:
             raise RunError(f"{path}: is not the file that best.pt was made with; put the original back, or remove it and be UNVERIFIED")
-        return Signatures.load(path)
+        stored = Signatures.load(path)
+        unknown = {name for names in (self.provenance or {}).values() for name in names}.difference(stored.names)
+        if unknown and not extra.get("incomplete"):  # of weights with an unknown past there may be names alone
+            raise RunError(f"{path}: knows nothing of {_some(unknown)}, which best.pt has seen; put the original back")
+        return stored
 
     @property
     def unverified(self) -> str:

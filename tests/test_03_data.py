@@ -288,8 +288,44 @@ def test_copies_are_found_and_strangers_are_not(tmp_path):
         np.array_equal(getattr(again, field), getattr(stored, field)) for field in ("counts", "places", "descriptors", "digests")
     )
     assert stored.subset(["phantom-000007"]).match(again) == [(0, 7, KEYPOINTS)]
+    for empty in (Signatures.of([]), stored.subset(["phantom-000003"])):
+        assert Signatures.load(empty.save(tmp_path / "signatures.npz")).names == empty.names
     (tmp_path / "signatures.npz").write_bytes(b"no")
     assert "signatures.npz" in complaint(Signatures.load, tmp_path / "signatures.npz")
+
+
+def test_signatures_that_cannot_be_are_refused(tmp_path):
+    path, good = tmp_path / "signatures.npz", Signatures.of(phantom_data(3, size=32).images)
+    wrong = {
+        "counts is float64": {"counts": good.counts.astype(float)}, "descriptors is float32": {"descriptors": good.descriptors.astype(np.float32)},
+        "speak of 2 and 3 pictures": {"names": good.names[:2]}, "cannot be, or a name": {"counts": good.counts - 151}, "a name that comes twice": {"names": ("0", "1", "1")},
+        "count of keypoints that cannot be": {"counts": good.counts + 151}, "places is uint8 (3, 150)": {"places": good.places[..., 0]},
+        "digests is uint8 (3, 16)": {"digests": good.digests[:, :16]}, "2 and 3": {"descriptors": good.descriptors[:2]},
+    }
+    for why, change in wrong.items():
+        assert why in complaint(Signatures.load, replace(good, **change).save(path))
+    np.savez_compressed(path, counts=good.counts)
+    assert "it holds counts, not" in complaint(Signatures.load, path)
+    np.savez_compressed(path, **{key: getattr(good, key) for key in ("counts", "places", "descriptors", "digests")}, names=np.array(["0", 1, None], object))
+    assert "names is object (3,)" in complaint(Signatures.load, path)
+
+
+def test_signatures_do_not_unfold_to_any_size(tmp_path):
+    path, good = tmp_path / "signatures.npz", Signatures.of(phantom_data(3, size=32).images)
+    for shape, zeros, why in (((2**22,), 2**25, "would unfold to 32 MB"), ((2**40,), 8, "counts is int64 (1099511627776,)")):
+        good.save(path)
+        header = io.BytesIO()
+        np.lib.format.write_array_header_1_0(header, {"descr": "<i8", "fortran_order": False, "shape": shape})
+        with zipfile.ZipFile(path) as old:
+            others = {name: old.read(name) for name in old.namelist() if name != "counts.npy"}
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+            for name, content in others.items():
+                archive.writestr(name, content)
+            with archive.open("counts.npy", "w") as file:
+                file.write(header.getvalue())
+                for _ in range(max(1, zeros >> 20)):
+                    file.write(bytes(min(zeros, 2**20)))
+        assert path.stat().st_size < 2**21 and why in complaint(Signatures.load, path)
 
 
 def test_blank_pictures_do_not_trip_the_search():

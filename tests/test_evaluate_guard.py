@@ -5,12 +5,14 @@ import shutil
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 import torch
 
+from landmark_thesis.callbacks import read_checkpoint, save_checkpoint
 from landmark_thesis.data import (
     Signatures,
     check_data,
@@ -21,6 +23,7 @@ from landmark_thesis.data import (
     thesis_split,
 )
 from landmark_thesis.evaluate import LEDGER, LeakageError, evaluate_runs, ledger_entries, log_opening, refuse_seen
+from landmark_thesis.model import file_hash
 from landmark_thesis.phantom import phantoms
 from landmark_thesis.runs import SMOKE, Run, RunError, Source, changed, train
 
@@ -149,6 +152,17 @@ def test_a_mirrored_copy_among_the_pictures_never_stops_the_scoring_of_a_run(tmp
     assert all("near-duplicate of" in why for why in run.split.dropped.values()) and run.split.dropped
     for part in ("val", "oof"):
         assert evaluate_runs(run, part=part, device="cpu")[f"n_{part}"] == len(run.part(part))
+
+
+def test_signatures_of_fewer_pictures_than_were_seen_are_refused(parent, tmp_path):
+    run = Path(shutil.copytree(parent.path, tmp_path / "run"))
+    known = parent.signatures
+    known.subset([name for name in known.names if name != parent.part("val")[0]]).save(run / "signatures.npz")
+    contents = read_checkpoint(run / "best.pt")
+    contents["extra"]["signatures_sha256"] = file_hash(run / "signatures.npz")
+    save_checkpoint(run / "best.pt", contents)
+    with pytest.raises(RunError, match=f"signatures.npz: knows nothing of {parent.part('val')[0]}, which best.pt has seen"):
+        evaluate_runs(run, part="test")
 
 
 def test_whoever_scores_by_hand_can_ask_the_same_guard(parent):
