@@ -423,7 +423,8 @@ def overlay(picture: np.ndarray, points: np.ndarray, side: int = 640) -> np.ndar
     numbers = np.zeros(canvas.shape[:2], np.uint8)
     for name, (x, y) in zip(LANDMARK_NAMES, places, strict=True):
         cv2.circle(canvas, (x, y), 5, red, -1, cv2.LINE_AA)
-        cv2.putText(numbers, name[1:], (x + 8, y - 8), cv2.FONT_HERSHEY_SIMPLEX, 0.7, 255, 2, cv2.LINE_AA)
+        start = min(x + 8, numbers.shape[1] - 16 * len(name[1:]) - 4), max(y - 8, 22)  # whole at the border, too
+        cv2.putText(numbers, name[1:], start, cv2.FONT_HERSHEY_SIMPLEX, 0.7, 255, 2, cv2.LINE_AA)
     rim = cv2.dilate(numbers, np.ones((5, 5), np.uint8))  # a thicker text below would do, but OpenCV 5 draws all about alike
     return np.maximum(np.minimum(canvas, 255 - rim[..., None]), numbers[..., None])
 

@@ -111,6 +111,12 @@ def test_numbers_can_be_read_on_black_and_on_white(grey, side):
     assert min((number == 255).all(1).sum(), (number == 0).all(1).sum()) > 40  # as many pixels as a stroke has
 
 
+@pytest.mark.parametrize("place", [(0, 0), (639, 0), (639, 639)])
+def test_numbers_are_whole_at_the_border(place):
+    lit = overlay(np.zeros((640, 640), np.uint8), np.tile(place, (15, 1))).min(2) > 200  # white: lines and dots are coloured
+    assert lit.any() and not (lit[0] | lit[-1]).any() and not (lit[:, 0] | lit[:, -1]).any()
+
+
 def test_overlays_keep_pictures_of_one_name_apart(tmp_path):
     paths = []
     for folder in ("one", "two"):
