@@ -986,7 +986,7 @@ def axis_errors(rows: Rows, *, stamp: str | None = None, lang: str = "en", size:
         numbers = _with_intervals(np.abs(signed))
         axes.bar(places + shift, numbers[0], 0.4, color=OKABE_ITO[colour], edgecolor="black", hatch=hatch, label=look.say(what))
         axes.errorbar(places + shift, numbers[0], _whiskers(numbers), fmt="none", ecolor="black", capsize=0.4 * look.style.marker_pt, lw=0.8 * look.style.line_pt)
-        axes.plot(places + shift, np.nanmean(signed, axis=0), "D", color="white", mec="black", ms=0.7 * look.style.marker_pt, label=look.say("bias") if what == "across" else None)
+        axes.plot(places + shift, np.nanmean(signed, axis=0), "D", color="white", mec="black", ms=look.style.marker_pt, label=look.say("bias") if what == "across" else None)
         top = max(top, np.nanmax(numbers))
     axes.axhline(0, color="black", lw=0.8)
     axes.set_xticks(places, LANDMARK_NAMES)
