@@ -162,9 +162,9 @@ WORDS: Mapping[str, tuple[str, str]] = {
     "running_mean": ("{landmark}, running mean", "{landmark}, media móvil"),
     "any_error": ("mean error ({unit})", "error medio ({unit})"),
     "training_pictures": ("training pictures", "imágenes de entrenamiento"),
-    "mre_px": ("radial, to {limit} {interval}", "radial, hacia {limit} {interval}"),
-    "along_px": ("along the axis, to {limit} {interval}", "longitudinal, hacia {limit} {interval}"),
-    "across_lateral_px": ("across, lateral points, to {limit} {interval}", "transversal, puntos laterales, hacia {limit} {interval}"),
+    "mre_px": ("radial, to {limit}, at most {high}", "radial, hacia {limit}, a lo sumo {high}"),
+    "along_px": ("along the axis, to {limit}, at most {high}", "longitudinal, hacia {limit}, a lo sumo {high}"),
+    "across_lateral_px": ("across, lateral points, to {limit}, at most {high}", "transversal, puntos laterales, hacia {limit}, a lo sumo {high}"),
     "best": ("best", "mejor"),
     "worst": ("worst", "peor"),
     "floor": ("rounding of the labels alone: {value}", "solo el redondeo de las etiquetas: {value}"),
@@ -196,8 +196,8 @@ WORDS: Mapping[str, tuple[str, str]] = {
     "note_comparison": ("mean radial error, {unit}; whiskers: 95 % interval over pictures", "error radial medio, {unit}; bigotes: intervalo del 95 % sobre imágenes"),
     "note_gap": ("whiskers: 95 % interval over the same n = {n} pictures; {unit}", "bigotes: intervalo del 95 % sobre las mismas n = {n} imágenes; {unit}"),
     "note_learning": (
-        "n = {n} validation pictures; lines: limit + factor / (training pictures)^exponent, fitted; whiskers and brackets: 95 % intervals over pictures",
-        "n = {n} imágenes de validación; líneas: límite + factor / (imágenes de entrenamiento)^exponente, ajustadas; bigotes y corchetes: intervalos del 95 % sobre imágenes",
+        "n = {n} validation pictures; lines: limit + factor / (training pictures)^exponent, fitted; whiskers, and the upper end of each limit: 95 % over pictures",
+        "n = {n} imágenes de validación; líneas: límite + factor / (imágenes de entrenamiento)^exponente, ajustadas; bigotes, y extremo superior de cada límite: 95 % sobre imágenes",
     ),
     "note_drift": (
         "n = {n} pictures, none predicted by a model trained on it; band: 95 %, bootstrap over pictures; one rule from first to last would be flat (p {p})",
@@ -986,7 +986,7 @@ def axis_errors(rows: Rows, *, stamp: str | None = None, lang: str = "en", size:
         numbers = _with_intervals(np.abs(signed))
         axes.bar(places + shift, numbers[0], 0.4, color=OKABE_ITO[colour], edgecolor="black", hatch=hatch, label=look.say(what))
         axes.errorbar(places + shift, numbers[0], _whiskers(numbers), fmt="none", ecolor="black", capsize=0.4 * look.style.marker_pt, lw=0.8 * look.style.line_pt)
-        axes.plot(places + shift, np.nanmean(signed, axis=0), "D", color="white", mec="black", ms=0.7 * look.style.marker_pt, label=look.say("bias") if what == "across" else None)
+        axes.plot(places + shift, np.nanmean(signed, axis=0), "D", color="white", mec="black", ms=look.style.marker_pt, label=look.say("bias") if what == "across" else None)
         top = max(top, np.nanmax(numbers))
     axes.axhline(0, color="black", lw=0.8)
     axes.set_xticks(places, LANDMARK_NAMES)
@@ -1596,7 +1596,7 @@ def learning_curve(curve: Mapping[str, Any], *, lang: str = "en", size: str = "p
         reach = np.geomspace(0.85 * sizes.min(), 3 * sizes.max())
         for kind, (colour, marker, dashes) in _LEARNT.items():
             fit = curve["limits"][kind]
-            label = look.say(kind, limit=look.number(fit["limit"]), interval=look.interval(*fit["limit_ci95"]))
+            label = look.say(kind, limit=look.number(fit["limit"]), high=look.number(fit["limit_ci95"][1]))
             axes.plot(reach, fit["limit"] + fit["factor"] * reach ** -fit["exponent"], dashes, color=OKABE_ITO[colour], lw=2 * look.style.line_pt, label=label)
             axes.plot(sizes, [run[kind] for run in curve["results"]], marker, color=OKABE_ITO[colour], mec="black", ms=1.4 * look.style.marker_pt)
             if all(f"{kind}_ci95" in run for run in curve["results"]):
@@ -1650,12 +1650,15 @@ ENDINGS: Mapping[str, str] = {"markdown": "md", "csv": "csv", "latex": "tex"}
 
 
 def write_table(
-    header: Sequence[str], lines: Sequence[Sequence[str]], form: str = "markdown", *, left: int = 1, delimiter: str = ","
+    header: Sequence[str], lines: Sequence[Sequence[str]], form: str = "markdown", *, left: int = 1, delimiter: str = ",", status: tuple[str, str] | None = None
 ) -> str:
     """A table of texts as Markdown, CSV or LaTeX (package booktabs), the first `left` columns to the left, the others to the right.
 
+    `status`: heading and text of a column that says the same in each line; in LaTeX it is one line at the foot.
     Raises ValueError for another form.
     """
+    if status and form != "latex":
+        header, lines = [*header, status[0]], [[*line, status[1]] for line in lines]
     if form == "markdown":
         rows = [header, [*["---"] * left, *["---:"] * (len(header) - left)], *lines]
         return "".join("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |\n" for row in rows)
@@ -1664,16 +1667,33 @@ def write_table(
         csv.writer(text, delimiter=delimiter, lineterminator="\n").writerows([header, *lines])
         return text.getvalue()
     if form == "latex":
-        top, *rest = [" & ".join(row) + " \\\\\n" for row in [map(_latex_header, header), *(map(_latex, line) for line in lines)]]
-        columns = "l" * left + "r" * (len(header) - left)
-        return f"\\begin{{tabular}}{{{columns}}}\n\\toprule\n{top}\\midrule\n{''.join(rest)}\\bottomrule\n\\end{{tabular}}\n"
+        return _latex_table(header, [[_broken(cell, 20) for cell in line] for line in lines], left, status[1] if status else "")
     raise ValueError(f"form '{form}': choose one of {', '.join(ENDINGS)}")
 
 
-def _latex_header(text: str) -> str:
-    """A heading, long ones in short lines, so that a column is as wide as its numbers and no wider."""
-    lines = [line.replace("\N{NO-BREAK SPACE}", " ") for line in textwrap.wrap(text.replace(" %", "\N{NO-BREAK SPACE}%"), 14, break_long_words=False)]
-    return _latex(text) if len(lines) < 2 else "\\shortstack{" + "\\\\".join(map(_latex, lines)) + "}"
+def _latex_table(header: Sequence[str], lines: Sequence[Sequence[Sequence[str]]], left: int, foot: str) -> str:
+    """Footnote size and close, headings no wider than what stands below them, so that ten columns fit the text of an upright page."""
+    widths = [max([6, *(len(part) for line in lines for part in line[k])]) for k in range(len(header))]
+    top = [_stacked(_broken(text, width), "[b]", "c" if k >= left else "l") for k, (text, width) in enumerate(zip(header, widths, strict=True))]
+    rows = [[_stacked(parts, "[t]", "l") for parts in line] for line in lines]
+    first, *others = [" & ".join(cells) + " \\\\\n" for cells in [top, *rows]]
+    last = f"\\midrule\n\\multicolumn{{{len(header)}}}{{l}}{{{_latex(foot)}}} \\\\\n" if foot else ""
+    columns = "l" * left + "r" * (len(header) - left)
+    table = f"\\begin{{tabular}}{{{columns}}}\n\\toprule\n{first}\\midrule\n{''.join(others)}{last}\\bottomrule\n\\end{{tabular}}"
+    return f"{{\\footnotesize\\setlength{{\\tabcolsep}}{{2.5pt}}%\n{table}}}%\n"
+
+
+def _broken(text: str, width: int) -> list[str]:
+    """Words in lines of at most `width`; numbers stay whole, and so does a number with its percent sign."""
+    if not re.search(r"[^\W\d_]", text):
+        return [text]
+    return [line.replace("\N{NO-BREAK SPACE}", " ") for line in textwrap.wrap(text.replace(" %", "\N{NO-BREAK SPACE}%"), width, break_long_words=False)]
+
+
+def _stacked(lines: Sequence[str], place: str, column: str) -> str:
+    if len(lines) == 1:
+        return _latex(lines[0])
+    return f"\\begin{{tabular}}{place}{{@{{}}{column}@{{}}}}" + "\\\\".join(map(_latex, lines)) + "\\end{tabular}"
 
 
 def _latex(text: str) -> str:
@@ -1703,9 +1723,8 @@ def landmark_table(
     numbers = [np.median(pooled), np.percentile(pooled, 95), *(np.nanmean(np.nanmean(values, axis=1)) for values in sizes)]
     lines.append([look.say("all_landmarks"), look.part(part), str(len(pictures)), *_mean_cells(look, form, *_mean_and_interval(pictures)), *map(look.number, numbers)])
     header = [look.say("landmark"), look.say("marks"), "n", *_mean_header(look, form), *(look.say(key) for key in ("median", "p95", "along", "across"))]
-    if stamp is not None:
-        header, lines = [*header, look.say("status")], [[*line, look.say(stamp)] for line in lines]
-    return write_table(header, lines, form, left=2, delimiter=";" if decimal_comma else ",")
+    status = None if stamp is None else (look.say("status"), look.say(stamp))
+    return write_table(header, lines, form, left=2, delimiter=";" if decimal_comma else ",", status=status)
 
 # %% ../nbs/14_figures.ipynb #9d22dec4
 def _mean_header(look: _Look, form: str) -> list[str]:
@@ -1735,9 +1754,8 @@ def class_table(
         numbers = [look.number(np.median(points)), look.number(np.percentile(points, 95)), look.number(100 * detection_rate(points, 5), 0)]
         lines.append([look.category(name), look.part(_one_part(rows)), str(len(pictures)), *_mean_cells(look, form, *_mean_and_interval(pictures)), *numbers])
     header = [look.say("class"), look.say("part"), "n", *_mean_header(look, form), look.say("median"), look.say("p95"), look.say("sdr", radius=5)]
-    if stamp is not None:
-        header, lines = [*header, look.say("status")], [[*line, look.say(stamp)] for line in lines]
-    return write_table(header, lines, form, left=2, delimiter=";" if decimal_comma else ",")
+    status = None if stamp is None else (look.say("status"), look.say(stamp))
+    return write_table(header, lines, form, left=2, delimiter=";" if decimal_comma else ",", status=status)
 
 # %% ../nbs/14_figures.ipynb #7a22b25b
 def ablation_table(
@@ -1769,6 +1787,8 @@ def results_table(
                       look.number(metrics["median_px"]), look.number(metrics["p95_px"]), *rates, look.say(spoilt) if spoilt else ""])
     header = [look.say("result"), look.say("part"), "n", *_mean_header(look, form), look.say("median"), look.say("p95"),
               *(look.say("sdr", radius=radius) for radius in (3, 5, 10)), look.say("status")]
+    if form == "latex":  # a page has no room for one more column: what spoils a line stands with its part
+        header, lines = header[:-1], [[name, f"{part}; {status}" if status else part, *numbers] for name, part, *numbers, status in lines]
     return write_table(header, lines, form, left=2, delimiter=";" if decimal_comma else ",")
 
 # %% ../nbs/14_figures.ipynb #3461ae63

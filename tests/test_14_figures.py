@@ -521,7 +521,7 @@ def test_the_fitted_law_runs_through_the_errors_and_names_its_limit():
     axes = learning_curve(made_up_curve()).axes[0]
     law, errors = axes.lines[:2]
     assert np.allclose(np.interp(np.log(errors.get_xdata()), np.log(law.get_xdata()), law.get_ydata()), errors.get_ydata(), rtol=0.01)
-    assert law.get_label() == "radial, to 5.00 [4.60, 5.50]"
+    assert law.get_label() == "radial, to 5.00, at most 5.50"
     assert [label.get_text() for label in axes.get_xticklabels()] == ["100", "240", "477", "716"]  # 477 stands for 478, too
     with pytest.raises(DataError, match="no 'limits'"):
         learning_curve({"results": made_up_curve()["results"]})
@@ -548,7 +548,8 @@ def test_cells_cannot_break_a_table():
     assert list(csv.reader(io.StringIO(write_table(["a", "b"], [['x;"', "1,5"]], "csv", delimiter=";")), delimiter=";")) == [["a", "b"], ['x;"', "1,5"]]
     latex = write_table(["run_1", "50 %"], [["[1, 2]", "a&b"]], "latex")
     assert r"run\_1 & 50 \% \\" in latex and r"{[1, 2]} & a\&b \\" in latex
-    assert latex.startswith("\\begin{tabular}{lr}\n\\toprule\n") and latex.endswith("\\bottomrule\n\\end{tabular}\n")
+    assert "%\n\\begin{tabular}{lr}\n\\toprule\n" in latex and latex.endswith("\\bottomrule\n\\end{tabular}}%\n")
+    assert r"\begin{tabular}[t]{@{}l@{}}right lung border\\(image\_right)\end{tabular} & 1 \\" in write_table(["a", "b"], [["right lung border (image_right)", "1"]], "latex")
     with pytest.raises(ValueError, match="'html': choose one of markdown, csv, latex"):
         write_table(["a"], [], "html")
 

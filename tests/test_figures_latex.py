@@ -12,7 +12,7 @@ from landmark_thesis.landmarks import LANDMARK_NAMES
 COMMITTED = sorted((Path(__file__).resolve().parent.parent / "figures").rglob("*.tex"))
 PAGE = r"""\documentclass[a4paper,11pt]{article}
 \usepackage[T1]{fontenc}
-\usepackage[margin=1.5cm,landscape]{geometry}
+\usepackage[margin=25mm]{geometry}
 \usepackage{booktabs}
 \begin{document}
 %s
@@ -41,7 +41,7 @@ def test_every_table_compiles(tmp_path):
         pytest.skip("needs pdflatex with booktabs (Debian: texlive-latex-base, texlive-latex-recommended)")
     assert len(COMMITTED) > 10
     tables = [f"\\input{{{path.as_posix()}}}" for path in COMMITTED] + list(spanish_tables())
-    (tmp_path / "tables.tex").write_text(PAGE % "\n\n\\bigskip\n".join(f"\\noindent {{\\footnotesize {table}}}" for table in tables), encoding="utf-8")
+    (tmp_path / "tables.tex").write_text(PAGE % "\n\n\\bigskip\n".join(f"\\noindent {table}" for table in tables), encoding="utf-8")
     done = subprocess.run(["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "tables.tex"], cwd=tmp_path, capture_output=True, text=True, errors="replace")
     assert done.returncode == 0, done.stdout[-1500:]
     wide = [line for line in done.stdout.splitlines() if line.startswith("Overfull \\hbox")]
