@@ -891,8 +891,8 @@ REPORT: Mapping[str, tuple[str, str]] = {
         "Medido imagen por imagen ({ensemble_set}, n = {ensemble_n}): el reflejo gana {ensemble_mirror}, {ensemble_members} semillas juntas {ensemble_gain} px@224: {ensemble_members} veces el trabajo por eso.",
     ),
     "says_phase1": (
-        "Measured here against training everything at once, in {phase1_n} settings, its gain is {phase1_gains} px@224; above zero with its whole interval in {phase1_better} of them.",
-        "Medida aquí frente a entrenar todo a la vez, en {phase1_n} ajustes, su ganancia es {phase1_gains} px@224; con todo su intervalo sobre cero en {phase1_better} de ellos.",
+        "Measured here against training everything at once, in {phase1_n} settings (start/head), its gain is {phase1_gains} px@224; above zero with its whole interval in {phase1_better} of them.",
+        "Medida aquí frente a entrenar todo a la vez, en {phase1_n} ajustes (inicio/cabeza), su ganancia es {phase1_gains} px@224; con todo su intervalo sobre cero en {phase1_better} de ellos.",
     ),
     "says_leakage": (
         "Leakage alone is worth {leakage_gap} px@224 there, with {leakage_members} models on {leakage_n} pictures.",
@@ -1472,7 +1472,7 @@ def _told_phase1(defense: Defense) -> dict[str, Any] | None:
     results = (_first(defense, "image_size", "epochs", "results") or {}).get("results", [])
     if not results or "first_px" not in results[0]:
         return None
-    return {"n": len(results), "gains": "; ".join(_change(one["gain"]) for one in results), "better": sum(one["gain"]["difference_px_ci95"][0] > 0 for one in results)}
+    return {"n": len(results), "gains": "; ".join(f"{one['start']}/{one['head']} {_change(one['gain'])}" for one in results), "better": sum(one["gain"]["difference_px_ci95"][0] > 0 for one in results)}
 
 
 def _told_exposure(defense: Defense) -> dict[str, Any] | None:
