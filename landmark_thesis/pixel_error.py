@@ -11,7 +11,7 @@ __all__ = ['Size', 'displacements', 'radial_errors', 'mean_radial_error', 'detec
 # %% ../nbs/01_pixel_error.ipynb #a6cba84d
 import math
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -208,12 +208,22 @@ def bootstrap_interval(
     values = np.asarray(values, dtype=np.float64)
     if values.ndim != 1 or len(values) < 2 or not np.isfinite(values).all():
         raise ValueError(f"an interval needs a list of two or more finite values, one per picture; got {values.shape}")
-    number = len(values)
-    resampled = statistic(values[_resamples(number, n_resamples, seed)], axis=-1)
-    others = np.arange(number - 1) + (np.arange(number - 1) >= np.arange(number)[:, None])  # row i leaves picture i out
-    jackknife, estimate = statistic(values[others], axis=-1), statistic(values[None], axis=-1)
-    low, high = _bca(resampled[:, None], estimate, jackknife[:, None], level)
+    number, chance = len(values), np.random.default_rng(seed)
+    drawn = (chance.integers(number, size=(stop - start, number)) for start, stop in _blocks(n_resamples, number))  # as `_resamples`
+    others = np.arange(number - 1)  # row i leaves picture i out
+    left = (others + (others >= np.arange(start, stop)[:, None]) for start, stop in _blocks(number, number))
+    resampled, jackknife = (np.concatenate([statistic(values[rows], axis=-1) for rows in blocks]) for blocks in (drawn, left))
+    low, high = _bca(resampled[:, None], statistic(values[None], axis=-1), jackknife[:, None], level)
     return float(low[0]), float(high[0])
+
+
+_BLOCK = 2**21  # numbers at a time
+
+
+def _blocks(count: int, width: int) -> Iterator[tuple[int, int]]:
+    """(start, stop) of blocks of `count` rows of `width` numbers, each of at most `_BLOCK` numbers or one row."""
+    rows = max(1, _BLOCK // width)
+    return ((start, min(count, start + rows)) for start in range(0, count, rows))
 
 
 def _resamples(number: int, n_resamples: int, seed: int) -> np.ndarray:

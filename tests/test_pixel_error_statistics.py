@@ -2,12 +2,14 @@
 
 import json
 import time
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
 import pytest
 from scipy import stats
 
+from landmark_thesis import pixel_error
 from landmark_thesis.evaluate import error_rows, read_errors, write_errors
 from landmark_thesis.landmarks import LATERAL, from_shape
 from landmark_thesis.pixel_error import (
@@ -224,3 +226,24 @@ def test_limits_of_agreement_cover_as_stated():
     slope = (6**2 / 2) / (25**2 + 6**2 / 4)  # the mean holds half the difference, so that pure noise has a slope
     inside = sum(low <= slope <= high for low, high in (result["slope_ci95"] for result in results))
     assert stats.binomtest(inside, 500, 0.95).pvalue > 1e-3
+
+
+@pytest.mark.parametrize("number, block", [(2, 2**21), (40, 100), (40, 1)])
+def test_an_interval_is_the_same_however_the_work_is_cut(monkeypatch, number, block):
+    values = np.random.default_rng(number).gamma(2.0, 3.0, number)
+    monkeypatch.setattr(pixel_error, "_BLOCK", block)
+    for statistic in (np.mean, np.median):
+        drawn = values[np.random.default_rng(5).integers(number, size=(300, number))]
+        left = np.array([np.delete(values, k) for k in range(number)])
+        low, high = pixel_error._bca(statistic(drawn, axis=-1)[:, None], statistic(values[None], axis=-1), statistic(left, axis=-1)[:, None], 0.95)
+        assert bootstrap_interval(values, statistic, n_resamples=300, seed=5) == (low[0], high[0])
+
+
+def test_an_interval_takes_bounded_memory():
+    values = np.random.default_rng(0).gamma(2.0, 3.0, 2500)
+    tracemalloc.start()
+    try:
+        bootstrap_interval(values, n_resamples=2500)
+        assert tracemalloc.get_traced_memory()[1] < 80e6  # all at once it took more than 100 MB, and four times that for twice the pictures
+    finally:
+        tracemalloc.stop()
