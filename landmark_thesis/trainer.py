@@ -16,6 +16,7 @@ __all__ = ['PROCESS_PATIENCE', 'ALONE', 'SCHEDULES', 'WARM_UP', 'WARM_START', 'O
 import contextlib
 import datetime
 import functools
+import itertools
 import os
 import random
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -796,18 +797,24 @@ def update_average(average: AveragedModel, model: nn.Module, decay: float) -> No
     d = min(decay, (1 + n) / (10 + n)) after n steps, so that the start is forgotten soon (as in TensorFlow's moving average);
     whole-number buffers are copied.
     """
-    n = int(average.n_averaged)  # a counter that lives on the CPU
+    n = int(average.n_averaged)  # a counter that stays on the CPU: `update_parameters` would send it to the device, and the host would wait
     blend = get_ema_multi_avg_fn(min(decay, (1 + n) / (10 + n)))
-
-    def blend_or_copy(averaged: list[Tensor], current: list[Tensor], _: Any) -> None:
-        if averaged[0].is_floating_point():
-            blend(averaged, current, _)
+    groups: dict[Any, tuple[list[Tensor], list[Tensor]]] = {}  # tensors of one device and kind are moved together
+    for mean, value in zip(_parts(average.module), _parts(model), strict=True):
+        if n and mean.is_floating_point():
+            averaged, current = groups.setdefault((mean.device, mean.dtype), ([], []))
+            averaged.append(mean)
+            current.append(value)
         else:
-            for mean, value in zip(averaged, current, strict=True):
-                mean.copy_(value)
+            mean.copy_(value)
+    for averaged, current in groups.values():
+        blend(averaged, current, n)
+    average.n_averaged += 1
 
-    average.multi_avg_fn = blend_or_copy
-    average.update_parameters(model)
+
+def _parts(module: nn.Module) -> Iterator[Tensor]:
+    """Weights, then buffers, to be read or overwritten."""
+    return (tensor.detach() for tensor in itertools.chain(module.parameters(), module.buffers()))
 
 # %% ../nbs/08_trainer.ipynb #ef49a269
 def random_state() -> dict[str, Any]:

@@ -415,6 +415,28 @@ def test_the_average_is_what_the_formula_says():
     assert net.weight.item() == 8.0
 
 
+def test_the_average_is_torchs_to_the_last_bit_and_its_counter_stays_where_it_is():
+    class Stays(Tensor):
+        def to(self, *arguments, **options):
+            raise AssertionError("the counter goes to the device: the host would wait for it in each step")
+
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(5, 4), nn.BatchNorm1d(4), nn.Linear(4, 3).double())
+    ours, torchs = averaged_copy(net), averaged_copy(net)
+    ours.n_averaged = ours.n_averaged.as_subclass(Stays)
+    for step in range(12):
+        with torch.no_grad():
+            for parameter in _parts(net):
+                parameter.add_(torch.randn_like(parameter) if parameter.is_floating_point() else 3)
+        blend = get_ema_multi_avg_fn(min(0.5, (1 + step) / (10 + step)))
+        torchs.multi_avg_fn = lambda means, values, n: blend(means, values, n) if means[0].is_floating_point() else [m.copy_(v) for m, v in zip(means, values, strict=True)]
+        torchs.update_parameters(net)
+        update_average(ours, net, decay=0.5)
+        states = [{name: value.as_subclass(Tensor) for name, value in average.state_dict().items()} for average in (ours, torchs)]
+        assert states[0].keys() == states[1].keys() and all(torch.equal(value, states[1][name]) for name, value in states[0].items())
+    assert states[0]["n_averaged"] == 12 and all(parameter.requires_grad for parameter in ours.module.parameters())
+
+
 # cell 1f2b3941
 def test_every_random_stream_comes_back():
     def draw():
