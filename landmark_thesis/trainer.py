@@ -1649,15 +1649,16 @@ def two_phases(
     phase1_patience: int | None = 5,
     phase2_patience: int | None = 10,
     rates: Mapping[str, float] | None = None,
+    cache_views: int = 0,
 ) -> tuple[Phase, Phase]:
     """The two phases of the thesis, under the arguments of `LandmarkTrainer.train_full`.
 
-    Phase 1: head only, constant rate. Phase 2: everything, a cosine that takes every rate to 1/20. `rates` (group -> rate) goes to
-    phase 2, over the two given ones.
+    Phase 1: head only, constant rate, on stored features of `cache_views` views (0: the plain loop). Phase 2: everything, a cosine that
+    takes every rate to 1/20. `rates` (group -> rate) goes to phase 2, over the two given ones.
     """
     phase2_rates = {"backbone": phase2_backbone_lr, "head": phase2_head_lr, **(rates or {})}
     return (
-        Phase("phase1", phase1_epochs, {"head": phase1_lr}, trainable="head", patience=phase1_patience),
+        Phase("phase1", phase1_epochs, {"head": phase1_lr}, trainable="head", patience=phase1_patience, cache_views=cache_views),
         Phase("phase2", phase2_epochs, phase2_rates, patience=phase2_patience, schedule="cosine", floor_ratio=PHASE2_FLOOR),
     )
 
@@ -1802,9 +1803,14 @@ class LandmarkTrainer(ModelFiles):
         lr: float = 1e-3,
         patience: int | None = 5,
         resume: bool = False,
+        *,
+        cache_views: int = 0,
     ) -> dict[str, list[float]]:
-        """Train the head on the frozen backbone: Adam, constant rate `lr`, early stopping. Returns `history["phase1"]`; see `fit`."""
-        phase, _ = two_phases(phase1_epochs=epochs, phase1_lr=lr, phase1_patience=patience)
+        """Train the head on the frozen backbone: Adam, constant rate `lr`, early stopping. Returns `history["phase1"]`; see `fit`.
+
+        `cache_views` computes what the backbone sees once, for so many views of each picture; see `Phase`. 0 is the plain loop.
+        """
+        phase, _ = two_phases(phase1_epochs=epochs, phase1_lr=lr, phase1_patience=patience, cache_views=cache_views)
         return self.fit([phase], train_loader, val_loader, criterion, resume)["phase1"]
 
     def train_phase2(
@@ -1842,9 +1848,11 @@ class LandmarkTrainer(ModelFiles):
         phase2_patience: int | None = 10,
         resume: bool = False,
         rates: Mapping[str, float] | None = None,
+        *,
+        cache_views: int = 0,
     ) -> dict[str, dict[str, list[float]]]:
         """Both phases: {"phase1": columns, "phase2": columns}; the model ends as the best of both. See `fit`, `train_phase1`, `train_phase2`."""
         phases = two_phases(
-            phase1_epochs, phase2_epochs, phase1_lr, phase2_backbone_lr, phase2_head_lr, phase1_patience, phase2_patience, rates
+            phase1_epochs, phase2_epochs, phase1_lr, phase2_backbone_lr, phase2_head_lr, phase1_patience, phase2_patience, rates, cache_views
         )
         return self.fit(phases, train_loader, val_loader, criterion, resume)

@@ -429,7 +429,8 @@ def test_the_average_is_torchs_to_the_last_bit_and_its_counter_stays_where_it_is
             for parameter in _parts(net):
                 parameter.add_(torch.randn_like(parameter) if parameter.is_floating_point() else 3)
         blend = get_ema_multi_avg_fn(min(0.5, (1 + step) / (10 + step)))
-        torchs.multi_avg_fn = lambda means, values, n: blend(means, values, n) if means[0].is_floating_point() else [m.copy_(v) for m, v in zip(means, values, strict=True)]
+        torchs.multi_avg_fn = lambda means, values, n, blend=blend: (
+            blend(means, values, n) if means[0].is_floating_point() else [m.copy_(v) for m, v in zip(means, values, strict=True)])
         torchs.update_parameters(net)
         update_average(ours, net, decay=0.5)
         states = [{name: value.as_subclass(Tensor) for name, value in average.state_dict().items()} for average in (ours, torchs)]

@@ -177,3 +177,19 @@ def test_wrong_settings_say_so():
     for augmentation in (None, Augmentation(flip=0.0, permutation=None)):
         with pytest.raises(ValueError, match="cache_views=2 needs an augmentation"):
             _train("pooled", 2, augmentation=augmentation)
+
+
+@pytest.mark.parametrize("whole", [False, True], ids=["train_phase1", "train_full"])
+def test_the_calls_of_the_thesis_take_stored_features_too(whole, backbone_calls):
+    def run(**settings):
+        backbone_calls.clear()
+        torch.manual_seed(0)
+        trainer = LandmarkTrainer(create_model("tiny", weights="none", **HEADS["pooled"][1]), "cpu", None, precision="fp32", quiet=True, seed=3)
+        loaders = batches(DATA, 8, shuffle=True, seed=5), batches(HELD_OUT, 4), WingLoss()
+        trainer.train_full(*loaders, 2, 1, **settings) if whole else trainer.train_phase1(*loaders, epochs=2, **settings)
+        return trainer, sum(backbone_calls)
+
+    (plain, many), (stored, few) = run(), run(cache_views=1)
+    _same(stored, plain)
+    assert many == (3 if whole else 2) * 26 and few < many  # each of the 19 + 7 pictures once for phase 1, and a look at two of them
+    assert [settings["cache_views"] for settings in stored.settings.values()] == ([1, 0] if whole else [1])
