@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['IMAGE_EXTENSIONS', 'MAX_PIXELS', 'MIN_SIDE', 'MAX_SIDE', 'LABEL_SIDE', 'OLDEST', 'KEYPOINTS', 'MIN_INLIERS',
-           'THESIS_SPLIT_FINGERPRINT', 'THESIS_TEST_FINGERPRINT', 'Augment', 'DataError', 'Problem', 'write_whole',
-           'remove_leftovers', 'read_image', 'pixel_hash', 'Frame', 'PreprocessSettings', 'preprocess', 'Annotations',
-           'category_of', 'read_annotations', 'DatasetFiles', 'find_dataset', 'LandmarkData', 'load_data',
-           'phantom_data', 'chapter_data', 'chapter_setting', 'LabelGrid', 'label_grid', 'Signatures',
+           'SIGNATURE_SIDE', 'THESIS_SPLIT_FINGERPRINT', 'THESIS_TEST_FINGERPRINT', 'Augment', 'DataError', 'Problem',
+           'write_whole', 'remove_leftovers', 'read_image', 'pixel_hash', 'Frame', 'PreprocessSettings', 'preprocess',
+           'Annotations', 'category_of', 'read_annotations', 'DatasetFiles', 'find_dataset', 'LandmarkData',
+           'load_data', 'phantom_data', 'chapter_data', 'chapter_setting', 'LabelGrid', 'label_grid', 'Signatures',
            'near_duplicates', 'find_copies', 'DataReport', 'check_data', 'Split', 'thesis_split', 'kfold_splits',
            'keep_apart', 'epoch_seed', 'BatchLoader', 'batches', 'LandmarkDataset', 'collate_landmarks', 'file_hashes',
            'verify_files']
@@ -957,7 +957,7 @@ def _shape_faults(points: np.ndarray) -> list[tuple[bool, str]]:
 # %% ../nbs/03_data.ipynb #13a68950
 KEYPOINTS: int = 150  # per picture; 5 kB stored
 MIN_INLIERS: int = 36  # of 150 keypoints that agree on one similarity: unlike pairs of the 957 reach 28
-_SIGNATURE_SIDE = 224
+SIGNATURE_SIDE: int = 224  # of the pictures that are compared, whatever the network sees: at 64 the keypoints of a copy are lost
 _VOTERS, _VOTE_BITS, _VOTE_DISTANCE, _MIN_VOTES = 50, 128, 32, 3
 
 
@@ -968,8 +968,8 @@ def _arrays(images: torch.Tensor | np.ndarray | Sequence[np.ndarray]) -> np.ndar
 
 def _orb(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Places (n, 2) uint8 and ORB descriptors (n, 32) uint8 (Rublee et al. 2011), strongest corner first."""
-    if image.shape != (_SIGNATURE_SIDE, _SIGNATURE_SIDE):
-        image = cv2.resize(image, (_SIGNATURE_SIDE, _SIGNATURE_SIDE), interpolation=cv2.INTER_AREA)
+    if image.shape != (SIGNATURE_SIDE, SIGNATURE_SIDE):
+        image = cv2.resize(image, (SIGNATURE_SIDE, SIGNATURE_SIDE), interpolation=cv2.INTER_AREA)
     finder = cv2.ORB_create(nfeatures=KEYPOINTS, nlevels=6, edgeThreshold=16, patchSize=31, fastThreshold=5)
     found, descriptors = finder.detectAndCompute(np.ascontiguousarray(image), None)
     order = np.argsort([-point.response for point in found], kind="stable")[:KEYPOINTS]
@@ -998,7 +998,7 @@ class Signatures:
 
     @classmethod
     def of(cls, images: torch.Tensor | np.ndarray | Sequence[np.ndarray], names: Sequence[str] | None = None) -> "Signatures":
-        """Signatures of grey uint8 pictures, (N, S, S) or a list; best of preprocessed ones. `names` default to numbers."""
+        """Signatures of grey uint8 pictures, (N, S, S) or a list; best of ones preprocessed at 224. `names` default to numbers."""
         pictures = list(_arrays(images))
         names = tuple(names) if names is not None else tuple(map(str, range(len(pictures))))
         with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
@@ -1133,7 +1133,7 @@ def near_duplicates(images: torch.Tensor | np.ndarray | Sequence[np.ndarray], na
     """Pairs of pictures that show one radiograph: (name, name, inliers of 150), most alike first.
 
     Args:
-        images: (N, S, S) grey uint8, preprocessed. names: N of them.
+        images: (N, S, S) grey uint8, preprocessed, best at 224. names: N of them.
     """
     return _named(Signatures.of(images, names))
 
@@ -1227,7 +1227,8 @@ def check_data(
     """Look at everything that can be wrong with a data set before a training is spent on it.
 
     Args:
-        folder: the data folder. label_size: see `load_data`. settings: the preprocessing of `DataReport.data`.
+        folder: the data folder. label_size: see `load_data`. settings: the preprocessing of `DataReport.data`. Near-duplicates are looked for
+            at 224 whatever its size, in pictures that are let go again.
 
     Returns:
         The report, with all problems at once; a fault of the data is no exception here.
@@ -1241,7 +1242,8 @@ def check_data(
     if annotations.points_px.shape[1] != NUM_LANDMARKS:
         problems.insert(0, Problem(True, f"the table has {annotations.points_px.shape[1]} points a picture; the scheme has {NUM_LANDMARKS}, L1 to L{NUM_LANDMARKS}"))
     problems += _geometry_problems(data, annotations)
-    signatures = Signatures.of(data.images, data.names)
+    compared = data if settings.size == SIGNATURE_SIDE else _load(Path(folder), replace(settings, size=SIGNATURE_SIDE), label_size)[2]
+    signatures = Signatures.of(compared.images, compared.names)
     points = data.points.numpy()
     whole = points[np.isfinite(points).all((1, 2)) & (np.ptp(points, 1) > 0).any(1)] if points.shape[1:] == (NUM_LANDMARKS, 2) else points[:0]
     residual = 224 * float(np.linalg.norm(whole - project_to_shape(whole), axis=-1).mean()) if len(whole) else None
@@ -1431,7 +1433,7 @@ def keep_apart(split: Split, data: LandmarkData, signatures: Signatures) -> Spli
     """`split` without the pictures of which a later part holds a copy, as `find_copies` sees it; those are `dropped`, nothing else moves.
 
     Args:
-        split: parts in their order, the last to be scored. data: its pictures. signatures: theirs, as `Signatures.of` gives them.
+        split: parts in their order, the last to be scored. data: its pictures, best at 224. signatures: theirs, as `Signatures.of` gives them.
 
     Returns:
         The split; in each part `find_copies` finds none of the pictures of the parts before, alone or together.

@@ -536,7 +536,7 @@ def _baselines(run: Run, scored: Scored) -> dict[str, float | None]:
 def refuse_seen(runs: Sequence[Run], data: LandmarkData, part: str = "val") -> None:
     """LeakageError where any run has seen any of these pictures (for `val`: trained on; else selected on, too), as `evaluate_runs` would say.
 
-    For whoever scores without it. Near-duplicates are looked for where a run keeps signatures; `data` is preprocessed as the runs want it.
+    For whoever scores without it. Near-duplicates are looked for where a run keeps signatures; `data` is best preprocessed at 224.
     """
     _seen(runs, {run.recipe.preprocessing: data for run in runs}, [tuple(data.names)] * len(runs), part, allow=False)
 
@@ -578,7 +578,8 @@ def evaluate_runs(
     loaded = _load(everybody, source)
     data = next(iter(loaded.values()))
     names = _names_to_score(runs, data, part, split)
-    contaminated, unverified = _seen(everybody, loaded, [*names, *names[:1] * len(rivals)], part, allow_contaminated)
+    compared = {settings: (source or runs[0].source).compared(pictures, settings) for settings, pictures in loaded.items()}
+    contaminated, unverified = _seen(everybody, compared, [*names, *names[:1] * len(rivals)], part, allow_contaminated)
     scored = _score(runs, loaded, names, tta, ensemble, where)
     results = _results(runs, scored, names, part, split or runs[0].split, tta, ensemble, mm_per_px, where)
     results |= {"contaminated": contaminated, "unverified": unverified, "command": command}

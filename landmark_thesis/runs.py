@@ -32,6 +32,7 @@ from . import __version__
 from .augment import THESIS_AUGMENTATION, WIDE_AUGMENTATION, Augmentation
 from .callbacks import Callback, CheckpointError, CSVLogger, Progress, read_checkpoint
 from landmark_thesis.data import (
+    SIGNATURE_SIDE,
     DataError,
     LandmarkData,
     PreprocessSettings,
@@ -283,6 +284,11 @@ class Source:
         if data.points.shape[1] != NUM_LANDMARKS:
             raise DataError(f"{self.folder}: the table has {data.points.shape[1]} points a picture; the scheme has {NUM_LANDMARKS}, L1 to L{NUM_LANDMARKS}")
         return data
+
+    def compared(self, data: LandmarkData, preprocessing: PreprocessSettings) -> LandmarkData:
+        """`data`, loaded with this preprocessing, as copies are looked for: files prepared at 224, phantoms as they were drawn."""
+        at = replace(preprocessing, size=SIGNATURE_SIDE)
+        return data if self.folder is None or at == preprocessing else self.load(at).subset(data.names)
 
     def check(self, preprocessing: PreprocessSettings) -> tuple[LandmarkData, list[tuple], Signatures]:
         """The pictures, after every check of `data.check_data`: (data, near-duplicate pairs, signatures); DataError lists what is fatal."""
@@ -826,7 +832,9 @@ def train(
     model = _build(recipe, seed)
     ancestry = Ancestry.of(recipe.backbone, recipe.weights)
     loaded, duplicates, signatures = source.check(recipe.preprocessing)
-    split = split or keep_apart(_split_of(loaded, duplicates, recipe, split_seed, fold, fold_of), loaded, signatures)
+    split = split or keep_apart(
+        _split_of(loaded, duplicates, recipe, split_seed, fold, fold_of), source.compared(loaded, recipe.preprocessing), signatures
+    )
     provenance, signatures = ancestry.joined(_provenance(recipe, split), signatures)
     settings = _settings(recipe, source, split, seed, split_seed, fold, fold_of, loaded)
     notes = {**environment(device), "processes": world.size, "compiler": compiler, "command": command, "sessions": []}

@@ -15,9 +15,11 @@ import torch
 from landmark_thesis.callbacks import read_checkpoint, save_checkpoint
 from landmark_thesis.data import (
     Signatures,
+    Split,
     check_data,
     find_copies,
     find_dataset,
+    near_duplicates,
     preprocess,
     read_image,
     thesis_split,
@@ -272,3 +274,39 @@ def test_no_real_picture_is_accused_but_the_known_pairs(real_data):
         known = report.signatures.subset(names[~half])
         pairs |= {frozenset(pair[:2]) for pair in find_copies(data.images[torch.from_numpy(half)], names[half], known)}
     assert pairs == {frozenset(("COVID-192", "COVID-334")), frozenset(("COVID-57", "COVID-1054"))}
+
+
+@pytest.fixture(scope="module")
+def folder_with_a_cut_copy(tmp_path_factory):
+    """Twelve phantoms as files, and one of them once more, cut: near at 224 pixels, but no longer at 64."""
+    pictures, points, categories = phantoms(12, seed=5, size=224)
+    folder = tmp_path_factory.mktemp("pictures")
+    rows = ["image,class," + ",".join(f"x{k},y{k}" for k in range(1, 16))]
+    shown = [*zip(pictures, points, categories, strict=True), (pictures[1][18:-18, 18:-18], (points[1] * 224 - 18) / 188, categories[1])]
+    for k, (picture, xy, category) in enumerate(shown):
+        cv2.imwrite(str(folder / f"p-{k}.png"), picture)
+        rows.append(f"p-{k},{category}," + ",".join(f"{value:.2f}" for value in (np.clip(xy, 0, 1) * len(picture) - 0.5).ravel()))
+    (folder / "points.csv").write_text("\n".join(rows))
+    return folder
+
+
+def test_copies_are_found_whatever_the_network_sees(folder_with_a_cut_copy):
+    settings = replace(SMALL.preprocessing, size=64)
+    source = Source.of(folder_with_a_cut_copy, 0)
+    data, duplicates, signatures = source.check(settings)
+    assert data.images.shape[1:] == (64, 64) and [pair[:2] for pair in duplicates] == [("p-1", "p-12")] and near_duplicates(data.images, data.names) == []
+    small, large = (source.check(replace(settings, size=size))[1:] for size in (48, 224))
+    assert small[0] == large[0] == duplicates and (small[1].digests == large[1].digests).all()
+    known = signatures.subset(["p-1"])
+    compared = source.compared(data, settings)
+    assert [pair[:2] for pair in find_copies(compared.subset(["p-12", "p-3"]).images, ["p-12", "p-3"], known)] == [("p-12", "p-1")]
+
+
+def test_the_guard_looks_at_the_pictures_at_224_whatever_the_run_sees(folder_with_a_cut_copy, tmp_path):
+    source = Source.of(folder_with_a_cut_copy, 0)
+    data = source.load(SMALL.preprocessing)
+    others = [name for name in data.names if name not in ("p-1", "p-12")]
+    torn = Split({"train": ("p-1", *others[:5]), "val": tuple(others[5:8]), "test": ("p-12", *others[8:])}, data.pixel_hash)
+    run = train(SMALL, source, tmp_path / "run", split=torn, quiet=True)
+    with pytest.raises(LeakageError, match=r"a near-duplicate of p-12 \(p-1\)"):
+        evaluate_runs(run, part="test", device="cpu")
