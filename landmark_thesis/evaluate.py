@@ -12,6 +12,7 @@ __all__ = ['LEDGER', 'KNOWN_OPENINGS', 'Model', 'PICTURE_ENDINGS', 'predict_poin
 import contextlib
 import csv
 import hashlib
+import importlib.resources
 import io
 import json
 import os
@@ -20,6 +21,7 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -145,10 +147,13 @@ class Provenance:
 
     def seen(self, pixel_hash: Mapping[str, str], validation: bool) -> list[str]:
         """Which of these pictures (name -> hash) may not be scored; with `validation` those selected on may."""
-        sources = [self.trained_on] if validation else [self.trained_on, self.selected_on]
-        names = {name for source in sources for name in source}
-        hashes = {digest for source in sources for digest in source.values() if digest}
-        return [name for name, digest in pixel_hash.items() if name in names or digest in hashes]
+        return _same(pixel_hash, self.trained_on, {} if validation else self.selected_on)
+
+
+def _same(pixel_hash: Mapping[str, str], *known: Mapping[str, str]) -> list[str]:
+    """Which pictures (name -> hash) are among the known ones, by name or by pixels."""
+    hashes = {digest for pictures in known for digest in pictures.values() if digest}
+    return [name for name, digest in pixel_hash.items() if digest in hashes or any(name in pictures for pictures in known)]
 
 
 def _listed(names: Sequence[str], most: int = 5) -> str:
@@ -538,6 +543,52 @@ def refuse_seen(runs: Sequence[Run], data: LandmarkData, part: str = "val") -> N
     _seen(runs, {run.recipe.preprocessing: data for run in runs}, [tuple(data.names)] * len(runs), part, allow=False)
 
 # %% ../nbs/12_evaluate.ipynb #a1898baa
+@cache
+def _thesis_test() -> Split:
+    """The thesis' test part, by names and pixel hashes: known wherever its pictures turn up."""
+    return Split.load(Path(str(importlib.resources.files("landmark_thesis"))) / "static" / "thesis_test.json")
+
+
+def _split_of(run: Run, data: LandmarkData, scored: Mapping[str, str]) -> Split | None:
+    """The split whose test part this run may open; for folds the one that their pictures are drawn from. None where there is none."""
+    if not (run.path / "split.json").exists():
+        return None
+    if "test" in run.split.parts:
+        return run.split
+    own = {name: run.split.pixel_hash.get(name, "") for names in run.split.parts.values() for name in names}
+    if not _same(scored, own):
+        return None
+    if not own.keys() <= set(data.names):  # some of them in a folder by themselves
+        data = run.source.load(run.recipe.preprocessing)
+    try:  # near-duplicates leave the earlier parts only, so the test part is known without them
+        return thesis_split(data.names, data.categories, run.settings["split_seed"], pixel_hash=data.pixel_hash)
+    except DataError:  # too few pictures to be split: no test part either
+        return None
+
+
+def _opened(
+    runs: Sequence[Run], loaded: Mapping[PreprocessSettings, LandmarkData], names: Sequence[tuple[str, ...]], part: str, given: Split | None
+) -> dict[str, int]:
+    """Fingerprint -> number of scored pictures of it, for each test part that a scoring opens; the one that was asked for first."""
+    data = next(iter(loaded.values())).subset(dict.fromkeys(name for own in names for name in own))
+    splits = [(given, None)] if given is not None and "test" in given.parts else []
+    splits += [(split, run) for run in runs if (split := _split_of(run, next(iter(loaded.values())), data.pixel_hash)) is not None]
+    if part != "val":  # a validation part of another draw than the thesis' may hold some of its pictures
+        splits.append((_thesis_test(), None))
+    opened: dict[str, int] = {}
+    for split, run in splits:
+        fingerprint, known = split.fingerprint_of("test"), {name: split.pixel_hash.get(name, "") for name in split.parts["test"]}
+        if fingerprint in opened:
+            continue
+        found = set(_same(data.pixel_hash, known))
+        if part == "all" and len(found) < len(data) and run is not None and run.signatures is not None:
+            signatures = run.signatures.subset(name for name in run.signatures.names if name in known)
+            rest = loaded[run.recipe.preprocessing].subset([name for name in data.names if name not in found])
+            found |= {name for name, _, _ in find_copies(rest.images, rest.names, signatures)}
+        opened[fingerprint] = len(found)
+    return {fingerprint: count for fingerprint, count in opened.items() if count}
+
+# %% ../nbs/12_evaluate.ipynb #b43528af
 def evaluate_runs(
     models: Model | Sequence[Model],
     *,
@@ -563,7 +614,8 @@ def evaluate_runs(
 
     Returns:
         The content of results.json. Scoring one run on its own split also writes its errors.csv, and folds write theirs, unless the
-        result is contaminated. Scoring "test", or by "oof" or "all" a picture of the thesis' test part, adds a ledger line.
+        result is contaminated. Scoring any picture of a test part, whatever `part` is called, adds a ledger line; `test_parts_opened` holds
+        fingerprint -> number of its pictures that were scored.
 
     Raises:
         LeakageError: a model has seen a picture. DataError, RunError: pictures or runs are missing.
@@ -573,19 +625,19 @@ def evaluate_runs(
     rivals = [] if against is None else _runs(against)
     everybody = [*runs, *rivals]
     loaded = _load(everybody, source)
-    data = next(iter(loaded.values()))
-    names = _names_to_score(runs, data, part, split)
+    names = _names_to_score(runs, next(iter(loaded.values())), part, split)
     contaminated, unverified = _seen(everybody, loaded, [*names, *names[:1] * len(rivals)], part, allow_contaminated)
+    opened = _opened(everybody, loaded, names, part, split)
     scored = _score(runs, loaded, names, tta, ensemble, where)
     results = _results(runs, scored, names, part, split or runs[0].split, tta, ensemble, mm_per_px, where)
     results |= {"contaminated": contaminated, "unverified": unverified, "command": command}
     if against is not None:
         rival = _score(rivals, loaded, names[:1], tta, "mean", where)
         results["against"] = {"run": rivals[0].name, **compare(scored.pred, rival.pred, scored.target)}
-    if opened := _opened(data, names, part, split or runs[0].split):
-        results["test_fingerprint"] = opened
-        entry = {"fingerprint": opened, "part": part, "weights": [run.weights_hash for run in everybody]}
+    for fingerprint in opened:
+        entry = {"fingerprint": fingerprint, "part": part, "weights": [run.weights_hash for run in everybody]}
         log_opening([run.path for run in everybody], {**entry, "command": command, "contaminated": contaminated, "mre_px": results[part]["mre_px"]})
+    results |= {"test_fingerprint": next(iter(opened), results["test_fingerprint"]), "test_parts_opened": opened}
     results["test_ledger"] = {
         "opened": openings([run.path for run in everybody], results["test_fingerprint"]),
         "planned": runs[0].recipe.planned_test_openings,
@@ -595,20 +647,7 @@ def evaluate_runs(
         _keep_errors(runs, names, scored, part)
     return results
 
-# %% ../nbs/12_evaluate.ipynb #b43528af
-def _opened(data: LandmarkData, names: Sequence[tuple[str, ...]], part: str, split: Split) -> str | None:
-    """Fingerprint of the test part that a scoring opens: the split's, or the thesis' if folds or "all" reach into it; else None."""
-    if part == "test":
-        return split.fingerprint_of("test")
-    if part == "val":
-        return None
-    try:  # near-duplicates leave the earlier parts only, so the test part is known without them
-        thesis = thesis_split(data.names, data.categories, pixel_hash=data.pixel_hash)
-    except DataError:  # too few pictures to be split: no test part either
-        return None
-    return thesis.fingerprint_of("test") if {name for own in names for name in own}.intersection(thesis.parts["test"]) else None
-
-
+# %% ../nbs/12_evaluate.ipynb #d2b0d3d7
 def _results(
     runs: Sequence[Run], scored: Scored, names: Sequence[tuple[str, ...]], part: str, split: Split, tta: bool, ensemble: str,
     mm_per_px: float | None, device: torch.device,
@@ -668,7 +707,7 @@ def _keep_errors(runs: Sequence[Run], names: Sequence[tuple[str, ...]], scored: 
     for run, own in zip(runs, names, strict=True):
         write_errors([row for row in rows if row["image"] in set(own)], run.path / "errors.csv")
 
-# %% ../nbs/12_evaluate.ipynb #d2b0d3d7
+# %% ../nbs/12_evaluate.ipynb #d16449cf
 def _number(value: float | None, interval: Sequence[float] | None = None, digits: int = 2) -> str:
     if value is None:
         return "-"
@@ -705,8 +744,10 @@ def report(results: Mapping[str, Any]) -> str:
         lines.append(
             f"  minus {other['run']}: {_number(other['difference_px'], other['difference_px_ci95'])}, Wilcoxon p = {other['wilcoxon_p']:.2g}"
         )
-    ledger = results["test_ledger"]
-    if part == "test" or (part != "val" and ledger["opened"]):
+    ledger, opened = results["test_ledger"], results.get("test_parts_opened", {})
+    if part != "test":
+        lines += [f"  {count} of these pictures are of the test part {fingerprint}" for fingerprint, count in opened.items()]
+    if part == "test" or opened:
         lines.append(f"  test part opened {ledger['opened']} times by these runs, {ledger['planned']} planned")
         if ledger["known_before"]:
             lines.append(f"  and {ledger['known_before']} times before this repository existed, by pilot probes")

@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -12,15 +13,18 @@ import pytest
 import torch
 
 from landmark_thesis.data import (
+    THESIS_TEST_FINGERPRINT,
     Signatures,
+    Split,
     check_data,
     find_copies,
     find_dataset,
+    phantom_data,
     preprocess,
     read_image,
     thesis_split,
 )
-from landmark_thesis.evaluate import LEDGER, LeakageError, evaluate_runs, ledger_entries, log_opening, refuse_seen
+from landmark_thesis.evaluate import LEDGER, LeakageError, evaluate_runs, ledger_entries, log_opening, refuse_seen, report
 from landmark_thesis.phantom import phantoms
 from landmark_thesis.runs import SMOKE, Run, RunError, Source, changed, train
 
@@ -211,6 +215,75 @@ def test_folds_over_all_pictures_open_the_test_part(tmp_path):
     assert [entry["fingerprint"] for fold in folds for entry in ledger_entries(fold.path)] == [opened] * 2
     inside = train(SMALL, source, tmp_path / "development", fold=(1, 2), quiet=True)
     assert evaluate_runs(inside, part="oof")["test_ledger"]["opened"] == 0 and ledger_entries(inside.path) == []
+
+
+def _renamed(data, names, pixel_hash=None, images=None):
+    hashes = data.pixel_hash if pixel_hash is None else pixel_hash
+    return replace(data, names=tuple(names), pixel_hash=dict(zip(names, hashes.values(), strict=True)), images=data.images if images is None else images)
+
+
+def _other_hashes(data):
+    return {name: f"other {name}" for name in data.names}
+
+
+@pytest.mark.parametrize(
+    "disguise, scored",
+    [
+        (lambda data: data, 6),
+        (lambda data: data.subset(data.names[:2]), 2),
+        (lambda data: _renamed(data, "abcdef"), 6),
+        (lambda data: _renamed(data, data.names, _other_hashes(data)), 6),
+        (lambda data: _renamed(data, "abcdef", _other_hashes(data), images=data.images // 2 + 60), 6),
+    ],
+    ids=["a folder of them", "two of them", "renamed", "other pixels", "renamed, less contrast"],
+)
+def test_whoever_scores_pictures_of_the_test_part_opens_it(parent, tmp_path, monkeypatch, disguise, scored):
+    shutil.copytree(parent.path, tmp_path / "run")
+    data, opened = disguise(parent.source.load(SMALL.preprocessing).subset(parent.part("test"))), parent.split.fingerprint_of("test")
+    monkeypatch.setattr(Source, "load", lambda *_: data)
+    results = evaluate_runs(tmp_path / "run", part="all")
+    assert results["test_parts_opened"] == {opened: scored} and results["test_fingerprint"] == opened
+    assert f"{scored} of these pictures are of the test part {opened}" in report(results)
+    monkeypatch.undo()
+    assert evaluate_runs(tmp_path / "run", part="test")["test_ledger"] == {"opened": 2, "planned": 1, "known_before": 0}
+    assert [entry["part"] for entry in ledger_entries(tmp_path / "run")] == ["all", "test"]
+
+
+def test_strangers_open_nothing_and_nothing_is_said_of_it(parent, tmp_path, monkeypatch):
+    shutil.copytree(parent.path, tmp_path / "run")
+    evaluate_runs(tmp_path / "run", part="test")
+    strangers = phantom_data(30, seed=9, start=100, size=64)  # enough for a draw of their own, which nobody made
+    monkeypatch.setattr(Source, "load", lambda *_: strangers)
+    results = evaluate_runs(tmp_path / "run", part="all")
+    assert results["test_parts_opened"] == {} and "opened" not in report(results) and len(ledger_entries(tmp_path / "run")) == 1
+
+
+def test_the_thesis_test_part_is_known_to_the_package(parent, tmp_path, monkeypatch):
+    shutil.copytree(parent.path, tmp_path / "run")
+    thesis = Split.load(Path(__file__).parent.parent / "figures" / "records" / "dense" / "split.json")
+    pictures, known = phantom_data(4, seed=9, start=100, size=64), thesis.parts["test"]
+    digest, names = thesis.pixel_hash[known[0]], ("a", known[1], thesis.parts["val"][0], thesis.parts["train"][0])
+    monkeypatch.setattr(Source, "load", lambda *_: _renamed(pictures, names, dict(zip(names, (digest, "1", "2", "3"), strict=True))))
+    results = evaluate_runs(tmp_path / "run", part="all")
+    assert results["test_parts_opened"] == {THESIS_TEST_FINGERPRINT: 2} and results["test_ledger"] == {"opened": 1, "planned": 1, "known_before": 5}
+
+
+def test_a_part_that_is_another_runs_test_part_is_opened_too(parent, tmp_path):
+    shutil.copytree(parent.path, tmp_path / "run")
+    other = train(SMALL, parent.source, tmp_path / "other", seed=4, split=replace(parent.split, parts={**parent.split.parts, "val": parent.part("test"), "test": parent.part("val")}), quiet=True)
+    results = evaluate_runs([other, tmp_path / "run"], part="val", allow_contaminated=True)
+    assert results["test_parts_opened"] == {parent.split.fingerprint_of("test"): 6}
+    assert len(ledger_entries(other.path)) == len(ledger_entries(tmp_path / "run")) == 1
+
+
+def test_a_few_pictures_of_folds_over_all_open_the_test_part_that_they_come_from(tmp_path, monkeypatch):
+    source, load = Source(phantoms=60), Source.load
+    fold = train(SMALL, source, tmp_path / "fold", fold=(1, 2), fold_of="all", quiet=True)
+    data = source.load(SMALL.preprocessing)
+    whole = thesis_split(data.names, data.categories, pixel_hash=data.pixel_hash)
+    few = data.subset([name for name in whole.parts["test"] if name in fold.part("oof")])
+    monkeypatch.setattr(Source, "load", lambda self, settings: few if self.phantoms == 7 else load(self, settings))
+    assert evaluate_runs(fold, part="all", source=Source(phantoms=7))["test_parts_opened"] == {whole.fingerprint_of("test"): len(few)}
 
 
 def test_a_run_begun_before_a_setting_existed_goes_on(parent, tmp_path):
