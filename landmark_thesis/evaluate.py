@@ -6,7 +6,7 @@
 __all__ = ['LEDGER', 'KNOWN_OPENINGS', 'Model', 'PICTURE_ENDINGS', 'predict_points', 'combine', 'LeakageError', 'Provenance',
            'refuse_leakage', 'ledger_entries', 'log_opening', 'openings', 'error_rows', 'write_errors', 'read_errors',
            'predict', 'picture_files', 'points_csv', 'write_points', 'overlay', 'write_overlays', 'Scored',
-           'refuse_seen', 'evaluate_runs', 'report', 'write_results']
+           'refuse_seen', 'opened_parts', 'evaluate_runs', 'report', 'write_results']
 
 # %% ../nbs/12_evaluate.ipynb #982c3b66
 import contextlib
@@ -587,6 +587,14 @@ def _opened(
             found |= {name for name, _, _ in find_copies(rest.images, rest.names, signatures)}
         opened[fingerprint] = len(found)
     return {fingerprint: count for fingerprint, count in opened.items() if count}
+
+
+def opened_parts(runs: Sequence[Run], data: LandmarkData, part: str = "all") -> dict[str, int]:
+    """Fingerprint -> number of these pictures in it, for each test part that scoring them opens, as `evaluate_runs` would log it.
+
+    For whoever scores without it. `part`: "test", "oof" or "all" looks for the thesis' test part, too, and "all" for near-duplicates.
+    """
+    return _opened(runs, {run.recipe.preprocessing: data for run in runs}, [tuple(data.names)] * len(runs), part, None)
 
 # %% ../nbs/12_evaluate.ipynb #b43528af
 def evaluate_runs(

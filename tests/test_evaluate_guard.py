@@ -24,7 +24,16 @@ from landmark_thesis.data import (
     read_image,
     thesis_split,
 )
-from landmark_thesis.evaluate import LEDGER, LeakageError, evaluate_runs, ledger_entries, log_opening, refuse_seen, report
+from landmark_thesis.evaluate import (
+    LEDGER,
+    LeakageError,
+    evaluate_runs,
+    ledger_entries,
+    log_opening,
+    opened_parts,
+    refuse_seen,
+    report,
+)
 from landmark_thesis.phantom import phantoms
 from landmark_thesis.runs import SMOKE, Run, RunError, Source, changed, train
 
@@ -125,6 +134,11 @@ def parent(tmp_path_factory) -> Run:
     return train(SMALL, Source(phantoms=60), tmp_path_factory.mktemp("guard") / "parent", seed=1, quiet=True)
 
 
+@pytest.fixture(scope="module")
+def drawn(parent):
+    return parent.source.load(SMALL.preprocessing)
+
+
 def test_a_childs_past_is_its_parents(parent, tmp_path):
     recipe = replace(SMALL, weights=str(parent.path / "best.pt"))
     child = train(recipe, Source(phantoms=60), tmp_path / "renamed", seed=2, split_seed=5, quiet=True)
@@ -213,6 +227,8 @@ def test_folds_over_all_pictures_open_the_test_part(tmp_path):
     results = evaluate_runs(folds, part="oof")
     assert results["test_fingerprint"] == opened and results["test_ledger"]["opened"] == 1
     assert [entry["fingerprint"] for fold in folds for entry in ledger_entries(fold.path)] == [opened] * 2
+    few = data.subset([name for name in thesis_split(data.names, data.categories).parts["test"] if name in folds[0].part("oof")])
+    assert opened_parts(folds[:1], few, "oof") == {opened: len(few)}  # a folder that holds only these
     inside = train(SMALL, source, tmp_path / "development", fold=(1, 2), quiet=True)
     assert evaluate_runs(inside, part="oof")["test_ledger"]["opened"] == 0 and ledger_entries(inside.path) == []
 
@@ -237,53 +253,39 @@ def _other_hashes(data):
     ],
     ids=["a folder of them", "two of them", "renamed", "other pixels", "renamed, less contrast"],
 )
-def test_whoever_scores_pictures_of_the_test_part_opens_it(parent, tmp_path, monkeypatch, disguise, scored):
+def test_whoever_scores_pictures_of_the_test_part_opens_it(parent, drawn, disguise, scored):
+    assert opened_parts([parent], disguise(drawn.subset(parent.part("test")))) == {parent.split.fingerprint_of("test"): scored}
+
+
+def test_a_folder_of_test_pictures_leaves_a_line_and_one_of_strangers_none(parent, drawn, tmp_path, monkeypatch):
     shutil.copytree(parent.path, tmp_path / "run")
-    data, opened = disguise(parent.source.load(SMALL.preprocessing).subset(parent.part("test"))), parent.split.fingerprint_of("test")
-    monkeypatch.setattr(Source, "load", lambda *_: data)
+    opened, data = parent.split.fingerprint_of("test"), drawn.subset(parent.part("test"))
+    monkeypatch.setattr(Source, "load", lambda *_: data.subset(data.names[:3]))
     results = evaluate_runs(tmp_path / "run", part="all")
-    assert results["test_parts_opened"] == {opened: scored} and results["test_fingerprint"] == opened
-    assert f"{scored} of these pictures are of the test part {opened}" in report(results)
-    monkeypatch.undo()
+    assert results["test_parts_opened"] == {opened: 3} and results["test_fingerprint"] == opened
+    assert f"3 of these pictures are of the test part {opened}" in report(results)
+    monkeypatch.setattr(Source, "load", lambda *_: data)
     assert evaluate_runs(tmp_path / "run", part="test")["test_ledger"] == {"opened": 2, "planned": 1, "known_before": 0}
     assert [entry["part"] for entry in ledger_entries(tmp_path / "run")] == ["all", "test"]
-
-
-def test_strangers_open_nothing_and_nothing_is_said_of_it(parent, tmp_path, monkeypatch):
-    shutil.copytree(parent.path, tmp_path / "run")
-    evaluate_runs(tmp_path / "run", part="test")
-    strangers = phantom_data(30, seed=9, start=100, size=64)  # enough for a draw of their own, which nobody made
+    strangers = phantom_data(24, seed=9, start=100, size=64)  # enough for a draw of their own, which nobody made
     monkeypatch.setattr(Source, "load", lambda *_: strangers)
     results = evaluate_runs(tmp_path / "run", part="all")
-    assert results["test_parts_opened"] == {} and "opened" not in report(results) and len(ledger_entries(tmp_path / "run")) == 1
+    assert results["test_parts_opened"] == {} and "opened" not in report(results) and len(ledger_entries(tmp_path / "run")) == 2
 
 
-def test_the_thesis_test_part_is_known_to_the_package(parent, tmp_path, monkeypatch):
-    shutil.copytree(parent.path, tmp_path / "run")
+def test_the_thesis_test_part_is_known_to_the_package(parent):
     thesis = Split.load(Path(__file__).parent.parent / "figures" / "records" / "dense" / "split.json")
-    pictures, known = phantom_data(4, seed=9, start=100, size=64), thesis.parts["test"]
-    digest, names = thesis.pixel_hash[known[0]], ("a", known[1], thesis.parts["val"][0], thesis.parts["train"][0])
-    monkeypatch.setattr(Source, "load", lambda *_: _renamed(pictures, names, dict(zip(names, (digest, "1", "2", "3"), strict=True))))
-    results = evaluate_runs(tmp_path / "run", part="all")
-    assert results["test_parts_opened"] == {THESIS_TEST_FINGERPRINT: 2} and results["test_ledger"] == {"opened": 1, "planned": 1, "known_before": 5}
+    known, pictures = thesis.parts["test"], phantom_data(4, seed=9, start=100, size=64)
+    names = ("a", known[1], thesis.parts["val"][0], thesis.parts["train"][0])
+    pictures = _renamed(pictures, names, dict(zip(names, (thesis.pixel_hash[known[0]], "1", "2", "3"), strict=True)))
+    assert opened_parts([parent], pictures, "oof") == {THESIS_TEST_FINGERPRINT: 2} and opened_parts([parent], pictures, "val") == {}
 
 
-def test_a_part_that_is_another_runs_test_part_is_opened_too(parent, tmp_path):
+def test_a_part_that_is_another_runs_test_part_is_opened_too(parent, drawn, tmp_path):
     shutil.copytree(parent.path, tmp_path / "run")
-    other = train(SMALL, parent.source, tmp_path / "other", seed=4, split=replace(parent.split, parts={**parent.split.parts, "val": parent.part("test"), "test": parent.part("val")}), quiet=True)
-    results = evaluate_runs([other, tmp_path / "run"], part="val", allow_contaminated=True)
-    assert results["test_parts_opened"] == {parent.split.fingerprint_of("test"): 6}
-    assert len(ledger_entries(other.path)) == len(ledger_entries(tmp_path / "run")) == 1
-
-
-def test_a_few_pictures_of_folds_over_all_open_the_test_part_that_they_come_from(tmp_path, monkeypatch):
-    source, load = Source(phantoms=60), Source.load
-    fold = train(SMALL, source, tmp_path / "fold", fold=(1, 2), fold_of="all", quiet=True)
-    data = source.load(SMALL.preprocessing)
-    whole = thesis_split(data.names, data.categories, pixel_hash=data.pixel_hash)
-    few = data.subset([name for name in whole.parts["test"] if name in fold.part("oof")])
-    monkeypatch.setattr(Source, "load", lambda self, settings: few if self.phantoms == 7 else load(self, settings))
-    assert evaluate_runs(fold, part="all", source=Source(phantoms=7))["test_parts_opened"] == {whole.fingerprint_of("test"): len(few)}
+    other = replace(parent.split, parts={"test": parent.part("val")[:4]})
+    other.save(tmp_path / "run" / "split.json")
+    assert opened_parts([parent, Run(tmp_path / "run")], drawn.subset(parent.part("val")), "val") == {other.fingerprint_of("test"): 4}
 
 
 def test_a_run_begun_before_a_setting_existed_goes_on(parent, tmp_path):
