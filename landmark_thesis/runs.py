@@ -600,14 +600,19 @@ class Run:
         return model.eval()
 
     def validation_error(self, missing: Any = ...) -> float:
-        """Mean radial error on its validation part, px@224, as `evaluate` last wrote it; `missing`, or RunError, where it never did."""
+        """Mean radial error on its validation part, px@224, as `evaluate` last wrote it; `missing`, or RunError, where it never did.
+
+        The mean over pictures of the mean over their labelled points.
+        """
         path = self.path / "errors.csv"
         if path.exists():
             try:
                 with open(path, encoding="utf-8", newline="") as file:
                     rows = [row for row in csv.DictReader(file) if row["part"] == "val"]
-                if rows:
-                    return float(np.mean([[float(row[f"{name}_radial"]) for name in LANDMARK_NAMES] for row in rows]))
+                errors = np.array([[float(row[f"{name}_radial"]) for name in LANDMARK_NAMES] for row in rows]).reshape(-1, NUM_LANDMARKS)
+                labelled = np.isfinite(errors).any(1)  # NaN is a missing landmark
+                if labelled.any():
+                    return float(np.nanmean(errors[labelled], axis=1).mean())
             except (OSError, ValueError, TypeError, KeyError, csv.Error) as error:
                 raise RunError(f"{path}: not a table of errors ({error}); remove it, and evaluate the run again") from error
         if missing is not ...:
@@ -934,8 +939,15 @@ def _settings(
         "split_fingerprint": split.fingerprint,
         "labels_sha256": hashlib.sha256(used.points.numpy().tobytes()).hexdigest()[:16],
         "source": asdict(source),
-        "mean_shape": np.nanmean(labels, axis=0).astype(float).round(6).tolist(),
+        "mean_shape": _mean_shape(labels),
     }
+
+
+def _mean_shape(labels: np.ndarray) -> list[list[float]] | None:
+    """Mean of (N, 15, 2) labels; None where a landmark has none at all."""
+    if not np.isfinite(labels).any((0, 2)).all():
+        return None
+    return np.nanmean(labels, axis=0).astype(float).round(6).tolist()
 
 
 def _build(recipe: Recipe, seed: int) -> LandmarkRegressor:
