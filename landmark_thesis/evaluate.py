@@ -6,7 +6,7 @@
 __all__ = ['LEDGER', 'TORN', 'KNOWN_OPENINGS', 'Model', 'PICTURE_ENDINGS', 'predict_points', 'combine', 'LeakageError',
            'Provenance', 'refuse_leakage', 'ledger_entries', 'log_opening', 'openings', 'error_rows', 'write_errors',
            'read_errors', 'predict', 'picture_files', 'points_csv', 'write_points', 'overlay', 'write_overlays',
-           'Scored', 'refuse_seen', 'opened_parts', 'evaluate_runs', 'report', 'write_results']
+           'Scored', 'refuse_seen', 'OpeningError', 'opened_parts', 'evaluate_runs', 'report', 'write_results']
 
 # %% ../nbs/12_evaluate.ipynb #982c3b66
 import contextlib
@@ -651,6 +651,10 @@ def _opened(
     return {fingerprint: count for fingerprint, count in opened.items() if count}
 
 
+class OpeningError(DataError):
+    """A test part would have been opened by somebody who did not mean to."""
+
+
 def opened_parts(runs: Sequence[Run], data: LandmarkData, part: str = "all") -> dict[str, int]:
     """Fingerprint -> number of these pictures in it, for each test part that scoring them opens, as `evaluate_runs` would log it.
 
@@ -670,6 +674,7 @@ def evaluate_runs(
     against: Model | None = None,
     mm_per_px: float | None = None,
     allow_contaminated: bool = False,
+    may_open: bool = True,
     device: str = "auto",
     command: str = "",
 ) -> dict[str, Any]:
@@ -680,7 +685,7 @@ def evaluate_runs(
             or "all" labelled pictures of `source`; several runs of one fold answer for it together. split: take the part of this split instead, for all runs alike.
         source: where the pictures are; None for where the first run's were.
         tta, ensemble: as in `predict`. against: a run to compare with on the same pictures. mm_per_px: if known.
-        allow_contaminated: score seen pictures too; the result is stamped. command: kept in the result.
+        allow_contaminated: score seen pictures too; the result is stamped. may_open: whether a test part may be opened. command: kept in the result.
 
     Returns:
         The content of results.json. Scoring one run on its own split also writes its errors.csv, and folds write theirs, unless the
@@ -688,7 +693,8 @@ def evaluate_runs(
         fingerprint -> number of its pictures that were scored.
 
     Raises:
-        LeakageError: a model has seen a picture. DataError, RunError: pictures or runs are missing.
+        LeakageError: a model has seen a picture. OpeningError: a test part would be opened, and may not. DataError, RunError: pictures or runs
+        are missing.
     """
     runs = _runs(models)
     where = pick_device(device)
@@ -701,6 +707,9 @@ def evaluate_runs(
         raise DataError(f"{rivals[0].name} cannot be compared on the pictures of several folds, for it was trained on most of them; compare fold by fold")
     contaminated, unverified = _seen(everybody, loaded, [*names, *names[:1] * len(rivals)], part, allow_contaminated)
     opened = _opened(everybody, loaded, names, part, split)
+    if opened and not may_open:
+        counts = " and ".join(f"{count} of the test part {fingerprint}" for fingerprint, count in opened.items())
+        raise OpeningError(f"not scored: its part '{part}' holds {counts}, and scoring them opens it")
     places, keep = [run.path for run in everybody], not contaminated and split is None  # errors.csv: the run's own parts, clean scorings only
     _readable(places, runs if keep else [], bool(opened))
     scored = _score(runs, loaded, names, tta, ensemble, where)
@@ -767,6 +776,7 @@ def _results(
         "ensemble": ensemble if len(runs) > len(set(names)) else None,
         "selected_on_part": part == "val" and any(run.provenance and not run.provenance["selected_on"].keys().isdisjoint(scored.data.names) for run in runs),
         "device": str(device),
+        "precision": " and ".join(sorted({"fp32" if pick_precision(device, run.recipe.precision) is None else "bf16" for run in runs})),
         "versions": environment(device)["versions"],
         "models": [
             {"run": run.name, "seed": run.seed, "recipe": run.recipe.name, "val_mre_px": run.validation_error(missing=None)}
