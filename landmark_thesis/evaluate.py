@@ -704,7 +704,7 @@ def evaluate_runs(
     names = _names_to_score(runs, next(iter(loaded.values())), part, split)
     _enough(next(iter(loaded.values())), names, part)
     if rivals and len(set(names)) > 1:
-        raise DataError(f"{rivals[0].name} cannot be compared on the pictures of several folds, for it was trained on most of them; compare fold by fold")
+        raise DataError(f"{rivals[0].name} cannot be compared on the pictures of several folds, for it was trained on some of them; compare fold by fold")
     contaminated, unverified = _seen(everybody, loaded, [*names, *names[:1] * len(rivals)], part, allow_contaminated)
     opened = _opened(everybody, loaded, names, part, split)
     if opened and not may_open:
@@ -845,7 +845,7 @@ def report(results: Mapping[str, Any]) -> str:
     }
     lines += [f"  {label:<20} {_number(metrics[key], metrics[f'{key}_ci95'])}" for key, label in names.items()]
     lines.append("  within 3 / 5 / 10 px  " + " / ".join(f"{100 * metrics['sdr'][radius]:.0f}" for radius in ("3", "5", "10")) + " %")
-    lines.append("  by class              " + ", ".join(f"{name} {value:.2f}" for name, value in metrics["per_category"].items()))
+    lines.append("  by class              " + ", ".join(f"{name} {_number(value)}" for name, value in metrics["per_category"].items()))
     lines.append(f"  mean shape            {_number(results['baselines']['mean_shape_px'])}")
     if len(results["models"]) > 1:
         lines += [f"  {model['run']:<20} alone: {_number(model.get(f'{part}_mre_px'))}" for model in results["models"]]

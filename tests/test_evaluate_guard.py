@@ -367,14 +367,18 @@ def test_a_damaged_ledger_spends_no_opening_and_stops_no_validation(parent, draw
 def test_missing_landmarks_leave_finite_numbers(parent, drawn, tmp_path, monkeypatch):
     shutil.copytree(parent.path, tmp_path / "run")
     points = drawn.points.clone()
-    first, second = (drawn.names.index(name) for name in parent.part("val")[:2])
-    points[first, 3], points[second] = torch.nan, torch.nan  # one landmark of one picture, all of another
+    scored = {name: drawn.names.index(name) for name in parent.part("val")}
+    first, *others = scored.values()
+    unlabelled = [place for place in others if drawn.categories[place] != drawn.categories[first]][:1]
+    unlabelled += [place for place in others if drawn.categories[place] == drawn.categories[unlabelled[0]]]
+    points[first, 3], points[unlabelled] = torch.nan, torch.nan  # one landmark of one picture, all of a class
     monkeypatch.setattr(Source, "load", lambda *_: replace(drawn, points=points))
     found = evaluate_runs(tmp_path / "run")["val"]["mre_px"]
     assert Run(tmp_path / "run").validation_error() == pytest.approx(found, abs=1e-3)
     shutil.copytree(tmp_path / "run", tmp_path / "again")
     both = evaluate_runs([tmp_path / "run", tmp_path / "again"], ensemble="weighted")
     write_results(both, tmp_path / "results.json")
+    assert f"{drawn.categories[unlabelled[0]]} -" in report(both)
     assert both["val"]["mre_px"] == pytest.approx(found) and both["models"][0]["val_mre_px"] == pytest.approx(found, abs=1e-3)
 
 
