@@ -66,7 +66,7 @@ VARIANTS: dict[str, tuple[Recipe, str]] = {
     "rate-half": (_phase2(DENSE, rates={"backbone": 5e-4, "head": 5e-4}), "half the rate"),
     "decay-0.2": (_phase2(DENSE, weight_decay=0.2), "four times the weight decay"),
     "resnet34": (replace(DENSE, backbone="resnet34"), "a deeper backbone"),
-    "lite0": (replace(DENSE, backbone="efficientnet_lite0", weights="imagenet", precision="fp32"), "ImageNet weights"),
+    "lite0": (replace(DENSE, backbone="efficientnet_lite0", weights="imagenet"), "a backbone with ImageNet weights"),
     "refined": (replace(DENSE, head="refined"), "each coordinate may lean on all others"),
     "shape-loss": (replace(DENSE, loss="shape"), "the distance after projection on the 14-number shape, as prediction has it"),
     "refined-shape": (replace(DENSE, head="refined", loss="shape"), "both of these"),

@@ -149,6 +149,7 @@ TEXTS: Mapping[str, tuple[str, str]] = {
     ),
     "no_record": ("there is no record '{name}'", "no existe el registro '{name}'"),
     "no_file": ("record '{name}' has no {file}", "el registro '{name}' no tiene {file}"),
+    "no_test_part": ("no record knows the test part {of}", "ningún registro conoce la parte de prueba {of}"),
     "no_part": ("record '{name}' holds no errors of part '{part}'", "el registro '{name}' no guarda errores de la parte '{part}'"),
     "no_value": ("record '{name}' states no {path}", "el registro '{name}' no da {path}"),
     "other_pictures": ("{a} and {b} were not scored on the same pictures", "{a} y {b} no se evaluaron con las mismas imágenes"),
@@ -414,12 +415,25 @@ def trained_on(records: Records, of: str) -> Evidence:
     return Evidence(len(seen), exact=True, n=len(scored), part=part, **_origin(records, name))
 
 
-def unplanned_openings(records: Records, record: str) -> Evidence:
-    """How often the test part was scored beyond the plan, by results.json and by the ledger beside it, whichever counts more."""
-    content = records.content(record)
-    ledger = content.get("test_ledger", {})
-    opened = max(ledger.get("opened", 0), openings([records.folder(record)], content.get("test_fingerprint", "")))
-    return Evidence(max(0, opened - ledger.get("planned", 1)), exact=True, n=opened, part="test", **_origin(records, record))
+def unplanned_openings(records: Records, record: str = "", of: str = THESIS_TEST_FINGERPRINT) -> Evidence:
+    """How often a test part was scored beyond the plan, by the results and by the ledgers beside them, whichever count more.
+
+    `record`: one record, and the test part of its own split; without it all records that know the test part with the fingerprint `of`.
+    """
+    if record:
+        chosen = {record: records.content(record)}
+        of = chosen[record].get("test_fingerprint", "")
+    else:
+        results = {run.path.name: records.content(run.path.name) for run in records.runs if (run.path / "results.json").exists()}
+        chosen = {name: content for name, content in (results | records.measured).items() if content.get("test_fingerprint") == of}
+        if not chosen:
+            raise _NoEvidence("no_test_part", of=of)
+    ledgers = [content.get("test_ledger", {}) for content in chosen.values()]
+    opened = max(sum(ledger.get("opened", 0) for ledger in ledgers), openings([records.folder(name) for name in chosen], of))
+    planned = sum(ledger.get("planned", 1) for ledger in ledgers if record or ledger.get("opened", 0))
+    first = next(iter(chosen.values()))
+    told = {"split": first.get("split_fingerprint", ""), "command": first.get("command", ""), "seeds": len(first.get("models", [1]))}
+    return Evidence(max(0, opened - planned), exact=True, n=opened, part="test", records=tuple(chosen), **told)
 
 
 COMPUTATIONS: Mapping[str, Callable[..., Evidence]] = {
@@ -784,8 +798,8 @@ _ABOUT_OTHERS = (
         "20_limit", ("annotator_drift",), "drift"),
     Question(
         ("Would more pictures help?", "¿Ayudarían más imágenes?"),
-        ("With {curve_few} training pictures it makes {curve_worst} px@224; the law fitted up to {curve_many} heads for {curve_limit}. An extrapolation, and of the same labelling: better labels may help more than more of them.",
-         "Con {curve_few} imágenes de entrenamiento comete {curve_worst} px@224; la ley ajustada hasta {curve_many} tiende a {curve_limit}. Es una extrapolación, y del mismo etiquetado: mejores etiquetas pueden ayudar más que más etiquetas."),
+        ("With {curve_few} training pictures it makes {curve_worst} px@224; the law fitted up to {curve_many} heads for {curve_limit}, at most {curve_most}. An extrapolation, and of the same labelling: better labels may help more than more of them.",
+         "Con {curve_few} imágenes de entrenamiento comete {curve_worst} px@224; la ley ajustada hasta {curve_many} tiende a {curve_limit}, a lo sumo {curve_most}. Es una extrapolación, y del mismo etiquetado: mejores etiquetas pueden ayudar más que más etiquetas."),
         "20_limit", ("learning_curve",), "curve"),
     Question(
         ("Does the exposure of a picture decide its error?", "¿Decide la exposición de una imagen su error?"),
@@ -877,8 +891,8 @@ REPORT: Mapping[str, tuple[str, str]] = {
         "Medido imagen por imagen ({ensemble_set}, n = {ensemble_n}): el reflejo gana {ensemble_mirror}, {ensemble_members} semillas juntas {ensemble_gain} px@224: {ensemble_members} veces el trabajo por eso.",
     ),
     "says_phase1": (
-        "Measured here against training everything at once, in {phase1_n} settings, its gain is {phase1_gains} px@224; above zero with its whole interval in {phase1_better} of them.",
-        "Medida aquí frente a entrenar todo a la vez, en {phase1_n} ajustes, su ganancia es {phase1_gains} px@224; con todo su intervalo sobre cero en {phase1_better} de ellos.",
+        "Measured here against training everything at once, in {phase1_n} settings (start/head), its gain is {phase1_gains} px@224; above zero with its whole interval in {phase1_better} of them.",
+        "Medida aquí frente a entrenar todo a la vez, en {phase1_n} ajustes (inicio/cabeza), su ganancia es {phase1_gains} px@224; con todo su intervalo sobre cero en {phase1_better} de ellos.",
     ),
     "says_leakage": (
         "Leakage alone is worth {leakage_gap} px@224 there, with {leakage_members} models on {leakage_n} pictures.",
@@ -1060,7 +1074,7 @@ CAPTIONS: Mapping[str, tuple[str, str]] = {
     ),
     "ensemble_gain": ("Whiskers tell how pictures differ; the gains below are of the same pictures, one by one.", "Los bigotes dicen cuánto difieren las imágenes; las ganancias de abajo son de las mismas imágenes, una por una."),
     "error_limits": ("Errors as circles over the cells in which the labels lie: what lies within a cell, no label can tell.", "Los errores como círculos sobre las celdas de las etiquetas: lo que cabe en una celda, ninguna etiqueta lo distingue."),
-    "learning_curve": ("Where the curve flattens, more pictures of the same labelling would not help; its limit is extrapolated, hence the wide bracket.", "Donde la curva se aplana, más imágenes del mismo etiquetado no ayudarían; su límite es una extrapolación, de ahí el corchete ancho."),
+    "learning_curve": ("Where the curve flattens, more pictures of the same labelling would not help; its limit is extrapolated, and four sizes bound it from above alone.", "Donde la curva se aplana, más imágenes del mismo etiquetado no ayudarían; su límite es una extrapolación, y cuatro tamaños solo lo acotan por arriba."),
     "conformal_coverage": ("A radius that holds the label with the promised share, and what it held on pictures that did not set it.", "Un radio que contiene la etiqueta en la proporción prometida, y lo que contuvo en imágenes que no lo fijaron."),
     "annotator_drift": ("Rows in the order of annotation: a model that never saw a picture errs by where in the table it stands.", "Filas en el orden de anotación: un modelo que nunca vio una imagen yerra según su lugar en la tabla."),
     "exposure_errors": ("Error over the exposure of the file: a flat cloud is a model that does not mind.", "Error según la exposición del archivo: una nube plana es un modelo al que le da igual."),
@@ -1444,7 +1458,7 @@ def _told_curve(defense: Defense) -> dict[str, Any] | None:
         return None
     limit, sizes = one["limits"]["mre_px"], [result["n_train"] for result in one["results"]]
     few = next(result for result in one["results"] if result["n_train"] == min(sizes))
-    return {"few": min(sizes), "many": max(sizes), "worst": _digits(few["mre_px"]), "limit": f"{_digits(limit['limit'])} {_between(limit['limit_ci95'])}"}
+    return {"few": min(sizes), "many": max(sizes), "worst": _digits(few["mre_px"]), "limit": _digits(limit["limit"]), "most": _digits(limit["limit_ci95"][1])}
 
 
 def _told_leakage(defense: Defense) -> dict[str, Any] | None:
@@ -1458,7 +1472,7 @@ def _told_phase1(defense: Defense) -> dict[str, Any] | None:
     results = (_first(defense, "image_size", "epochs", "results") or {}).get("results", [])
     if not results or "first_px" not in results[0]:
         return None
-    return {"n": len(results), "gains": "; ".join(_change(one["gain"]) for one in results), "better": sum(one["gain"]["difference_px_ci95"][0] > 0 for one in results)}
+    return {"n": len(results), "gains": "; ".join(f"{one['start']}/{one['head']} {_change(one['gain'])}" for one in results), "better": sum(one["gain"]["difference_px_ci95"][0] > 0 for one in results)}
 
 
 def _told_exposure(defense: Defense) -> dict[str, Any] | None:

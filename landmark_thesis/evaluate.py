@@ -450,7 +450,7 @@ def write_points(paths: Sequence[Path], points: np.ndarray, file: str | Path) ->
 def overlay(picture: np.ndarray, points: np.ndarray, side: int = 640) -> np.ndarray:
     """A picture (H, W) with its landmarks (15, 2, pixel indices) drawn on it, enlarged to `side`; BGR uint8.
 
-    The axis is yellow, the contours blue, and each point carries its number.
+    The axis is yellow, the contours blue, and each point carries its number, white in a black rim.
     """
     scale = max(1.0, side / max(picture.shape))
     canvas = cv2.cvtColor(cv2.resize(picture, None, fx=scale, fy=scale, interpolation=cv2.INTER_LINEAR), cv2.COLOR_GRAY2BGR)
@@ -458,10 +458,13 @@ def overlay(picture: np.ndarray, points: np.ndarray, side: int = 640) -> np.ndar
     blue, yellow, red = (230, 160, 0), (0, 220, 255), (60, 60, 255)
     for line, colour in ((LEFT_CONTOUR, blue), (RIGHT_CONTOUR, blue), ((AXIS[0], *CENTRAL, AXIS[1]), yellow)):
         cv2.polylines(canvas, [np.array([places[k] for k in line])], False, colour, 2, cv2.LINE_AA)
+    numbers = np.zeros(canvas.shape[:2], np.uint8)
     for name, (x, y) in zip(LANDMARK_NAMES, places, strict=True):
         cv2.circle(canvas, (x, y), 5, red, -1, cv2.LINE_AA)
-        cv2.putText(canvas, name[1:], (x + 7, y - 7), cv2.FONT_HERSHEY_SIMPLEX, 0.5, (255, 255, 255), 1, cv2.LINE_AA)
-    return canvas
+        start = min(x + 8, numbers.shape[1] - 16 * len(name[1:]) - 4), max(y - 8, 22)  # whole at the border, too
+        cv2.putText(numbers, name[1:], start, cv2.FONT_HERSHEY_SIMPLEX, 0.7, 255, 2, cv2.LINE_AA)
+    rim = cv2.dilate(numbers, np.ones((5, 5), np.uint8))  # a thicker text below would do, but OpenCV 5 draws all about alike
+    return np.maximum(np.minimum(canvas, 255 - rim[..., None]), numbers[..., None])
 
 
 def write_overlays(paths: Sequence[Path], points: np.ndarray, folder: str | Path) -> list[Path]:

@@ -162,9 +162,9 @@ WORDS: Mapping[str, tuple[str, str]] = {
     "running_mean": ("{landmark}, running mean", "{landmark}, media móvil"),
     "any_error": ("mean error ({unit})", "error medio ({unit})"),
     "training_pictures": ("training pictures", "imágenes de entrenamiento"),
-    "mre_px": ("radial, to {limit} {interval}", "radial, hacia {limit} {interval}"),
-    "along_px": ("along the axis, to {limit} {interval}", "longitudinal, hacia {limit} {interval}"),
-    "across_lateral_px": ("across, lateral points, to {limit} {interval}", "transversal, puntos laterales, hacia {limit} {interval}"),
+    "mre_px": ("radial, to {limit}, at most {high}", "radial, hacia {limit}, a lo sumo {high}"),
+    "along_px": ("along the axis, to {limit}, at most {high}", "longitudinal, hacia {limit}, a lo sumo {high}"),
+    "across_lateral_px": ("across, lateral points, to {limit}, at most {high}", "transversal, puntos laterales, hacia {limit}, a lo sumo {high}"),
     "best": ("best", "mejor"),
     "worst": ("worst", "peor"),
     "floor": ("rounding of the labels alone: {value}", "solo el redondeo de las etiquetas: {value}"),
@@ -196,8 +196,8 @@ WORDS: Mapping[str, tuple[str, str]] = {
     "note_comparison": ("mean radial error, {unit}; whiskers: 95 % interval over pictures", "error radial medio, {unit}; bigotes: intervalo del 95 % sobre imágenes"),
     "note_gap": ("whiskers: 95 % interval over the same n = {n} pictures; {unit}", "bigotes: intervalo del 95 % sobre las mismas n = {n} imágenes; {unit}"),
     "note_learning": (
-        "n = {n} validation pictures; lines: limit + factor / (training pictures)^exponent, fitted; whiskers and brackets: 95 % intervals over pictures",
-        "n = {n} imágenes de validación; líneas: límite + factor / (imágenes de entrenamiento)^exponente, ajustadas; bigotes y corchetes: intervalos del 95 % sobre imágenes",
+        "n = {n} validation pictures; lines: limit + factor / (training pictures)^exponent, fitted; whiskers, and the upper end of each limit: 95 % over pictures",
+        "n = {n} imágenes de validación; líneas: límite + factor / (imágenes de entrenamiento)^exponente, ajustadas; bigotes, y extremo superior de cada límite: 95 % sobre imágenes",
     ),
     "note_drift": (
         "n = {n} pictures, none predicted by a model trained on it; band: 95 %, bootstrap over pictures; one rule from first to last would be flat (p {p})",
@@ -986,7 +986,7 @@ def axis_errors(rows: Rows, *, stamp: str | None = None, lang: str = "en", size:
         numbers = _with_intervals(np.abs(signed))
         axes.bar(places + shift, numbers[0], 0.4, color=OKABE_ITO[colour], edgecolor="black", hatch=hatch, label=look.say(what))
         axes.errorbar(places + shift, numbers[0], _whiskers(numbers), fmt="none", ecolor="black", capsize=0.4 * look.style.marker_pt, lw=0.8 * look.style.line_pt)
-        axes.plot(places + shift, np.nanmean(signed, axis=0), "D", color="white", mec="black", ms=0.7 * look.style.marker_pt, label=look.say("bias") if what == "across" else None)
+        axes.plot(places + shift, np.nanmean(signed, axis=0), "D", color="white", mec="black", ms=look.style.marker_pt, label=look.say("bias") if what == "across" else None)
         top = max(top, np.nanmax(numbers))
     axes.axhline(0, color="black", lw=0.8)
     axes.set_xticks(places, LANDMARK_NAMES)
@@ -1596,7 +1596,7 @@ def learning_curve(curve: Mapping[str, Any], *, lang: str = "en", size: str = "p
         reach = np.geomspace(0.85 * sizes.min(), 3 * sizes.max())
         for kind, (colour, marker, dashes) in _LEARNT.items():
             fit = curve["limits"][kind]
-            label = look.say(kind, limit=look.number(fit["limit"]), interval=look.interval(*fit["limit_ci95"]))
+            label = look.say(kind, limit=look.number(fit["limit"]), high=look.number(fit["limit_ci95"][1]))
             axes.plot(reach, fit["limit"] + fit["factor"] * reach ** -fit["exponent"], dashes, color=OKABE_ITO[colour], lw=2 * look.style.line_pt, label=label)
             axes.plot(sizes, [run[kind] for run in curve["results"]], marker, color=OKABE_ITO[colour], mec="black", ms=1.4 * look.style.marker_pt)
             if all(f"{kind}_ci95" in run for run in curve["results"]):

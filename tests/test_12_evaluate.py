@@ -97,6 +97,26 @@ def test_the_table_of_predictions_reads_back_to_a_hundredth(tmp_path):
 
 
 # cell e9d707a7
+import pytest
+
+
+@pytest.mark.parametrize("side", [48, 700])  # enlarged, and as it is
+@pytest.mark.parametrize("grey", [0, 255])
+def test_numbers_can_be_read_on_black_and_on_white(grey, side):
+    place = 0.75 * side
+    canvas = overlay(np.full((side, side), grey, np.uint8), np.full((15, 2), place))
+    assert canvas.dtype == np.uint8 and canvas.shape == (max(640, side),) * 2 + (3,)
+    x = y = int(round((place + 0.5) * len(canvas) / side - 0.5))
+    number = canvas[y - 26 : y - 6, x + 10 : x + 34].reshape(-1, 3)
+    assert min((number == 255).all(1).sum(), (number == 0).all(1).sum()) > 40  # as many pixels as a stroke has
+
+
+@pytest.mark.parametrize("place", [(0, 0), (639, 0), (639, 639)])
+def test_numbers_are_whole_at_the_border(place):
+    lit = overlay(np.zeros((640, 640), np.uint8), np.tile(place, (15, 1))).min(2) > 200  # white: lines and dots are coloured
+    assert lit.any() and not (lit[0] | lit[-1]).any() and not (lit[:, 0] | lit[:, -1]).any()
+
+
 def test_overlays_keep_pictures_of_one_name_apart(tmp_path):
     paths = []
     for folder in ("one", "two"):

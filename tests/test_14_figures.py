@@ -521,7 +521,7 @@ def test_the_fitted_law_runs_through_the_errors_and_names_its_limit():
     axes = learning_curve(made_up_curve()).axes[0]
     law, errors = axes.lines[:2]
     assert np.allclose(np.interp(np.log(errors.get_xdata()), np.log(law.get_xdata()), law.get_ydata()), errors.get_ydata(), rtol=0.01)
-    assert law.get_label() == "radial, to 5.00 [4.60, 5.50]"
+    assert law.get_label() == "radial, to 5.00, at most 5.50"
     assert [label.get_text() for label in axes.get_xticklabels()] == ["100", "240", "477", "716"]  # 477 stands for 478, too
     with pytest.raises(DataError, match="no 'limits'"):
         learning_curve({"results": made_up_curve()["results"]})

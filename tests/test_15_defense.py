@@ -126,6 +126,21 @@ def test_computations_give_exact_numbers(tmp_path):
     assert judge(_claim_of(compute="count", of="a/val", more_than=10.5, **{"is": 10, "en": "10", "es": "10"}), records).verdict == "PASS"
 
 
+def test_openings_count_over_all_records_of_a_test_part(tmp_path):
+    closed, plan = {"test_fingerprint": "f", "test_ledger": {"opened": 0, "planned": 1}}, {"test_fingerprint": "f", "test_ledger": {"opened": 1, "planned": 1}}
+    _record(tmp_path / "a", np.arange(1.0, 21.0), **closed)
+    _record(tmp_path / "other", np.arange(1.0, 21.0), test_fingerprint="g", test_ledger={"opened": 7, "planned": 1})
+    _write_json(tmp_path / "final" / "final.json", plan)
+    assert unplanned_openings(Records(tmp_path), of="f").value == 0 and unplanned_openings(Records(tmp_path), of="f").n == 1
+    _write_json(tmp_path / "folds" / "folds.json", plan)  # another experiment, which planned its own look
+    assert unplanned_openings(Records(tmp_path), of="f").value == 0 and unplanned_openings(Records(tmp_path), of="f").n == 2
+    _write_json(tmp_path / "final" / "final.json", plan | {"test_ledger": {"opened": 10, "planned": 1}})
+    assert unplanned_openings(Records(tmp_path), of="f").value == 9
+    assert unplanned_openings(Records(tmp_path), "other").value == 6
+    nobody = judge(_claim_of(compute="unplanned_openings", of="h", **{"is": 0, "en": "0", "es": "0"}), Records(tmp_path))
+    assert nobody.verdict == "NOT SUPPORTED" and nobody.reason == "no_test_part"
+
+
 def test_what_spoils_a_record_spoils_its_claims(tmp_path):
     errors = np.arange(1.0, 21.0)
     below = _claim_of(compute="metric", of="a/val", metric="mre_px", below=20, en="20", es="20")

@@ -158,6 +158,16 @@ def test_the_table_is_put_between_its_markers_and_nowhere_else():
         course.between_markers("no markers", "new")
 
 
+def test_the_list_of_faults_names_tests_and_chapters_that_exist():
+    text = (ROOT / ".github" / "DEFECTS.md").read_text(encoding="utf-8")
+    written = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "tests").glob("*.py"))
+    named = set(re.findall(r"`(test_\w+)`", text))
+    assert len(named) > 20 and {name for name in named if f"def {name}(" not in written} == set()
+    assert all((ROOT / "nbs" / path).exists() for path in re.findall(r"\(\.\./nbs/([^)]+)\)", text))
+    rows = re.findall(r"^\| (\d+)(?:, (\d+))? \|", text, re.M)
+    assert [int(number) for row in rows for number in row if number] == list(range(1, 51))
+
+
 def test_a_chapter_without_a_measurement_has_a_dash(two_chapters):
     rows = course.table(two_chapters, {"09_phase1": 12.4}).splitlines()
     assert next(row for row in rows if "09_phase1" in row).split("|")[4].strip() == "12"
