@@ -118,7 +118,7 @@ def _source(arguments: argparse.Namespace, nothing: str | None = None):
         raise _Mistake("--label-size: phantoms are drawn with their labels; give --data DIR, or leave it out")
     return None if data is None else runs.Source.of(data, arguments.label_size)
 
-
+# %% ../nbs/18_cli.ipynb #46196eaa
 def _values(command: str) -> dict[str, str | int | None]:
     """The options of a command whose values are no places, and how many values each takes, as argparse says it."""
     commands = next(action for action in parser()._actions if isinstance(action, argparse._SubParsersAction)).choices

@@ -11,6 +11,7 @@ __all__ = ['LEDGER', 'TORN', 'KNOWN_OPENINGS', 'Model', 'PICTURE_ENDINGS', 'pred
 # %% ../nbs/12_evaluate.ipynb #982c3b66
 import contextlib
 import csv
+import errno
 import hashlib
 import importlib.resources
 import io
@@ -267,7 +268,7 @@ def _alone(file: Any) -> Iterator[None]:
 
 
 def _append(ledger: Any, line: Mapping[str, Any], torn_to: Path) -> None:
-    """One more line for an open ledger, whole or not at all."""
+    """One more line for an open, unbuffered ledger, whole or not at all."""
     ledger.seek(0)
     content = ledger.read()
     lines, torn = _lines(content)
@@ -275,14 +276,14 @@ def _append(ledger: Any, line: Mapping[str, Any], torn_to: Path) -> None:
         with open(torn_to, "ab") as aside:
             aside.write(torn + b"\n")
         ledger.truncate(len(content) - len(torn))
-    size = len(content) - len(torn)
     begin = b"\n" if lines and not torn and not content.endswith((b"\n", b"\r")) else b""
+    text = begin + json.dumps({**line, "previous": _link(lines[-1]) if lines else ""}).encode() + b"\n"
     try:
-        ledger.write(begin + json.dumps({**line, "previous": _link(lines[-1]) if lines else ""}).encode() + b"\n")
-        ledger.flush()
+        if ledger.write(text) < len(text):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         os.fsync(ledger.fileno())
-    except OSError:  # no room on the disk
-        ledger.truncate(size)
+    except OSError:
+        ledger.truncate(len(content) - len(torn))
         raise
 
 
@@ -295,7 +296,7 @@ def log_opening(folders: Sequence[str | Path], entry: Mapping[str, Any]) -> str:
     line = {"id": uuid.uuid4().hex[:16], "when": datetime.now(UTC).isoformat(timespec="seconds"), **entry}
     for folder in dict.fromkeys(map(Path, folders)):
         try:
-            with open(folder / LEDGER, "a+b") as ledger, _alone(ledger):
+            with open(folder / LEDGER, "a+b", buffering=0) as ledger, _alone(ledger):
                 _append(ledger, line, folder / TORN)
         except OSError as error:
             raise RunError(f"{folder / LEDGER}: the scoring cannot be logged ({error.strerror}), so its result is not told; make the folder writable") from error
