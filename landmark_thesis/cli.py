@@ -12,7 +12,7 @@ import os
 import shlex
 import sys
 from collections.abc import Callable, Sequence
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 
 # Nothing heavy is imported here: `landmark-thesis --help` must not wait for torch.
 
@@ -118,11 +118,34 @@ def _source(arguments: argparse.Namespace, nothing: str | None = None):
         raise _Mistake("--label-size: phantoms are drawn with their labels; give --data DIR, or leave it out")
     return None if data is None else runs.Source.of(data, arguments.label_size)
 
+# %% ../nbs/18_cli.ipynb #46196eaa
+def _values(command: str) -> dict[str, str | int | None]:
+    """The options of a command whose values are no places, and how many values each takes, as argparse says it."""
+    commands = next(action for action in parser()._actions if isinstance(action, argparse._SubParsersAction)).choices
+    options = commands[command]._option_string_actions.items()
+    return {name: action.nargs for name, action in options if action.nargs != 0 and action.type not in (_place, _data) and action.dest != "weights"}
+
+
+def _last_name(place: str) -> str:
+    """The last name of a path, with either slash; a name that looks like an option stays a place."""
+    if "/" not in place and "\\" not in place:
+        return place
+    name = PureWindowsPath(place).name or "."
+    return f"./{name}" if name.startswith("-") else name
+
 
 def _command(arguments: argparse.Namespace) -> str:
     """The command as a reader repeats it: folders by their last name only, for where they lay is nobody's business."""
-    words = ["landmark-thesis", *arguments.words]
-    return shlex.join(Path(word).name if "/" in word or "\\" in word else word for word in words)
+    values, said, kept = _values(arguments.words[0]), ["landmark-thesis"], False
+    for word in arguments.words:
+        if word.startswith("--"):
+            option, equals, value = word.partition("=")
+            said.append(option + equals + (value if option in values else _last_name(value)))
+            kept = option in values and not equals  # the next word is its value
+        else:
+            said.append(word if kept else _last_name(word))
+            kept = kept and values[option] == "+"
+    return shlex.join(said)
 
 # %% ../nbs/18_cli.ipynb #12520a2f
 def _add_train(commands) -> None:
@@ -133,7 +156,7 @@ def _add_train(commands) -> None:
     command.add_argument("--seed", type=_SEED, default=0, help="of weights and augmentation (default 0); never moves the split")
     command.add_argument("--split-seed", type=_SEED, default=42, help="of the split (default 42, the thesis')")
     command.add_argument("--fold", type=_fold, metavar="i/k", help="leave out fold i of k instead of the thesis' split")
-    command.add_argument("--fold-of", choices=("dev", "all"), help="folds over train and val (dev, default) or all pictures")
+    command.add_argument("--fold-of", choices=("dev", "all"), help="folds over train and val (dev, default) or all pictures; the latter are not scored until evaluate is asked")
     command.add_argument("--backbone", help="resnet18, efficientnet_lite0, tiny, or another name of torchvision")
     command.add_argument("--weights", metavar="W", help="auto (default), imagenet, none, or a file")
     command.add_argument("--phase1-epochs", type=_EPOCHS, metavar="N", help="head on the frozen backbone; 0 skips it")
@@ -156,6 +179,7 @@ def _train(arguments: argparse.Namespace) -> int:
     from landmark_thesis import evaluate, runs, trainer
 
     source = _source(arguments)
+    scored = arguments.resume and (arguments.out / "results.json").exists() and runs.Run(arguments.out).finished  # that resume has nothing to do
     recipe = runs.changed(
         _recipe(arguments.recipe), backbone=arguments.backbone, weights=arguments.weights, phase1_epochs=arguments.phase1_epochs,
         phase2_epochs=arguments.phase2_epochs, precision=arguments.precision, image_size=arguments.image_size, batch_size=arguments.batch_size,
@@ -169,10 +193,18 @@ def _train(arguments: argparse.Namespace) -> int:
     if not world.first:
         return 0
     part = "oof" if arguments.fold else "val"
-    results = evaluate.evaluate_runs(run, part=part, device=arguments.device, command=_command(arguments))
+    again = f"landmark-thesis evaluate {shlex.quote(str(run.path))} --split {part}"
+    if scored:
+        print(f"and it was scored: {run.path / 'results.json'}; again: {again}")
+        return 0
+    try:
+        results = evaluate.evaluate_runs(run, part=part, device=arguments.device, command=_command(arguments), may_open=False)
+    except evaluate.OpeningError as error:  # a training is no reason to look
+        print(f"the run lies in {run.path}; {error}; when that is planned: {again}")
+        return 0
     evaluate.write_results(results, run.path / "results.json")
     print(evaluate.report(results))
-    print(f"the run lies in {run.path}; next: landmark-thesis evaluate {run.path} --split {part}")
+    print(f"the run lies in {run.path}; next: {again}")
     return 0
 
 # %% ../nbs/18_cli.ipynb #7fa1ec0d

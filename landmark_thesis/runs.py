@@ -611,14 +611,19 @@ class Run:
         return model.eval()
 
     def validation_error(self, missing: Any = ...) -> float:
-        """Mean radial error on its validation part, px@224, as `evaluate` last wrote it; `missing`, or RunError, where it never did."""
+        """Mean radial error on its validation part, px@224, as `evaluate` last wrote it; `missing`, or RunError, where it never did.
+
+        The mean over pictures of the mean over their labelled points.
+        """
         path = self.path / "errors.csv"
         if path.exists():
             try:
                 with open(path, encoding="utf-8", newline="") as file:
                     rows = [row for row in csv.DictReader(file) if row["part"] == "val"]
-                if rows:
-                    return float(np.mean([[float(row[f"{name}_radial"]) for name in LANDMARK_NAMES] for row in rows]))
+                errors = np.array([[float(row[f"{name}_radial"]) for name in LANDMARK_NAMES] for row in rows]).reshape(-1, NUM_LANDMARKS)
+                labelled = np.isfinite(errors).any(1)  # NaN is a missing landmark
+                if labelled.any():
+                    return float(np.nanmean(errors[labelled], axis=1).mean())
             except (OSError, ValueError, TypeError, KeyError, csv.Error) as error:
                 raise RunError(f"{path}: not a table of errors ({error}); remove it, and evaluate the run again") from error
         if missing is not ...:
@@ -626,6 +631,19 @@ class Run:
         raise RunError(f"{self.path}: was never evaluated on its validation part; run landmark-thesis evaluate {self.path}")
 
 # %% ../nbs/11_runs.ipynb #74449671
+def _check_fold(fold: tuple[int, int] | None, fold_of: str, split: Split | None) -> None:
+    """RunError for a fold that does not exist, folds of something else, or a fold of a split that is given whole."""
+    if fold_of not in ("dev", "all"):
+        raise RunError(f"fold_of: must be 'dev' or 'all', got {fold_of!r:.40}")
+    if fold is None:
+        return
+    whole = isinstance(fold, Sequence) and len(fold) == 2 and all(isinstance(number, int) for number in fold)
+    if not (whole and fold[1] >= 2 and 1 <= fold[0] <= fold[1]):
+        raise RunError(f"fold: must be (i, k) with 1 <= i <= k and k >= 2, got {fold!r:.40}")
+    if split is not None:
+        raise RunError("fold and split: a fold is a split of its own; give one of them")
+
+
 def _split_of(
     data: LandmarkData, duplicates: Sequence[tuple], recipe: Recipe, split_seed: int, fold: tuple[int, int] | None, fold_of: str
 ) -> Split:
@@ -816,13 +834,15 @@ def train(
         The run, ready to be evaluated.
 
     Raises:
-        DataError: the pictures or labels are not in order. RunError: `out` is occupied, locked, cannot be written to, or is another run's.
+        DataError: the pictures or labels are not in order. RunError: `out` is occupied, locked, cannot be written to, or is another run's; or
+        there is no such fold.
         WeightsError: the backbone's weights cannot be had. KeyboardInterrupt: after the best weights so far were saved.
         TrainingBroke: a training that had begun could not go on (loss or gradient not finite, no memory, no room on the disk, the folder
         gone); what was saved is whole.
     """
     out, device = Path(out), pick_device(device)
     source = Source.of(data)
+    _check_fold(fold, fold_of, split)
     if not any(phase.epochs > 0 for phase in recipe.phases):
         raise RunError(f"recipe {recipe.name}: neither phase has an epoch, so nothing would be trained; give one of them some")
     quiet = quiet or not world.first
@@ -947,8 +967,15 @@ def _settings(
         "split_fingerprint": split.fingerprint,
         "labels_sha256": hashlib.sha256(used.points.numpy().tobytes()).hexdigest()[:16],
         "source": asdict(source),
-        "mean_shape": np.nanmean(labels, axis=0).astype(float).round(6).tolist(),
+        "mean_shape": _mean_shape(labels),
     }
+
+
+def _mean_shape(labels: np.ndarray) -> list[list[float]] | None:
+    """Mean of (N, 15, 2) labels; None where a landmark has none at all."""
+    if not np.isfinite(labels).any((0, 2)).all():
+        return None
+    return np.nanmean(labels, axis=0).astype(float).round(6).tolist()
 
 
 def _build(recipe: Recipe, seed: int) -> LandmarkRegressor:
@@ -993,13 +1020,15 @@ RECORD_FILES = ("recipe.json", "split.json", "environment.json", "history.csv", 
 def save_record(run: Run, out: str | Path) -> Run:
     """Copy what may be published of a run: no weights, no signatures of pictures, no path. RunError if `out` holds files.
 
-    Of each part, its names and pixel hashes stay: they are what the guard and a reader need.
+    Of each part, its names and pixel hashes stay: they are what the guard and a reader need. A file of weights is named without its folder;
+    environment.json and train.log keep the beginning of its sha256.
     """
     out = Path(out)
     _occupied(out, resume=False)
     for name in RECORD_FILES:
         if (run.path / name).exists():
             write_whole(out / name, (run.path / name).read_bytes())
-    settings = {**run.settings, "source": {**run.settings["source"], "folder": None if run.source.folder is None else run.source.name}}
-    _write_json(out / "recipe.json", settings)
+    source = {**run.settings["source"], "folder": None if run.source.folder is None else run.source.name}
+    recipe = {**run.settings["recipe"], "weights": Path(run.recipe.weights).name}
+    _write_json(out / "recipe.json", {**run.settings, "recipe": recipe, "source": source})
     return Run(out)

@@ -39,6 +39,7 @@ def main(wheel: str) -> int:
     assert any(name == "landmark_thesis/notebooks/index.ipynb" for name in names), "the wheel carries no chapters"
     for name in ("annotator.js", "annotator.css"):
         assert f"landmark_thesis/static/{name}" in names, f"the wheel carries no {name}: the annotator would not open"
+    assert "landmark_thesis/static/thesis_test.json" in names, "the wheel does not know the thesis' test part: nothing could be evaluated"
     with tempfile.TemporaryDirectory() as folder:
         subprocess.run(
             [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", folder, wheel], check=True

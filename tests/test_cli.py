@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 import subprocess
 import sys
 
@@ -59,6 +60,7 @@ def test_evaluate_writes_the_results_of_the_contract(run, tmp_path, capsys):
     results = json.loads((tmp_path / "results.json").read_text())
     assert results["unit"] == "px@224" and results["part"] == "val" and results["n_val"] == 9
     assert results["contaminated"] is False and results["selected_on_part"] is True and results["tta"] is True
+    assert results["precision"] == json.loads((run / "environment.json").read_text())["precision"]
     assert set(results["val"]["sdr"]) == {"3", "5", "8", "10", "15"} and len(results["val"]["per_landmark"]) == 15
     low, high = results["val"]["mre_px_ci95"]
     assert low < results["val"]["mre_px"] < high
@@ -67,17 +69,17 @@ def test_evaluate_writes_the_results_of_the_contract(run, tmp_path, capsys):
 
 
 def test_each_opening_of_the_test_part_is_logged_and_a_look_at_validation_is_not(run, tmp_path):
-    before = len((run / "test_ledger.jsonl").read_text().splitlines()) if (run / "test_ledger.jsonl").exists() else 0
+    run = shutil.copytree(run, tmp_path / "run", ignore=shutil.ignore_patterns("test_ledger.jsonl"))
     for number in (1, 2):
         assert main(["evaluate", str(run), "--split", "test", "--json", str(tmp_path / "results.json")]) == 0
         assert main(["evaluate", str(run), "--split", "val"]) == 0
         lines = [json.loads(line) for line in (run / "test_ledger.jsonl").read_text().splitlines()]
         assert (
-            len(lines) == before + number
+            len(lines) == number
             and lines[-1]["part"] == "test"
             and lines[-1]["weights"] == [runs.Run(run).weights_hash]
         )
-        assert json.loads((tmp_path / "results.json").read_text())["test_ledger"]["opened"] == before + number
+        assert json.loads((tmp_path / "results.json").read_text())["test_ledger"]["opened"] == number
 
 
 def test_pictures_that_were_trained_on_are_refused_and_the_override_stamps(run, folder, tmp_path, capsys):
@@ -124,12 +126,11 @@ def test_predictions_come_in_pixels_of_each_file(run, folder, tmp_path, capsys):
 
 
 def test_resuming_a_finished_run_does_nothing(run, folder, capsys):
-    before = {path.name: path.read_bytes() for path in run.iterdir() if path.name not in ("errors.csv", "results.json")}
+    before = {path.name: path.read_bytes() for path in run.iterdir()}
     assert main([*SMALL, "--data", str(folder), "--out", str(run), "--seed", "3", "--resume"]) == 0
-    assert "finished" in capsys.readouterr().out
-    assert {
-        path.name: path.read_bytes() for path in run.iterdir() if path.name not in ("errors.csv", "results.json")
-    } == before
+    said = capsys.readouterr().out
+    assert "finished" in said and "it was scored" in said and f"landmark-thesis evaluate {run} --split val" in said
+    assert {path.name: path.read_bytes() for path in run.iterdir()} == before
 
 
 def test_resuming_with_other_settings_shows_the_difference(run, folder, capsys):
@@ -152,6 +153,11 @@ def test_folds_are_scored_by_the_run_that_left_them_out(folder, tmp_path, capsys
         assert (
             main([*SMALL, "--data", str(folder), "--fold", f"{number}/2", "--fold-of", "all", "--out", str(place)]) == 0
         )
+        said = capsys.readouterr().out
+        assert " of the test part " in said and f"when that is planned: landmark-thesis evaluate {place} --split oof" in said
+        assert not {"results.json", "errors.csv", "test_ledger.jsonl"} & {path.name for path in place.iterdir()}
+        command = json.loads((place / "environment.json").read_text())["command"]
+        assert f"--fold {number}/2 --fold-of all --out fold-{number}" in command and str(tmp_path) not in command
     assert main(["evaluate", *map(str, places), "--split", "oof", "--json", str(tmp_path / "oof.json")]) == 0
     results = json.loads((tmp_path / "oof.json").read_text())
     assert results["n_oof"] == 60 and len(results["models"]) == 2
@@ -160,6 +166,40 @@ def test_folds_are_scored_by_the_run_that_left_them_out(folder, tmp_path, capsys
     assert sorted(scored) == sorted(phantom_data(60, seed=5, size=32).names)
     capsys.readouterr()
     assert "has seen" in refused(capsys, "evaluate", *places, "--split", "all", "--data", folder, "--label-size", "0")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ({"fold": (0, 3)}, "1 <= i <= k"),
+        ({"fold": (7, 3)}, "1 <= i <= k"),
+        ({"fold": (1, 1)}, "k >= 2"),
+        ({"fold": (1, 2, 3)}, "must be .i, k."),
+        ({"fold": 1}, "must be .i, k."),
+        ({"fold": (1.0, 3)}, "must be .i, k."),
+        ({"fold": (1, 3), "fold_of": "dve"}, "must be 'dev' or 'all', got 'dve'"),
+        ({"fold_of": None}, "must be 'dev' or 'all'"),
+    ],
+)
+def test_folds_that_do_not_exist_are_refused_from_python_too(words, said, tmp_path):
+    with pytest.raises(runs.RunError, match=said):
+        runs.train(runs.SMOKE, "phantom", tmp_path / "new", **words)
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_fold_of_a_split_that_is_given_is_refused(run, tmp_path):
+    with pytest.raises(runs.RunError, match="give one of them"):
+        runs.train(runs.SMOKE, "phantom", tmp_path / "new", split=runs.Run(run).split, fold=(1, 2))
+
+
+def test_a_record_names_no_folder(run, tmp_path):
+    shutil.copytree(run, tmp_path / "run")
+    settings = json.loads((run / "recipe.json").read_text())
+    settings["recipe"]["weights"] = str(tmp_path / "parent" / "best.pt")
+    (tmp_path / "run" / "recipe.json").write_text(json.dumps(settings))
+    record = runs.save_record(runs.Run(tmp_path / "run"), tmp_path / "record")
+    assert record.recipe.weights == "best.pt" and record.source.folder == "pictures0"
+    assert not [path.name for path in record.path.iterdir() if str(tmp_path.parent.parent) in path.read_text()]
 
 
 def test_comparison_is_paired_and_with_itself_is_nothing(run, tmp_path):

@@ -1,5 +1,6 @@
 """Every word of `landmark-thesis` that can be wrong, and what it says: exit 2, one line that names what and where, nothing written."""
 
+import argparse
 import shlex
 import subprocess
 import sys
@@ -143,3 +144,32 @@ def test_want_of_memory_is_one_line(error, monkeypatch, capsys, trained_run, pic
     assert cli.main(["predict", str(trained_run), str(picture_folder)]) == 1
     said = capsys.readouterr().err
     assert said.startswith("landmark-thesis: out of memory") and said.count("\n") == 1 and "fewer pictures" in said
+
+
+SPOKEN = {
+    "train-landmarks --data /home/ann/set --fold 1/5 --fold-of all --out=/home/ann/runs/new --weights /home/ann/a/best.pt":
+        "train-landmarks --data set --fold 1/5 --fold-of all --out=new --weights best.pt",
+    "train-landmarks --data=/home/ann/set/ --recipe dense --fold=2/5 --out ../runs/new": "train-landmarks --data=set --recipe dense --fold=2/5 --out new",
+    "evaluate --allow-contaminated /home/ann/one ./two --data=/home/ann/set --against /home/ann/three --no-tta --json=/home/ann/r.json":
+        "evaluate --allow-contaminated one two --data=set --against three --no-tta --json=r.json",
+    "evaluate --device cpu /home/ann/one --data ./": "evaluate --device cpu one --data .",
+    "predict /home/ann/one /home/ann/a.png /home/ann/-b.png --csv=/home/ann/p.csv --overlay /home/ann/drawn": "predict one a.png ./-b.png --csv=p.csv --overlay drawn",
+    "check-data /home/ann/set --label-size 0": "check-data set --label-size 0",
+    "defend --data /home/ann/set --seeds 0 1 --out=/home/ann/new": "defend --data set --seeds 0 1 --out=new",
+    "defend --records=/home/ann/records --main a/b --claims /home/ann/claims.toml": "defend --records=records --main a/b --claims claims.toml",
+    "figures /home/ann/one /home/ann/two --format svg pdf --out /home/ann/new": "figures one two --format svg pdf --out new",
+    "bench --small --json=/home/ann/b.json": "bench --small --json=b.json",
+    "notebooks /home/ann/new": "notebooks new",
+}
+
+
+@pytest.mark.parametrize(("words", "said"), SPOKEN.items(), ids=[words[:60] for words in SPOKEN])
+def test_a_recorded_command_names_no_folder_above_and_can_be_given_again(words, said):
+    spoken = cli._command(cli.parser().parse_args(words.split(), argparse.Namespace(words=words.split())))
+    assert spoken == f"landmark-thesis {said}"
+    again, given = (vars(cli.parser().parse_args(text.split())) for text in (said, words))
+    assert {key: value for key, value in again.items() if "/home" not in str(given[key]) and "./" not in str(given[key])}.items() <= given.items()
+
+
+def test_every_command_is_among_them():
+    assert {words.split()[0] for words in SPOKEN} == set(COMMANDS)

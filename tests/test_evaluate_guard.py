@@ -1,5 +1,6 @@
 """The guard and the ledger, attacked: altered copies, edited folders, inherited weights, two processes at once."""
 
+import io
 import json
 import shutil
 import subprocess
@@ -14,17 +15,33 @@ import torch
 
 from landmark_thesis.callbacks import read_checkpoint, save_checkpoint
 from landmark_thesis.data import (
+    THESIS_TEST_FINGERPRINT,
+    DataError,
     Signatures,
     Split,
     check_data,
     find_copies,
     find_dataset,
     near_duplicates,
+    phantom_data,
     preprocess,
     read_image,
     thesis_split,
 )
-from landmark_thesis.evaluate import LEDGER, LeakageError, evaluate_runs, ledger_entries, log_opening, refuse_seen
+from landmark_thesis.evaluate import (
+    LEDGER,
+    TORN,
+    LeakageError,
+    combine,
+    evaluate_runs,
+    ledger_entries,
+    log_opening,
+    opened_parts,
+    openings,
+    refuse_seen,
+    report,
+    write_results,
+)
 from landmark_thesis.model import file_hash
 from landmark_thesis.phantom import phantoms
 from landmark_thesis.runs import SMOKE, Run, RunError, Source, changed, train
@@ -121,9 +138,63 @@ def test_a_ledger_that_cannot_be_written_is_an_error(tmp_path):
         log_opening([tmp_path], {"fingerprint": "f"})
 
 
+def test_half_a_line_is_set_aside_and_a_missing_end_of_line_is_none(tmp_path):
+    log_opening([tmp_path], {"fingerprint": "f"})
+    whole = (tmp_path / LEDGER).read_bytes()
+    (tmp_path / LEDGER).write_bytes(whole + b'{"id": "abc", "wh')
+    assert len(ledger_entries(tmp_path)) == 1
+    log_opening([tmp_path], {"fingerprint": "f"})
+    assert len(ledger_entries(tmp_path)) == 2 and (tmp_path / TORN).read_bytes() == b'{"id": "abc", "wh\n'
+    (tmp_path / LEDGER).write_bytes((tmp_path / LEDGER).read_bytes().rstrip())  # as some editors leave it
+    assert len(ledger_entries(tmp_path)) == 2
+    log_opening([tmp_path], {"fingerprint": "f"})
+    assert openings([tmp_path], "f") == 3 and len((tmp_path / TORN).read_bytes().splitlines()) == 1
+
+
+def test_a_full_disk_leaves_the_ledger_as_it_was(tmp_path, monkeypatch):
+    log_opening([tmp_path], {"fingerprint": "f"})
+    before = (tmp_path / LEDGER).read_bytes()
+
+    class Full(io.FileIO):
+        def write(self, text):
+            return super().write(text[:20])
+
+    monkeypatch.setattr("builtins.open", lambda path, mode, buffering: Full(path, mode))
+    with pytest.raises(RunError, match="cannot be logged .No space left"):
+        log_opening([tmp_path], {"fingerprint": "f"})
+    monkeypatch.undo()
+    assert (tmp_path / LEDGER).read_bytes() == before
+
+
+def test_merged_ledgers_are_several_chains_and_each_is_still_looked_at(tmp_path):
+    one, two, both = (tmp_path / name for name in ("one", "two", "both"))
+    for place in (one, two, both):
+        place.mkdir()
+    log_opening([two], {"fingerprint": "f"})
+    log_opening([one, two], {"fingerprint": "f"})  # scored together: one id
+    shutil.copy(one / LEDGER, both / LEDGER)  # a copy of the folder, which goes its own way
+    for place in (one, two, both):
+        log_opening([place], {"fingerprint": "f"})
+    first, second, third = ((place / LEDGER).read_bytes().splitlines(keepends=True) for place in (one, two, both))
+    for merged, count in ([*first, *second], 4), ([*first, third[1]], 3):
+        (both / LEDGER).write_bytes(b"".join(merged))
+        assert openings([both], "f") == count
+    (both / LEDGER).write_bytes(b"".join([*first, *second[1:]]))
+    with pytest.raises(ValueError, match="line 3: does not follow"):
+        ledger_entries(both)
+    (both / LEDGER).write_bytes(b"".join([*first, *second]).replace(b'"f"', b'"g"', 1))
+    with pytest.raises(ValueError, match="line 2: does not follow"):
+        ledger_entries(both)
+
+
 @pytest.fixture(scope="module")
 def parent(tmp_path_factory) -> Run:
     return train(SMALL, Source(phantoms=60), tmp_path_factory.mktemp("guard") / "parent", seed=1, quiet=True)
+
+
+@pytest.fixture(scope="module")
+def drawn(parent):
+    return parent.source.load(SMALL.preprocessing)
 
 
 def test_a_childs_past_is_its_parents(parent, tmp_path):
@@ -232,16 +303,132 @@ def test_a_child_of_a_checkpoint_without_signatures_inherits_its_names(parent, t
         evaluate_runs(child, part="test", split=parent.split, source=parent.source)
 
 
-def test_folds_over_all_pictures_open_the_test_part(tmp_path):
+def _as_seed(run, out):
+    """A copy of a run that nobody has scored, as another seed of the same fold."""
+    shutil.copytree(run.path, out, ignore=shutil.ignore_patterns("errors.csv", LEDGER))
+    return Run(out)
+
+
+def test_folds_over_all_pictures_open_the_test_part(drawn, tmp_path, monkeypatch):
     source = Source(phantoms=60)
+    monkeypatch.setattr(Source, "load", lambda *_: drawn)
     folds = [train(SMALL, source, tmp_path / f"{i}", fold=(i, 2), fold_of="all", quiet=True) for i in (1, 2)]
     data = source.load(SMALL.preprocessing)
     opened = thesis_split(data.names, data.categories, pixel_hash=data.pixel_hash).fingerprint_of("test")
     results = evaluate_runs(folds, part="oof")
     assert results["test_fingerprint"] == opened and results["test_ledger"]["opened"] == 1
     assert [entry["fingerprint"] for fold in folds for entry in ledger_entries(fold.path)] == [opened] * 2
+    seeds = [_as_seed(fold, tmp_path / f"seed-{number}") for number, fold in enumerate(folds)]
+    four = evaluate_runs([*folds, *seeds], part="oof", ensemble="median")
+    assert four["n_oof"] == 60 and four["ensemble"] == "median" and four["oof"]["mre_px"] == pytest.approx(results["oof"]["mre_px"])
+    assert four["oof"]["conformal"] == results["oof"]["conformal"] and not (seeds[0].path / "errors.csv").exists()
+    assert evaluate_runs([folds[0], seeds[0]], part="oof")["n_oof"] == len(folds[0].part("oof"))
+    with pytest.raises(DataError, match="needs as many: here 2 for that of 1; 1 for that of 2"):
+        evaluate_runs([*folds, seeds[0]], part="oof")
+    with pytest.raises(DataError, match="seed-0 cannot be compared on the pictures of several folds"):
+        evaluate_runs(folds, part="oof", against=seeds[0])
+    few = data.subset([name for name in thesis_split(data.names, data.categories).parts["test"] if name in folds[0].part("oof")])
+    assert opened_parts(folds[:1], few, "oof") == {opened: len(few)}  # a folder that holds only these
     inside = train(SMALL, source, tmp_path / "development", fold=(1, 2), quiet=True)
+    with pytest.raises(DataError, match="1 and development leave out other folds, yet both phantom-0000.* would count twice"):
+        evaluate_runs([folds[0], inside], part="oof")
     assert evaluate_runs(inside, part="oof")["test_ledger"]["opened"] == 0 and ledger_entries(inside.path) == []
+
+
+def _renamed(data, names, pixel_hash=None, images=None):
+    hashes = data.pixel_hash if pixel_hash is None else pixel_hash
+    return replace(data, names=tuple(names), pixel_hash=dict(zip(names, hashes.values(), strict=True)), images=data.images if images is None else images)
+
+
+def _other_hashes(data):
+    return {name: f"other {name}" for name in data.names}
+
+
+@pytest.mark.parametrize(
+    "disguise, scored",
+    [
+        (lambda data: data, 6),
+        (lambda data: data.subset(data.names[:2]), 2),
+        (lambda data: _renamed(data, "abcdef"), 6),
+        (lambda data: _renamed(data, data.names, _other_hashes(data)), 6),
+        (lambda data: _renamed(data, "abcdef", _other_hashes(data), images=data.images // 2 + 60), 6),
+    ],
+    ids=["a folder of them", "two of them", "renamed", "other pixels", "renamed, less contrast"],
+)
+def test_whoever_scores_pictures_of_the_test_part_opens_it(parent, drawn, disguise, scored):
+    assert opened_parts([parent], disguise(drawn.subset(parent.part("test")))) == {parent.split.fingerprint_of("test"): scored}
+
+
+def test_a_folder_of_test_pictures_leaves_a_line_and_one_of_strangers_none(parent, drawn, tmp_path, monkeypatch):
+    shutil.copytree(parent.path, tmp_path / "run")
+    opened, data = parent.split.fingerprint_of("test"), drawn.subset(parent.part("test"))
+    monkeypatch.setattr(Source, "load", lambda *_: data.subset(data.names[:3]))
+    results = evaluate_runs(tmp_path / "run", part="all")
+    assert results["test_parts_opened"] == {opened: 3} and results["test_fingerprint"] == opened
+    assert f"3 of these pictures are of the test part {opened}" in report(results)
+    monkeypatch.setattr(Source, "load", lambda *_: data)
+    assert evaluate_runs(tmp_path / "run", part="test")["test_ledger"] == {"opened": 2, "planned": 1, "known_before": 0}
+    assert [entry["part"] for entry in ledger_entries(tmp_path / "run")] == ["all", "test"]
+    strangers = phantom_data(24, seed=9, start=100, size=64)  # enough for a draw of their own, which nobody made
+    monkeypatch.setattr(Source, "load", lambda *_: strangers)
+    results = evaluate_runs(tmp_path / "run", part="all")
+    assert results["test_parts_opened"] == {} and "opened" not in report(results) and len(ledger_entries(tmp_path / "run")) == 2
+
+
+def test_the_thesis_test_part_is_known_to_the_package(parent):
+    thesis = Split.load(Path(__file__).parent.parent / "figures" / "records" / "dense" / "split.json")
+    known, pictures = thesis.parts["test"], phantom_data(4, seed=9, start=100, size=64)
+    names = ("a", known[1], thesis.parts["val"][0], thesis.parts["train"][0])
+    pictures = _renamed(pictures, names, dict(zip(names, (thesis.pixel_hash[known[0]], "1", "2", "3"), strict=True)))
+    assert opened_parts([parent], pictures, "oof") == {THESIS_TEST_FINGERPRINT: 2} and opened_parts([parent], pictures, "val") == {}
+
+
+def test_a_part_that_is_another_runs_test_part_is_opened_too(parent, drawn, tmp_path):
+    shutil.copytree(parent.path, tmp_path / "run")
+    other = replace(parent.split, parts={"test": parent.part("val")[:4]})
+    other.save(tmp_path / "run" / "split.json")
+    assert opened_parts([parent, Run(tmp_path / "run")], drawn.subset(parent.part("val")), "val") == {other.fingerprint_of("test"): 4}
+
+
+def test_a_damaged_ledger_spends_no_opening_and_stops_no_validation(parent, drawn, tmp_path, monkeypatch):
+    shutil.copytree(parent.path, tmp_path / "run")
+    monkeypatch.setattr(Source, "load", lambda *_: drawn)
+    (tmp_path / "run" / LEDGER).write_text("{broken\n")
+    with pytest.raises(ValueError, match="line 1: not an entry"):
+        evaluate_runs(tmp_path / "run", part="test")
+    assert (tmp_path / "run" / LEDGER).read_text() == "{broken\n"
+    assert evaluate_runs(tmp_path / "run", part="val")["test_ledger"]["opened"] is None
+
+
+def test_missing_landmarks_leave_finite_numbers(parent, drawn, tmp_path, monkeypatch):
+    shutil.copytree(parent.path, tmp_path / "run")
+    points = drawn.points.clone()
+    scored = {name: drawn.names.index(name) for name in parent.part("val")}
+    first, *others = scored.values()
+    unlabelled = [place for place in others if drawn.categories[place] != drawn.categories[first]][:1]
+    unlabelled += [place for place in others if drawn.categories[place] == drawn.categories[unlabelled[0]]]
+    points[first, 3], points[unlabelled] = torch.nan, torch.nan  # one landmark of one picture, all of a class
+    monkeypatch.setattr(Source, "load", lambda *_: replace(drawn, points=points))
+    found = evaluate_runs(tmp_path / "run")["val"]["mre_px"]
+    assert Run(tmp_path / "run").validation_error() == pytest.approx(found, abs=1e-3)
+    shutil.copytree(tmp_path / "run", tmp_path / "again")
+    both = evaluate_runs([tmp_path / "run", tmp_path / "again"], ensemble="weighted")
+    write_results(both, tmp_path / "results.json")
+    assert f"{drawn.categories[unlabelled[0]]} -" in report(both)
+    assert both["val"]["mre_px"] == pytest.approx(found) and both["models"][0]["val_mre_px"] == pytest.approx(found, abs=1e-3)
+
+
+@pytest.mark.parametrize("weights", [[1.0, np.nan], [1.0, np.inf], [1.0, 0.0], [1.0]])
+def test_weights_that_are_none_are_refused_by_name(weights):
+    with pytest.raises(DataError, match="positive, finite weights, got"):
+        combine(np.zeros((2, 1, 15, 2), np.float32), "weighted", weights)
+
+
+def test_two_or_more_pictures_are_needed(parent, drawn, monkeypatch):
+    monkeypatch.setattr(Source, "load", lambda *_: drawn.subset(parent.part("test")[:1]))
+    with pytest.raises(DataError, match="holds 1 picture, 1 of them with a label; an interval needs two or more"):
+        evaluate_runs(parent, part="all")
+    assert ledger_entries(parent.path) == []
 
 
 def test_a_run_begun_before_a_setting_existed_goes_on(parent, tmp_path):
