@@ -429,8 +429,8 @@ def unplanned_openings(records: Records, record: str = "", of: str = THESIS_TEST
         if not chosen:
             raise _NoEvidence("no_test_part", of=of)
     ledgers = [content.get("test_ledger", {}) for content in chosen.values()]
-    opened = max(sum(ledger.get("opened", 0) for ledger in ledgers), openings([records.folder(name) for name in chosen], of))
-    planned = sum(ledger.get("planned", 1) for ledger in ledgers if record or ledger.get("opened", 0))
+    opened = max(sum(ledger.get("opened") or 0 for ledger in ledgers), openings([records.folder(name) for name in chosen], of))
+    planned = sum(ledger.get("planned", 1) for ledger in ledgers if record or ledger.get("opened"))
     first = next(iter(chosen.values()))
     told = {"split": first.get("split_fingerprint", ""), "command": first.get("command", ""), "seeds": len(first.get("models", [1]))}
     return Evidence(max(0, opened - planned), exact=True, n=opened, part="test", records=tuple(chosen), **told)

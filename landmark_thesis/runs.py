@@ -161,6 +161,7 @@ THESIS = Recipe(
 # %% ../nbs/11_runs.ipynb #db6f995f
 DENSE = Recipe(
     name="dense",
+    weights="none",  # as it was measured, whatever a machine's cache holds
     head="dense",
     loss="dense",
     augmentation=WIDE_AUGMENTATION,
