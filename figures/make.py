@@ -169,7 +169,7 @@ TEXTS = {
     "aim_mre_px": ("mean radial error", "error radial medio"),
     "aim_p95_px": ("95th percentile", "percentil 95"),
     "aim_across_lateral_px": ("lateral points, across the axis", "puntos laterales, transversal"),
-    "aim_contour_px": ("contour error (the aim had a milder definition in mind)", "error de contorno (la meta pensaba en una definición más benévola)"),
+    "aim_contour_px": ("contour error", "error de contorno"),
     "met": ("met", "cumplida"),
     "missed": ("missed", "no cumplida"),
     "seeds": (
