@@ -195,8 +195,8 @@ TEXTS = {
         "Fuera de pliegue sobre las {n} imágenes: **{px:.2f}** [{low:.2f}, {high:.2f}]; abre también la parte de prueba, y así consta en el registro.",
     ),
     "curve": (
-        "With {few} training pictures it makes {worst:.2f}, with {many} {best:.2f}; the fitted curve heads for {limit:.2f}, at most {high:.2f}; how far down it may go, four sizes cannot tell.",
-        "Con {few} imágenes de entrenamiento comete {worst:.2f}, con {many} {best:.2f}; la curva ajustada tiende a {limit:.2f}, a lo sumo {high:.2f}; hasta dónde puede bajar, cuatro tamaños no lo dicen.",
+        "With {few} training pictures it makes {worst:.2f}, with {many} {best:.2f}; the fitted curve heads for {limit:.2f}, at most {high:.2f}; how far down it may go, so few sizes cannot tell.",
+        "Con {few} imágenes de entrenamiento comete {worst:.2f}, con {many} {best:.2f}; la curva ajustada tiende a {limit:.2f}, a lo sumo {high:.2f}; hasta dónde puede bajar, tan pocos tamaños no lo dicen.",
     ),
     "outside": (
         "Outside set, never trained on (JSRT, film, another country and decade; n = {n}): the ten lateral points of `dense` (seed {seed}) lie **{px:.2f}** [{low:.2f}, {high:.2f}] px@224, "
