@@ -139,9 +139,9 @@ def _uniform(count: int, columns: int, generator: torch.Generator, device: torch
 
 
 def random_matrices(
-    count: int, generator: torch.Generator, rotation: float, scale: float, shift: float, size: tuple[int, int] = (1, 1)
+    count: int, generator: torch.Generator, rotation: float, scale: float, shift: float, size: tuple[int, int] = (1, 1), stretch: float = 0.0
 ) -> Tensor:
-    """(count, 2, 3) random maps in fractions: turn and scale about the centre, then shift.
+    """(count, 2, 3) random maps in fractions: stretch, turn and scale about the centre, then shift.
 
     Args:
         count: how many; each has its own draw.
@@ -150,11 +150,16 @@ def random_matrices(
         scale: largest |log| of the magnification.
         shift: largest shift in x and in y, as a fraction of width and height.
         size: (height, width); only the ratio counts, for a turn is a turn in pixels and not in fractions.
+        stretch: largest |log| by which the width grows while the height shrinks as much; the area stays. Drawn only where it is not 0.
     """
     angle, magnified, *shifts = _uniform(count, 4, generator, generator.device)
     angle, magnified = math.radians(rotation) * angle, torch.exp(scale * magnified)
     cosine, sine, aspect = magnified * angle.cos(), magnified * angle.sin(), size[0] / size[1]
     linear = torch.stack([cosine, -sine * aspect, sine / aspect, cosine], dim=-1).view(-1, 2, 2)
+    if stretch:
+        (drawn,) = _uniform(count, 1, generator, generator.device)
+        wider = torch.exp(stretch * drawn)
+        linear = linear * torch.stack([wider, 1 / wider], dim=-1)[:, None]
     centre = 0.5 + shift * torch.stack(shifts, dim=-1)
     return torch.cat([linear, (centre - 0.5 * linear.sum(-1))[..., None]], dim=-1)
 
@@ -172,6 +177,7 @@ class Augmentation:
         brightness, contrast: factors uniform in 1 - value to 1 + value.
         gamma: largest |log| of the exponent of the grey levels.
         noise: standard deviation of Gaussian noise, in grey levels of [0, 1].
+        stretch: as in `random_matrices`: broad and narrow chests.
         permutation: what a mirror does to the names of the points, see `flip`.
 
     Raises:
@@ -186,10 +192,11 @@ class Augmentation:
     contrast: float = 0.2
     gamma: float = 0.0
     noise: float = 0.0
+    stretch: float = 0.0
     permutation: tuple[int, ...] | None = FLIP_PERMUTATION
 
     def __post_init__(self) -> None:
-        for name in ("flip", "rotation", "scale", "shift", "brightness", "contrast", "gamma", "noise"):
+        for name in ("flip", "rotation", "scale", "shift", "brightness", "contrast", "gamma", "noise", "stretch"):
             value, largest = getattr(self, name), 1.0 if name in ("flip", "brightness", "contrast") else 1e3
             if not 0 <= value <= largest:  # NaN fails too
                 raise ValueError(f"Augmentation: {name} must lie in 0 to {largest:g}, got {value}")
@@ -200,14 +207,14 @@ class Augmentation:
 
     def matrices(self, count: int, generator: torch.Generator, size: tuple[int, int] = (1, 1)) -> Tensor:
         """The `random_matrices` of these settings, (count, 2, 3); without the mirror, which `flip` does."""
-        return random_matrices(count, generator, self.rotation, self.scale, self.shift, size)
+        return random_matrices(count, generator, self.rotation, self.scale, self.shift, size, self.stretch)
 
     def __call__(self, images: Tensor, points: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """One random view of each picture; the given tensors stay as they are."""
         _check_batch(images, points)
         images, points = _mirror_some(self, images, points, generator)
         matrices = self.matrices(len(images), generator, tuple(images.shape[-2:])).to(images.device)
-        if self.rotation or self.scale or self.shift:
+        if self.rotation or self.scale or self.shift or self.stretch:
             images, points = warp(images, points, matrices)
         return _change_some_greys(self, images, generator), points
 
