@@ -21,7 +21,7 @@ from sklearn.linear_model import LinearRegression
 from sklearn.model_selection import KFold, cross_val_predict
 
 from landmark_thesis.data import LandmarkData, write_whole
-from landmark_thesis.evaluate import predict_points, refuse_seen
+from landmark_thesis.evaluate import refuse_seen, run_points
 from landmark_thesis.landmarks import LANDMARK_NAMES
 from landmark_thesis.pixel_error import along_across, axis_length, axis_tilt, bootstrap_interval
 from landmark_thesis.runs import Run
@@ -80,7 +80,7 @@ def judge(folder: Path, drift: Path, runs: Sequence[Run]) -> dict:
     refuse_seen(runs, part)
     target, found = part.points.numpy().astype(float), {}
     for run in runs:
-        found[run.name] = along_across(predict_points(run.model(), part.images, project=run.recipe.project).astype(float), target, 224)
+        found[run.name] = along_across(run_points(run, part.images).astype(float), target, 224)
         print(run.name, round(float(np.linalg.norm(found[run.name], axis=-1).mean()), 3), flush=True)
     return {
         "unit": "px@224", "n_train": len(train), "n_val": len(part), "split_fingerprint": split.fingerprint, "tta": True,

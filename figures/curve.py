@@ -20,7 +20,7 @@ from scipy.optimize import least_squares
 from sklearn.model_selection import train_test_split
 
 from landmark_thesis.data import LandmarkData, Split
-from landmark_thesis.evaluate import predict_points
+from landmark_thesis.evaluate import run_points
 from landmark_thesis.landmarks import LATERAL
 from landmark_thesis.pixel_error import along_across, bootstrap_interval, radial_errors
 from landmark_thesis.runs import DENSE, Run, train
@@ -68,7 +68,7 @@ def judge(folder: Path, runs: Sequence[Run], record: Path) -> dict:
     target = part.points.numpy().astype(float)
     kinds, found, sizes = {"mre_px": [], "along_px": [], "across_lateral_px": []}, [], []
     for run in runs:
-        answers = predict_points(run.model(), part.images, project=run.recipe.project).astype(float)
+        answers = run_points(run, part.images).astype(float)
         parts = along_across(answers, target, 224)
         kinds["mre_px"].append(radial_errors(answers, target, 224).mean(1))
         kinds["along_px"].append(np.abs(parts[..., 0]).mean(1))

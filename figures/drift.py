@@ -20,7 +20,7 @@ import numpy as np
 from experiments import RECORDS, made_with, prepared, write_record
 
 from landmark_thesis.data import LandmarkData, Split, find_dataset, kfold_splits, write_whole
-from landmark_thesis.evaluate import predict_points, refuse_seen
+from landmark_thesis.evaluate import refuse_seen, run_points
 from landmark_thesis.landmarks import AXIS, LANDMARK_NAMES, project_to_shape
 from landmark_thesis.pixel_error import along_across, bootstrap_interval, radial_errors
 from landmark_thesis.runs import DENSE, Run, Source, train
@@ -51,7 +51,7 @@ def residuals(data: LandmarkData, out: Path) -> tuple[list[str], np.ndarray]:
         for number in range(1, FOLDS + 1):
             run = Run(out / f"fold-{number}")
             left_out = data.subset(run.part("oof"))
-            answers = predict_points(run.model(), left_out.images, project=run.recipe.project)
+            answers = run_points(run, left_out.images)
             errors.append(along_across(answers.astype(float), left_out.points.numpy().astype(float), 224))
             names += left_out.names
         np.savez(stored, names=np.array(names), errors=np.concatenate(errors))
@@ -129,7 +129,7 @@ def judge(folder: Path, out: Path, record: Path, runs: Path | None) -> None:
     drift = smooth(where, order, errors)
     results, table = [], {"row": where.astype(int).tolist()}
     for run in found:
-        answers = predict_points(run.model(), part.images, project=run.recipe.project).astype(float)
+        answers = run_points(run, part.images).astype(float)
         for told, points in ((False, answers), (True, project_to_shape(moved(answers, answers, -drift)))):
             error = radial_errors(points, target, 224)
             low, high = bootstrap_interval(error.mean(1))

@@ -15,7 +15,7 @@ import numpy as np
 from experiments import RECORDS, brief, finished, made_with, write_record
 
 from landmark_thesis.data import write_whole
-from landmark_thesis.evaluate import LEDGER, evaluate_runs, predict_points
+from landmark_thesis.evaluate import LEDGER, evaluate_runs, run_points
 from landmark_thesis.pixel_error import radial_errors, seed_spread, summarise
 from landmark_thesis.runs import Run
 
@@ -27,7 +27,7 @@ def judge(runs: Sequence[Run]) -> tuple[dict[str, Any], dict[str, np.ndarray], S
     results = evaluate_runs(runs, part="test", command=f"python figures/final.py {' '.join(run.name for run in runs)}")  # guard, ledger, metrics
     part = runs[0].source.load(runs[0].recipe.preprocessing).subset(runs[0].part("test"))
     target = part.points.numpy().astype(float)
-    answers = {run.name: predict_points(run.model(), part.images, project=run.recipe.project).astype(float) for run in runs}
+    answers = {run.name: run_points(run, part.images).astype(float) for run in runs}
     errors = {name: radial_errors(answer, target, 224).mean(1) for name, answer in answers.items()}
     keys = ("unit", "part", "split_fingerprint", "test_fingerprint", "test_ledger", "tta", "contaminated", "unverified", "command", "baselines")
     content = {key: results[key] for key in keys} | {

@@ -4,9 +4,9 @@
     python figures/folds.py judge DATA OUT [--of all]      their errors, and those of two other ways to read them (figures/records/folds, or oof)
 
 The folds lie over the 860 development pictures of the thesis' split, and its test part stays closed; with `--of all` over all 957, which opens it, and
-the ledger says so. Readings of the same answers are compared: as the maps gave them, moved to the nearest shape of 14 numbers (the product's), moved to
-the likeliest shape when points err as in the four other folds (each along and across the axis, and together), and corrected by a ridge regression that
-learnt from those folds what the answers of unseen pictures tell about their own errors.
+the ledger says so. Readings of the same answers are compared: as the maps gave them, moved to the nearest shape of 14 numbers (what `dense` does), moved to
+the likeliest shape by how each model's own answers waver when its training pictures are moved a little (no label needed), moved to the likeliest shape by how
+points err in the four other folds (labels needed), and corrected by a ridge regression that learnt from those folds what the answers tell of their errors.
 """
 
 import argparse
@@ -15,16 +15,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-import torch
 from experiments import RECORDS, brief, finished, made_with, write_record
 from sklearn.linear_model import RidgeCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from landmark_thesis.evaluate import evaluate_runs, predict_points
-from landmark_thesis.landmarks import from_shape, project_to_shape, to_shape
-from landmark_thesis.pixel_error import compare_errors, radial_errors, summarise
-from landmark_thesis.runs import DENSE, Run, train
+from landmark_thesis.landmarks import likeliest_shape, project_to_shape
+from landmark_thesis.pixel_error import along_across, compare_errors, radial_errors, summarise
+from landmark_thesis.runs import DENSE, Run, answer_covariance, train
 
 FOLDS = 5
 NAMES = {"dev": "folds", "all": "oof"}
@@ -52,35 +51,11 @@ def corrected(raw: np.ndarray, target: np.ndarray, fold: np.ndarray) -> np.ndarr
     return project_to_shape(shape + moved.reshape(shape.shape))
 
 
-def _axis_frames(points: np.ndarray) -> np.ndarray:
-    """(N, 2, 2) rotations whose rows are the unit vectors along and across the axis from L1 to L2."""
-    along = points[:, 1] - points[:, 0]
-    along = along / np.linalg.norm(along, axis=1, keepdims=True)
-    return np.stack([along, np.stack([along[:, 1], -along[:, 0]], 1)], 1)
-
-
 def error_covariance(raw: np.ndarray, target: np.ndarray) -> np.ndarray:
     """(30, 30): how the answers (N, 15, 2) err, point by point along and across their own axis."""
-    errors = np.einsum("nij,nkj->nki", _axis_frames(project_to_shape(raw)), target - raw).reshape(len(raw), -1)
-    covariance = np.cov(errors.T)
+    errors = along_across(target, project_to_shape(raw), 224) - along_across(raw, project_to_shape(raw), 224)
+    covariance = np.cov(errors.reshape(len(raw), -1).T)
     return (1 - SHRINKAGE) * covariance + SHRINKAGE * np.diag(np.diag(covariance))
-
-
-def likeliest_shape(raw: np.ndarray, covariance: np.ndarray, steps: int = 3) -> np.ndarray:
-    """Answers (N, 15, 2) moved to the shapes of 14 numbers that are likeliest when their errors have this covariance (30, 30).
-
-    Generalised least squares (Aitken 1936), by Gauss-Newton steps from the nearest shape. With the unit matrix it is that shape.
-    """
-    slopes, certain = torch.func.vmap(torch.func.jacfwd(from_shape)), np.linalg.inv(covariance)
-    shape = to_shape(raw)
-    for _ in range(steps):
-        points = from_shape(shape)
-        frames = _axis_frames(points)
-        rest = np.einsum("nij,nkj->nki", frames, raw - points).reshape(len(raw), -1)
-        slope = np.einsum("nij,nkjp->nkip", frames, slopes(torch.from_numpy(shape)).numpy()).reshape(len(raw), len(covariance), -1)
-        weighted = slope.transpose(0, 2, 1) @ certain
-        shape = shape + np.linalg.solve(weighted @ slope, weighted @ rest[..., None])[..., 0]
-    return from_shape(shape)
 
 
 def weighted(raw: np.ndarray, target: np.ndarray, fold: np.ndarray) -> np.ndarray:
@@ -92,8 +67,19 @@ def weighted(raw: np.ndarray, target: np.ndarray, fold: np.ndarray) -> np.ndarra
     return moved
 
 
-def readings(raw: np.ndarray, target: np.ndarray, fold: np.ndarray) -> dict[str, np.ndarray]:
-    return {"raw": raw, CHOSEN: project_to_shape(raw), "weighted": weighted(raw, target, fold), "corrected": corrected(raw, target, fold)}
+def steadied(raw: np.ndarray, forms: Sequence[np.ndarray], fold: np.ndarray) -> np.ndarray:
+    """Answers (N, 15, 2) moved to their likeliest shapes, for fold k by how the k-th model wavers."""
+    moved = np.empty_like(raw)
+    for number, form in enumerate(forms, 1):
+        moved[fold == number] = likeliest_shape(raw[fold == number], form)
+    return moved
+
+
+def readings(raw: np.ndarray, target: np.ndarray, fold: np.ndarray, forms: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
+    return {
+        "raw": raw, CHOSEN: project_to_shape(raw), "likeliest": steadied(raw, forms, fold), "weighted": weighted(raw, target, fold),
+        "corrected": corrected(raw, target, fold),
+    }
 
 
 def judge(runs: Sequence[Run], of: str) -> tuple[dict, Mapping[str, Sequence[float]], list[str]]:
@@ -103,8 +89,9 @@ def judge(runs: Sequence[Run], of: str) -> tuple[dict, Mapping[str, Sequence[flo
     fold = np.repeat(np.arange(1, len(runs) + 1), [len(part) for part in parts])
     raw = np.concatenate([predict_points(run.model(), part.images) for run, part in zip(runs, parts, strict=True)]).astype(float)
     target = np.concatenate([part.points.numpy() for part in parts]).astype(float)
+    forms = [answer_covariance(run.model(), data.subset(run.part("train")).images, seed=run.seed) for run in runs]
     categories = [name for part in parts for name in part.categories]
-    answers = readings(raw, target, fold)
+    answers = readings(raw, target, fold, forms)
     errors = {name: radial_errors(answer, target, 224).mean(1) for name, answer in answers.items()}
     content = {
         "unit": "px@224", "of": of, "n": len(target), "folds": len(runs), "test_fingerprint": results["test_fingerprint"], "test_ledger": results["test_ledger"],

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from landmark_thesis.data import LandmarkData, Split, load_data, near_duplicates, thesis_split, write_whole
-from landmark_thesis.evaluate import LeakageError, combine, evaluate_runs, predict_points
+from landmark_thesis.evaluate import LeakageError, combine, evaluate_runs, run_points
 from landmark_thesis.landmarks import LANDMARK_NAMES
 from landmark_thesis.pixel_error import bootstrap_interval, compare, radial_errors
 from landmark_thesis.runs import DENSE, Run, train
@@ -80,7 +80,7 @@ def score_all(out: Path, record: Path) -> dict:
     target = data.points.numpy().astype(np.float64)
     rows, answers, content = [], {}, {"members": [], "ensembles": [], "arms": {}}
     for arm, members in runs.items():
-        each = np.stack([predict_points(run.model(), data.images, project=run.recipe.project) for run in members])
+        each = np.stack([run_points(run, data.images) for run in members])
         seen = np.array([np.isin(data.names, run.split.parts["train"]) for run in members])
         answers[arm] = [combine(each[: size + 1]).astype(np.float64) for size in range(len(members))]
         radial = [radial_errors(answer.astype(np.float64), target, 224) for answer in (*each, *answers[arm])]

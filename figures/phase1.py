@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from experiments import RECORDS, finished, made_with, validation_part, write_record
 
-from landmark_thesis.evaluate import predict_points
+from landmark_thesis.evaluate import run_points
 from landmark_thesis.pixel_error import compare_errors, radial_errors
 from landmark_thesis.runs import DENSE, THESIS, Recipe, Run, train
 
@@ -63,7 +63,7 @@ def judge(folder: Path, runs: Mapping[tuple[str, str, str], Sequence[Run]]) -> t
     part, split = validation_part(folder, [run for several in runs.values() for run in several])
     target, columns, found = part.points.numpy().astype(float), {}, []
     for several in runs.values():
-        answers = (predict_points(run.model(), part.images, project=run.recipe.project).astype(float) for run in several)
+        answers = (run_points(run, part.images).astype(float) for run in several)
         columns |= {run.name: radial_errors(answer, target, 224).mean(1) for run, answer in zip(several, answers, strict=True)}
     for name, head in dict.fromkeys(key[:2] for key in runs):
         first, once = (np.stack([columns[run.name] for run in runs[name, head, arm]]) for arm in ARMS)

@@ -124,6 +124,66 @@ def test_shape_refuses_what_it_cannot_fit():
     assert torch.isnan(to_shape(torch.tensor(hole))).all(-1).tolist() == [True, False]
 
 
+# cell e94a84ce
+def random_covariance(seed=0):
+    factor = np.random.default_rng(seed).normal(size=(30, 30))
+    return factor @ factor.T / 30 + 0.05 * np.eye(30)
+
+
+def test_the_likeliest_shape_is_the_least_weighted_sum():
+    from scipy.optimize import least_squares
+
+    rng, covariance = np.random.default_rng(1), random_covariance()
+    half = np.linalg.cholesky(np.linalg.inv(covariance)).T
+
+    def cost(shape, measured):
+        along = (shape[2:4] - shape[:2]) / np.hypot(*(shape[2:4] - shape[:2]))
+        turn = np.stack([along, [along[1], -along[0]]], -1)
+        return half @ ((measured - from_shape(shape)) @ turn).ravel()
+
+    for shape in random_shapes(5, seed=3):
+        measured = from_shape(shape) + rng.normal(0, 0.005, (15, 2))
+        ours = to_shape(likeliest_shape(measured, covariance, steps=20))
+        theirs = least_squares(cost, shape, args=(measured,), xtol=1e-14, ftol=1e-14).x
+        # the frame turns with the axis, which Gauss-Newton leaves out: second order in the noise
+        assert (cost(ours, measured) ** 2).sum() <= 1.001 * (cost(theirs, measured) ** 2).sum()
+
+
+# cell b18e90de
+def test_the_likeliest_shape_obeys_the_scheme_and_turns_with_the_picture():
+    measured = from_shape(random_shapes(40)) + np.random.default_rng(0).normal(0, 0.01, (40, 15, 2))
+    assert np.allclose(likeliest_shape(measured, 3 * np.eye(30)), project_to_shape(measured), atol=1e-9)
+    once = likeliest_shape(measured, random_covariance())
+    assert np.allclose(project_to_shape(once), once, atol=1e-12)
+    assert np.allclose(likeliest_shape(measured, 7 * random_covariance()), once, atol=1e-12)
+    turn = np.array([[0.8, -0.6], [0.6, 0.8]])
+    assert np.allclose(likeliest_shape(measured @ turn.T + 0.3, random_covariance()), once @ turn.T + 0.3, atol=1e-9)
+    assert np.allclose(likeliest_shape(measured.reshape(8, 5, 15, 2), random_covariance()).reshape(40, 15, 2), once, atol=1e-12)
+    assert likeliest_shape(measured.astype(np.float32), np.eye(30)).dtype == np.float32
+
+
+def test_the_likeliest_shape_trusts_the_sure_points():
+    truth = from_shape(random_shapes(1, seed=5))
+    moved = truth.copy()
+    moved[:, 1] += 0.05  # L2 alone is off
+    doubtful = np.eye(30)
+    doubtful[2, 2] = doubtful[3, 3] = 1e6
+    assert np.allclose(likeliest_shape(moved, doubtful, steps=20), truth, atol=1e-6)
+    assert np.abs(project_to_shape(moved) - truth).max() > 0.01
+
+
+def test_the_likeliest_shape_refuses():
+    fine = from_shape(random_shapes(2))
+    cases = ((fine, np.eye(28), "form"), (fine, np.eye(30) * np.nan, "finite"), (fine, -np.eye(30), "positive"), (fine, np.tri(30), "symmetric"))
+    for bad, covariance, word in (*cases, (fine * np.nan, np.eye(30), "NaN")):
+        try:
+            likeliest_shape(bad, covariance)
+        except ValueError as problem:
+            assert word in str(problem)
+        else:
+            raise AssertionError("should fail")
+
+
 # cell b2ec7957
 def test_mirror_twice_is_nothing_and_swaps_the_distances():
     shapes = random_shapes(20)

@@ -41,22 +41,23 @@ def test_no_picture_is_read_by_its_own_label_nor_by_one_of_its_fold(answers, rea
     assert not np.array_equal(reading(raw, changed, fold)[fold == 2], reading(raw, target, fold)[fold == 2])
 
 
-def test_points_that_err_alike_make_the_nearest_shape_the_likeliest(answers):
-    raw, _, _ = answers
-    assert folds.likeliest_shape(raw, 3 * np.eye(30)) == pytest.approx(project_to_shape(raw), abs=1e-9)
-
-
-def test_the_likeliest_shape_trusts_the_points_that_err_least():
+def test_the_covariance_of_the_errors_is_found_along_and_across():
     rng = np.random.default_rng(0)
     target = project_to_shape(sample_shapes(300, seed=1).astype(float))
-    scatter = np.diag(np.repeat([0.04, 0.004, 0.01], [4, 11, 15]))  # L1 to L4 err ten times as much along the axis as the other eleven
-    raw = target + np.einsum("nij,nki->nkj", folds._axis_frames(target), (rng.normal(size=(300, 30)) @ scatter).reshape(300, 2, 15).transpose(0, 2, 1))
-    order = np.arange(30).reshape(2, 15).T.ravel()  # point by point, as `error_covariance` has it
-    likeliest = folds.likeliest_shape(raw, (scatter**2)[np.ix_(order, order)])
-    errors = [np.abs(points - target)[:, 1].mean() for points in (project_to_shape(raw), likeliest)]
-    assert errors[1] < 0.6 * errors[0]
-    assert folds.likeliest_shape(likeliest, np.eye(30)) == pytest.approx(likeliest, abs=1e-9)
-    assert folds.error_covariance(raw, target).diagonal()[order.argsort()] == pytest.approx((scatter**2).diagonal(), rel=0.3)
+    scatter = np.repeat([0.04, 0.004, 0.01], [4, 11, 15])  # L1 to L4 err ten times as much along the axis as the other eleven
+    axis = target[:, 1] - target[:, 0]
+    along = axis / np.linalg.norm(axis, axis=1, keepdims=True)
+    frames = np.stack([along, np.stack([along[:, 1], -along[:, 0]], 1)], 1)
+    raw = target + np.einsum("nij,nki->nkj", frames, (rng.normal(size=(300, 30)) * scatter).reshape(300, 2, 15).transpose(0, 2, 1))
+    found = folds.error_covariance(raw, target).diagonal().reshape(15, 2).T.ravel() / 224**2
+    assert found == pytest.approx(scatter**2, rel=0.3)
+
+
+def test_each_fold_is_read_by_the_wavering_of_its_own_model(answers):
+    raw, _, fold = answers
+    forms = [np.diag(1 + np.random.default_rng(k).random(30)) for k in range(5)]
+    read = folds.steadied(raw, forms, fold + 1)
+    assert all(np.array_equal(read[fold == k], folds.likeliest_shape(raw[fold == k], forms[k])) for k in range(5))
 
 
 @pytest.mark.parametrize(("name", "n"), [("folds", 860), ("oof", 957)])

@@ -31,6 +31,7 @@ RECIPES = {
     "cached phase 1": replace(TWO, phases=(replace(TWO.phases[0], cache_views=3), TWO.phases[1])),
     "averaged": replace(
         TWO,
+        likeliest=True,
         augmentation=runs.WIDE_AUGMENTATION,
         phases=(
             Phase("phase1", 1, {"head": 1e-3}, trainable="head"),
@@ -140,7 +141,7 @@ def same(a, b):
 def assert_same_run(killed, whole):
     """Every file that a later reader uses is the same: weights, history, best, the state of everything random; and nothing is left over."""
     assert sorted(path.name for path in killed.iterdir()) == sorted(path.name for path in whole.iterdir())
-    for name in ("recipe.json", "split.json", "history.csv", "signatures.npz"):
+    for name in ("recipe.json", "split.json", "history.csv", "signatures.npz", *([runs.WAVERING] if (whole / runs.WAVERING).exists() else [])):
         assert (killed / name).read_bytes() == (whole / name).read_bytes(), name
     for name in ("best.pt", "last.pt"):
         ours, theirs = (torch.load(folder / name, weights_only=True) for folder in (killed, whole))
@@ -261,12 +262,13 @@ def test_thirty_kills_from_outside(start, peaceful, tmp_path, seed):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("file", ["recipe.json", "split.json", "signatures.npz", "environment.json", "best.pt", "history.csv", "last.pt"])
+@pytest.mark.parametrize("file", ["recipe.json", "split.json", "signatures.npz", "environment.json", "best.pt", "history.csv", "last.pt", runs.WAVERING])
 def test_kills_at_every_step_of_a_write(start, peaceful, tmp_path, file):
-    moments = peaceful("two phases")[1]
+    name = "averaged" if file == runs.WAVERING else "two phases"
+    moments = peaceful(name)[1]
     place = when(moments, f"before {file}", -1)
     for step in (-2, -1, 0, 1, 2, 3):  # around the fsync of the file, the rename, the fsync of the folder
-        survives(start, peaceful, "two phases", tmp_path / f"{step}", [place + step], torn=step == -2)
+        survives(start, peaceful, name, tmp_path / f"{step}", [place + step], torn=step == -2)
 
 
 @pytest.mark.slow
