@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 from drift import explained_by_row, residuals, row_numbers
-from experiments import RECORDS, made_with, prepared
+from experiments import RECORDS, made_with, prepared, trained_by
 from sklearn.linear_model import LinearRegression
 from sklearn.model_selection import KFold, cross_val_predict
 
@@ -84,7 +84,7 @@ def judge(folder: Path, drift: Path, runs: Sequence[Run]) -> dict:
         print(run.name, round(float(np.linalg.norm(found[run.name], axis=-1).mean()), 3), flush=True)
     return {
         "unit": "px@224", "n_train": len(train), "n_val": len(part), "split_fingerprint": split.fingerprint, "tta": True,
-        "command": f"python figures/causes.py DATA DRIFT {' '.join(run.name for run in runs)}", **made_with(),
+        "command": f"python figures/causes.py DATA DRIFT {' '.join(run.name for run in runs)}", "trained_by": trained_by(runs), **made_with(),
         "explained_L2_along": explained,
         "by_landmark": {name: {"along": float(np.abs(errors[:, k, 0]).mean()), "across": float(np.abs(errors[:, k, 1]).mean())} for k, name in enumerate(LANDMARK_NAMES)},
         "runs": {name: mean_with_interval(np.linalg.norm(values, axis=-1).mean(1)) for name, values in found.items()},

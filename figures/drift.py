@@ -17,7 +17,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from experiments import RECORDS, made_with, prepared, write_record
+from experiments import RECORDS, made_with, prepared, trained_by, write_record
 
 from landmark_thesis.data import LandmarkData, Split, find_dataset, kfold_splits, write_whole
 from landmark_thesis.evaluate import refuse_seen, run_points
@@ -141,9 +141,9 @@ def judge(folder: Path, out: Path, record: Path, runs: Path | None) -> None:
     content = {
         "unit": "px@224", "n_val": len(part), "n_curve": len(names), "split_fingerprint": split.fingerprint, "bandwidth_rows": BANDWIDTH, "shrink": SHRINK,
         "p_value": permutation_test(order, errors), "p_value_within_class": permutation_test(order, errors, classes), "results": results, "command": "python figures/drift.py judge",
-        **made_with(),
+        "trained_by": trained_by([*found, *(Run(path) for path in sorted(out.glob("fold-*")))]), **made_with(),
         "curve": {"row": curve_rows.tolist(), **bands, **{f"{name}_{what}": curve[:, k, c].round(3).tolist() for k, name in enumerate(LANDMARK_NAMES) for c, what in enumerate(("along", "across"))}},
-        "points": {"row": order.astype(int).tolist(), "L1_along": errors[:, 0, 0].round(2).tolist(), "L2_along": errors[:, 1, 0].round(2).tolist()},
+        "points": {"row": order.astype(int).tolist(), "class": classes.tolist(), "L1_along": errors[:, 0, 0].round(2).tolist(), "L2_along": errors[:, 1, 0].round(2).tolist()},
     }
     write_record(record, content, part.names, table)
 

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from experiments import RECORDS, made_with, validation_part, write_record
+from experiments import RECORDS, made_with, trained_by, validation_part, write_record
 
 from landmark_thesis.evaluate import combine, predict_points
 from landmark_thesis.landmarks import project_to_shape
@@ -39,7 +39,7 @@ def judge(folder: Path, runs: Sequence[Run]) -> tuple[dict, dict[str, np.ndarray
     several = np.mean([columns[f"mirrored {run.name}"] for run in runs], 0)
     content = {
         "unit": "px@224", "part": "val", "n": len(part), "split_fingerprint": split.fingerprint, "command": f"python figures/ensemble.py DATA {' '.join(run.name for run in runs)}",
-        **made_with(), "runs": [{"run": run.name, "seed": run.seed} for run in runs],
+        "trained_by": trained_by(runs), **made_with(), "runs": [{"run": run.name, "seed": run.seed} for run in runs],
         "seeds": seed_spread(np.stack([columns[f"mirrored {run.name}"] for run in runs])),
         "ensembles": steps,
         "gain_of_the_mirror": compare_errors(np.mean([columns[f"plain {run.name}"] for run in runs], 0), several),

@@ -51,6 +51,12 @@ def made_with() -> dict[str, Any]:
     return {key: value for key, value in environment(pick_device("cpu")).items() if key in ("device", "versions")}
 
 
+def trained_by(runs: Sequence[Run]) -> list[str]:
+    """The commands that trained `runs`, each once, as the runs keep them: what has to be done before a record's own command can judge."""
+    kept = (json.loads((run.path / "environment.json").read_text(encoding="utf-8")).get("command", "") for run in runs)
+    return sorted({command for command in kept if command})
+
+
 def brief(summary: Mapping[str, Any]) -> dict[str, Any]:
     """The main metrics of a summary, with their intervals."""
     return {key: summary[key] for name in METRICS for key in (name, f"{name}_ci95")}
@@ -61,6 +67,6 @@ def write_record(folder: Path, content: Mapping[str, Any], names: Sequence[str],
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
     table.writerow(["image", *columns])
-    table.writerows([name, *(str(values[k]) if isinstance(values[k], int) else f"{values[k]:.3f}" for values in columns.values())] for k, name in enumerate(names))
+    table.writerows([name, *(str(values[k]) if isinstance(values[k], int | str) else f"{values[k]:.3f}" for values in columns.values())] for k, name in enumerate(names))
     write_whole(folder / "errors.csv", text.getvalue().encode())
     write_whole(folder / f"{folder.name}.json", (json.dumps(content, indent=1) + "\n").encode())

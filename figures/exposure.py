@@ -10,12 +10,13 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
-from experiments import RECORDS, write_record
+from experiments import RECORDS, made_with, write_record
 
 from landmark_thesis.data import find_dataset, read_image
 from landmark_thesis.evaluate import read_errors
 from landmark_thesis.figures import rank_correlation
 from landmark_thesis.landmarks import LANDMARK_NAMES
+from landmark_thesis.runs import Run
 
 RECORD = RECORDS / "exposure"
 JUDGED = ("dense", "val")  # the run and the part whose errors are set against exposure
@@ -46,7 +47,8 @@ def main(folder: str) -> None:
     rows = read_errors(RECORDS / JUDGED[0] / "errors.csv", JUDGED[1])
     content = {
         "unit": "grey values, 0 to 255", "n_pictures": len(images), "run": JUDGED[0], "part": JUDGED[1], "n": len(rows),
-        "with_error": summary(list(images), columns), "command": "python figures/exposure.py DIR",
+        "with_error": summary(list(images), columns), "split_fingerprint": Run(RECORDS / JUDGED[0]).split.fingerprint,
+        "command": "python figures/exposure.py DIR", **made_with(),
     }
     write_record(RECORD, content, list(images), columns)
 

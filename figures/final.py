@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from experiments import RECORDS, brief, finished, made_with, write_record
+from experiments import RECORDS, brief, finished, made_with, trained_by, write_record
 
 from landmark_thesis.data import write_whole
 from landmark_thesis.evaluate import LEDGER, evaluate_runs, run_points
@@ -31,7 +31,7 @@ def judge(runs: Sequence[Run]) -> tuple[dict[str, Any], dict[str, np.ndarray], S
     errors = {name: radial_errors(answer, target, 224).mean(1) for name, answer in answers.items()}
     keys = ("unit", "part", "split_fingerprint", "test_fingerprint", "test_ledger", "tta", "contaminated", "unverified", "command", "baselines")
     content = {key: results[key] for key in keys} | {
-        "n": len(part), **made_with(),
+        "trained_by": trained_by(runs), "n": len(part), **made_with(),
         "runs": [{"run": run.name, "seed": run.seed, "recipe": run.recipe.name, "weights": run.weights_hash} | brief(summarise(answers[run.name], target, part.categories)) for run in runs],
         "seeds": seed_spread(np.stack(list(errors.values()))),
         "test": results["test"],

@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from experiments import trained_by
 
 from landmark_thesis.data import LandmarkData, Split, load_data, near_duplicates, thesis_split, write_whole
 from landmark_thesis.evaluate import LeakageError, combine, evaluate_runs, run_points
@@ -107,7 +108,7 @@ def score_all(out: Path, record: Path) -> dict:
     head = {
         "unit": "px@224", "what": "development pictures only; the thesis' test part stays closed", "recipe": DENSE.name, "n": len(data), "seeds": list(SEEDS),
         "split_fingerprint": split.fingerprint, "test_fingerprint": split.fingerprint_of("test"), "tta": True, "device": results["device"],
-        "versions": results["versions"], "command": "python figures/leakage.py score OUT",
+        "versions": results["versions"], "command": "python figures/leakage.py score OUT", "trained_by": trained_by([*runs["leaky"], *runs["clean"]]),
     }
     text = io.StringIO()
     table = csv.DictWriter(text, list(rows[0]), lineterminator="\n")

@@ -3,13 +3,15 @@
     python figures/limits.py DIR     measure, and write figures/records/limits/limits.json; no picture and no label leaves the folder
 """
 
+import hashlib
 import json
 import sys
 from pathlib import Path
 
 import numpy as np
+from experiments import made_with
 
-from landmark_thesis.data import DataReport, check_data, write_whole
+from landmark_thesis.data import DataReport, check_data, find_dataset, write_whole
 from landmark_thesis.landmarks import project_to_shape
 from landmark_thesis.pixel_error import bootstrap_interval, radial_errors
 
@@ -28,12 +30,13 @@ def measure(report: DataReport) -> dict:
     return {
         "unit": "px@224", "n": len(points), "cells": report.grid.steps, "rounding_px": report.grid.rounding_px224,
         "scheme_px": float(residual.mean()), "scheme_px_ci95": list(bootstrap_interval(residual)), "twice": twice,
-        "command": "python figures/limits.py DIR",
+        "command": "python figures/limits.py DIR", **made_with(),
     }
 
 
 if __name__ == "__main__":
     if len(sys.argv) != 2:
         sys.exit(__doc__)
-    write_whole(RECORD, (json.dumps(measure(check_data(sys.argv[1])), indent=1) + "\n").encode())
+    digest = hashlib.sha256(Path(find_dataset(sys.argv[1]).csv).read_bytes()).hexdigest()[:16]
+    write_whole(RECORD, (json.dumps(measure(check_data(sys.argv[1])) | {"labels_sha256": digest}, indent=1) + "\n").encode())
     print(RECORD.read_text(encoding="utf-8"))

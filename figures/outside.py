@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from experiments import RECORDS, made_with, write_record
+from experiments import RECORDS, made_with, trained_by, write_record
 
 from landmark_thesis.data import find_copies, preprocess, read_image
 from landmark_thesis.evaluate import predict
@@ -102,7 +102,8 @@ def score(folder: Path, runs: Sequence[Run], record: Path) -> dict:
     content = {
         "unit": "px@224", "measure": "distance of the ten lateral points to the lateral arc of the lung contour, apex to costophrenic angle",
         "dataset": "JSRT", "n": len(files), "mm_per_px": MM_PER_PX, "tta": True, "contaminated": False, "copies_found": 0, "looked_for_copies": sorted(copies),
-        "command": f"python figures/outside.py JSRT {' '.join(run.name for run in runs)}", **made_with(),
+        "split_fingerprint": runs[0].split.fingerprint,
+        "command": f"python figures/outside.py JSRT {' '.join(run.name for run in runs)}", "trained_by": trained_by(runs), **made_with(),
         "results": [row(name, found, None if name == "mean shape" else ruler) for name, found in distances.items()],
     }
     columns = {f"{name}: {LANDMARK_NAMES[point]}": found[:, k] for name, found in distances.items() for k, point in enumerate(LATERAL)}

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from experiments import RECORDS, finished, made_with, validation_part, write_record
+from experiments import RECORDS, finished, made_with, trained_by, validation_part, write_record
 
 from landmark_thesis.evaluate import run_points
 from landmark_thesis.pixel_error import compare_errors, radial_errors
@@ -74,7 +74,8 @@ def judge(folder: Path, runs: Mapping[tuple[str, str, str], Sequence[Run]]) -> t
         low, high = gain["difference_px_ci95"]
         print(f"{name:9} {head:10} head first {first.mean():.2f}  at once {once.mean():.2f}  gain {gain['difference_px']:+.2f} [{low:+.2f}, {high:+.2f}]  by seed {by_seed.round(2)}", flush=True)
     content = {"unit": "px@224", "n_val": len(part), "split_fingerprint": split.fingerprint, "image_size": SIZE, "epochs": {"phase1": FIRST, "together": ALL}, "tta": True,
-               "command": "python figures/phase1.py judge", **made_with(), "results": found}
+               "command": "python figures/phase1.py judge",
+               "trained_by": trained_by([run for several in runs.values() for run in several]), **made_with(), "results": found}
     return content, columns, part.names
 
 

@@ -4,15 +4,15 @@
 
 # %% auto #0
 __all__ = ['Rows', 'UNIT', 'LANGUAGES', 'WORDS', 'STYLES', 'OKABE_ITO', 'STAMPS', 'KINDS', 'ENDINGS', 'FORMATS', 'Style',
-           'landmark_scheme', 'canonical_shape', 'model_diagram', 'split_parts', 'learning_curves', 'landmark_errors',
-           'landmark_map', 'error_histogram', 'error_distribution', 'landmark_distribution', 'landmark_curves',
-           'class_errors', 'class_landmark_map', 'axis_errors', 'landmark_bias', 'agreement_plots', 'anatomy_errors',
-           'exposure_errors', 'rank_correlation', 'conformal_coverage', 'Result', 'result_of_errors', 'spoilt_by',
-           'result_of_scores', 'published_results', 'comparison', 'claim_and_limit', 'outside_border', 'recipe_curves',
-           'Difference', 'paired_differences', 'seed_luck', 'ablation_forest', 'error_limits', 'leakage_gap',
-           'ensemble_gain', 'annotator_drift', 'learning_curve', 'example_rows', 'prediction_examples', 'write_table',
-           'landmark_table', 'class_table', 'ablation_table', 'results_table', 'save_figure', 'drawn_from',
-           'outdated_inputs', 'stored_stamp', 'draw_all', 'draw_measured']
+           'landmark_scheme', 'shape_statistics', 'canonical_shape', 'model_diagram', 'split_parts', 'learning_curves',
+           'landmark_errors', 'landmark_map', 'error_histogram', 'error_distribution', 'landmark_distribution',
+           'landmark_curves', 'class_errors', 'class_landmark_map', 'axis_errors', 'landmark_bias', 'agreement_plots',
+           'anatomy_errors', 'exposure_errors', 'rank_correlation', 'conformal_coverage', 'Result', 'result_of_errors',
+           'spoilt_by', 'result_of_scores', 'published_results', 'comparison', 'claim_and_limit', 'outside_border',
+           'recipe_curves', 'Difference', 'paired_differences', 'seed_luck', 'ablation_forest', 'error_limits',
+           'leakage_gap', 'ensemble_gain', 'annotator_drift', 'learning_curve', 'example_rows', 'prediction_examples',
+           'write_table', 'landmark_table', 'class_table', 'ablation_table', 'Headline', 'headline_table',
+           'results_table', 'save_figure', 'drawn_from', 'outdated_inputs', 'stored_stamp', 'draw_all', 'draw_measured']
 
 # %% ../nbs/14_figures.ipynb #68b55e23
 import csv
@@ -136,7 +136,10 @@ WORDS: Mapping[str, tuple[str, str]] = {
     "rate": ("learning rate", "tasa de aprendizaje"),
     "group_head": ("head", "cabeza"),
     "group_backbone": ("backbone", "red troncal"),
-    "train_curve": ("training, under dropout and augmentation{n}", "entrenamiento, con dropout y aumento de datos{n}"),
+    "train_curve": ("training{under}{n}", "entrenamiento{under}{n}"),
+    "under_both": (", under dropout and augmentation", ", con dropout y aumento de datos"),
+    "under_dropout": (", under dropout", ", con dropout"),
+    "under_augmentation": (", under augmentation", ", con aumento de datos"),
     "val_curve": ("validation{n}", "validación{n}"),
     "chosen": ("kept: {phase}, epoch {epoch}{error}", "conservada: {phase}, época {epoch}{error}"),
     "phase": ("phase {number}", "fase {number}"),
@@ -153,7 +156,7 @@ WORDS: Mapping[str, tuple[str, str]] = {
     "along": ("along", "longitudinal"),
     "across": ("across", "transversal"),
     "bias": ("signed mean (bias)", "media con signo (sesgo)"),
-    "leaky": ("one split for each member", "una división por modelo"),
+    "leaky": ("one split for each member: CONTAMINATED", "una división por modelo: CONTAMINADO"),
     "clean": ("one split for all", "una sola división"),
     "members": ("models in the ensemble", "modelos en el conjunto"),
     "table_row": ("row of the table of labels", "fila de la tabla de etiquetas"),
@@ -188,6 +191,10 @@ WORDS: Mapping[str, tuple[str, str]] = {
         "mean radial error, {unit}; training: measured while the weights move; validation: the bare answer, without mirror averaging",
         "error radial medio, {unit}; entrenamiento: medido mientras los pesos cambian; validación: respuesta directa, sin promedio especular",
     ),
+    "note_cut": (
+        "triangles: {count} values above the edge, up to {most}",
+        "triángulos: {count} valores por encima del borde, hasta {most}",
+    ),
     "note_scheme": ("t: share of the way from L1 to L2", "t: fracción del camino de L1 a L2"),
     "note_examples": (
         "circle: label; cross: prediction; chosen by error among n = {n} pictures ({part})",
@@ -207,7 +214,7 @@ WORDS: Mapping[str, tuple[str, str]] = {
         "n = {n} radiographs ({dataset}), never trained on; whiskers: 95 % interval over pictures; 1 px@224 is {mm} mm here",
         "n = {n} radiografías ({dataset}), nunca usadas para entrenar; bigotes: intervalo del 95 % sobre imágenes; 1 px@224 son aquí {mm} mm",
     ),
-    "note_no_interval": ("no whiskers: no interval is known", "sin bigotes: no se conoce el intervalo"),
+    "note_no_interval": ("no whiskers: no interval is stored", "sin bigotes: no hay intervalo guardado"),
     # parts, shapes and comparisons
     "dropped": ("left out", "excluidas"),
     "pictures": ("pictures", "imágenes"),
@@ -250,7 +257,10 @@ WORDS: Mapping[str, tuple[str, str]] = {
     "module_look": ("3 x 3\nconv.", "conv.\n3 x 3"),
     "module_logits": ("maps and\nsoft-argmax", "mapas y\nsoft-argmax"),
     "mode": ("mode {number}: {share} %", "modo {number}: {share} %"),
-    "aligned": ("{n} shapes,\naligned", "{n} formas,\nalineadas"),
+    "aligned": ("mean of {n}", "media de {n}"),
+    "of_labels": ("labels", "etiquetas"),
+    "of_phantoms": ("sampled phantoms", "fantomas muestreados"),
+    "of_shapes": ("shapes", "formas"),
     "minus": ("-2 sd", "-2 DE"),
     "plus": ("+2 sd", "+2 DE"),
     # notes under them
@@ -279,10 +289,13 @@ WORDS: Mapping[str, tuple[str, str]] = {
         "imagen por imagen, el reflejo gana {mirror} y el conjunto {ensemble}",
     ),
     "note_paired": ("picture by picture, leakage is worth {value} with {members} models", "imagen por imagen, la contaminación vale {value} con {members} modelos"),
-    "note_test": ("{set}, n = {n}; openings by these runs: {opened}; limits: what the labels of all pictures tell", "{set}, n = {n}; aperturas por estas ejecuciones: {opened}; límites: según las etiquetas de todas las imágenes"),
+    "note_test": (
+        "{set}, n = {n}; it was opened {opened} times by recorded runs and {known} times before this repository; limits: what the labels of all pictures tell",
+        "{set}, n = {n}; la abrieron {opened} veces las ejecuciones registradas y {known} veces antes de este repositorio; límites: según las etiquetas de todas las imágenes",
+    ),
     "note_limits": (
-        "circles: mean errors, to scale, over the cells of the label grid; two labels of one radiograph: mean of {points} points each, one pair each, so without interval",
-        "círculos: errores medios, a escala, sobre las celdas de la rejilla; dos etiquetas de una radiografía: media de {points} puntos, un solo par cada una, sin intervalo",
+        "labels of n = {n} pictures; circles: mean errors, to scale, over the cells of the label grid, lettered as the bars; two labels of one radiograph: mean of {points} points each, one pair each, so without interval",
+        "etiquetas de n = {n} imágenes; círculos: errores medios, a escala, sobre las celdas de la rejilla, con las letras de las barras; dos etiquetas de una radiografía: media de {points} puntos, un solo par cada una, sin intervalo",
     ),
     "note_conformal": (
         "n = {n} pictures; coverage of each fold by the radii of the others, with 95 % Clopper-Pearson intervals; all points of a picture inside: {whole} %",
@@ -298,8 +311,8 @@ WORDS: Mapping[str, tuple[str, str]] = {
     ),
     "note_diagram": ("recipe '{recipe}': {total} million parameters; M: millions, k: thousands", "receta '{recipe}': {total} millones de parámetros; M: millones, k: miles"),
     "note_modes": (
-        "n = {n} shapes; place, size and turn taken away; share of the variance; sd: standard deviation",
-        "n = {n} formas; sin posición, tamaño ni giro; proporción de la varianza; DE: desviación estándar",
+        "n = {n} ({of}), aligned: place, size and turn taken away; ellipse: 95 % of each point; share of the variance; sd: standard deviation",
+        "n = {n} ({of}), alineadas: sin posición, tamaño ni giro; elipse: 95 % de cada punto; proporción de la varianza; DE: desviación estándar",
     ),
     # tables
     "marks": ("marks", "señala"),
@@ -312,6 +325,8 @@ WORDS: Mapping[str, tuple[str, str]] = {
     "change": ("change", "cambio"),
     "seeds": ("seeds", "semillas"),
     "all_landmarks": ("all points", "todos los puntos"),
+    "scored_on": ("scored on", "evaluado en"),
+    "trainings": ("trainings", "entrenamientos"),
     "sdr": ("within {radius} (%)", "a menos de {radius} (%)"),
 }
 
@@ -552,47 +567,80 @@ def _cycle(items: Sequence[Any]):
         yield from items
 
 
-def _panels_below_key(look: _Look, figure: Figure, columns: int, handles: Sequence[Any], share: str = "") -> list[Axes]:
-    """Panels in a row, below a legend that serves them all; `share`: axes to share, of "x" and "y"."""
-    rows = figure.add_gridspec(2, columns, height_ratios=(1.6 * look.style.font_pt / 72, figure.get_figheight()))
-    key = figure.add_subplot(rows[0, :])
+def _draw_steps(look: _Look, axes: Axes, errors: np.ndarray, share: np.ndarray, limit: float, line: tuple[str, Any, str], number: int, label: str) -> Line2D:
+    """A cumulative distribution up to `limit`, with marks at shares of its own, so that lines differ in grey print too; returns its entry for a legend."""
+    colour, dashes, marker = line
+    style = {"color": OKABE_ITO[colour], "ls": dashes, "lw": look.style.line_pt * (1.8 if colour == "black" else 1.2)}
+    axes.step(np.r_[0, errors, max(limit, errors[-1])], 100 * np.r_[0, share, share[-1]], where="post", label=label, **style)
+    marks = {"marker": marker, "ms": 1.2 * look.style.marker_pt, "mec": "black", "mfc": OKABE_ITO[colour]}
+    if marker:
+        levels = np.array([0.2, 0.4, 0.6, 0.8, 0.93]) + 0.03 * (number % 4)
+        axes.plot(errors[np.minimum(np.searchsorted(share, levels), len(errors) - 1)], 100 * levels, ls="", **marks)
+    return Line2D([], [], label=label, **style, **(marks if marker else {}))
+
+
+def _panels_below_key(look: _Look, figure: Figure, columns: int, handles: Sequence[Any], share: str = "", rows: int = 1) -> list[Axes]:
+    """Panels in `rows` of `columns`, below a legend that serves them all; `share`: axes to share, of "x" and "y"."""
+    grid = figure.add_gridspec(1 + rows, columns, height_ratios=(1.6 * look.style.font_pt / 72, *[figure.get_figheight() / rows] * rows))
+    key = figure.add_subplot(grid[0, :])
     key.axis("off")
     key.legend(handles=list(handles), loc="center", ncols=len(handles), fontsize=look.style.font_pt, frameon=False, borderpad=0, handletextpad=0.4, columnspacing=1.2)
     panels: list[Axes] = []
-    for column in range(columns):
+    for row, column in np.ndindex(rows, columns):
         first = panels[0] if panels else None
-        panels.append(figure.add_subplot(rows[1, column], sharex=first if "x" in share else None, sharey=first if "y" in share else None))
+        panels.append(figure.add_subplot(grid[1 + row, column], sharex=first if "x" in share else None, sharey=first if "y" in share else None))
         if "y" in share and first is not None:
             panels[-1].tick_params(labelleft=False)
     return panels
 
 # %% ../nbs/14_figures.ipynb #c9ac86a5
-def canonical_shape(points: np.ndarray, *, lang: str = "en", size: str = "page", decimal_comma: bool = False) -> Figure:
-    """Shapes aligned by Procrustes, their mean, and the first three modes of variation, two standard deviations either way.
+def shape_statistics(points: np.ndarray, of: str = "shapes") -> dict[str, Any]:
+    """What is published of shapes, and tells none of them: how many, mean and scatter of each point after alignment, the modes of variation.
 
-    `points`: (N, 15, 2) labels, isotropic. Raises ValueError as `landmarks.procrustes` does.
+    `points`: (N, 15, 2), isotropic. `of`: what they are: "labels", "phantoms" or "shapes". Returns "of", "n", "mean" (15, 2) of unit size about its
+    centre, "covariance" (15, 2, 2), and "modes", each with "share" of the variance, "deviation" and "direction" (15, 2). Raises ValueError as
+    `landmarks.procrustes` does.
+    """
+    fit = procrustes(points)
+    modes, apart = shape_modes(fit), fit.aligned - fit.mean
+    kept = [{"share": float(share), "deviation": float(deviation), "direction": direction.tolist()} for share, deviation, direction in zip(modes.shares, modes.deviations, modes.directions, strict=True)]
+    scatter = np.einsum("nki,nkj->kij", apart, apart) / (len(apart) - 1)
+    return {"of": of, "n": len(fit.aligned), "mean": fit.mean.tolist(), "covariance": scatter.tolist(), "modes": kept}
+
+# %% ../nbs/14_figures.ipynb #0fd0d3d5
+def canonical_shape(shapes: np.ndarray | Mapping[str, Any], *, lang: str = "en", size: str = "page", decimal_comma: bool = False) -> Figure:
+    """The mean of shapes aligned by Procrustes with the scatter of each point, and the first three modes of variation, two standard deviations either way.
+
+    `shapes`: what `shape_statistics` tells of them (as figures/shape.py measured the labels), or (N, 15, 2) shapes themselves. Raises ValueError as
+    `landmarks.procrustes` does, DataError for statistics that lack a number.
     """
     look = _Look(lang, size, decimal_comma)
-    fit = procrustes(points)
-    modes = shape_modes(fit)
-    figure = look.sheet(2.5)
-    handles = [Line2D([], [], color=OKABE_ITO[colour], ls=dashes, marker=marker, ms=look.style.marker_pt, lw=look.style.line_pt, label=look.say(key))
-               for key, colour, dashes, marker in (("minus", "orange", "--", "s"), ("plus", "blue", "-", "o"))]
-    cloud, *panels = _panels_below_key(look, figure, 4, handles)
-    cloud.plot(*fit.aligned[:300].reshape(-1, 2).T, ".", color="0.7", ms=0.3 * look.style.marker_pt, rasterized=True)
-    cloud.plot(*fit.mean.T, "o", color=OKABE_ITO["blue"], mec="black", ms=look.style.marker_pt)
-    cloud.set_title(look.say("aligned", n=len(fit.aligned)), fontsize=look.style.font_pt)
-    for m, axes in enumerate(panels):
-        for step, colour, dashes, marker in ((-2, "orange", "--", "s"), (2, "blue", "-", "o")):
-            shape = fit.mean + step * modes.deviations[m] * modes.directions[m]
+    told = shapes if isinstance(shapes, Mapping) else shape_statistics(shapes)
+    try:
+        mean, scatter, modes, of = np.array(told["mean"]), np.array(told["covariance"]), told["modes"][:3], look.say(f"of_{told['of']}")
+        ends = [[mean + step * mode["deviation"] * np.array(mode["direction"]) for step in (-2, 2)] for mode in modes]
+        shares, n = [100 * mode["share"] for mode in modes], told["n"]
+    except (KeyError, TypeError) as error:
+        raise DataError(f"not the statistics of shapes ({type(error).__name__}: {error})") from None
+    figure = look.sheet(5.2)
+    kinds = (("minus", "orange", "--", "s"), ("plus", "blue", "-", "o"))
+    handles = [Line2D([], [], color=OKABE_ITO[colour], ls=dashes, marker=marker, ms=look.style.marker_pt, lw=look.style.line_pt, label=look.say(key)) for key, colour, dashes, marker in kinds]
+    rows = 2 if size == "page" else 1
+    middle, *panels = _panels_below_key(look, figure, 4 // rows, handles, rows=rows)
+    for place, covariance in zip(mean, scatter, strict=True):
+        middle.add_patch(_ellipse(place, covariance, facecolor=OKABE_ITO["sky"], edgecolor="black", alpha=0.5, lw=0.7 * look.style.line_pt))
+    middle.plot(*mean.T, "o", color=OKABE_ITO["blue"], mec="black", ms=0.7 * look.style.marker_pt)
+    middle.set_title(look.say("aligned", n=n), fontsize=look.style.font_pt)
+    for number, (axes, both) in enumerate(zip(panels, ends, strict=True)):
+        for shape, (_, colour, dashes, marker) in zip(both, kinds, strict=True):
             for line in (LEFT_CONTOUR, RIGHT_CONTOUR, (AXIS[0], *CENTRAL, AXIS[1])):
-                axes.plot(*shape[list(line)].T, color=OKABE_ITO[colour], ls=dashes, marker=marker, ms=0.8 * look.style.marker_pt, lw=1.2 * look.style.line_pt)
-        axes.set_title(look.say("mode", number=m + 1, share=look.number(100 * modes.shares[m], 0)), fontsize=look.style.font_pt)
-    reach = 1.15 * np.abs(fit.aligned).max((0, 1))
-    for axes in (cloud, *panels):
-        axes.set(xlim=(-reach[0], reach[0]), ylim=(reach[1], -reach[1]), aspect="equal")
+                axes.plot(*shape[list(line)].T, color=OKABE_ITO[colour], ls=dashes, marker=marker, ms=0.6 * look.style.marker_pt, lw=look.style.line_pt)
+        axes.set_title(look.say("mode", number=number + 1, share=look.number(shares[number], 0)), fontsize=look.style.font_pt)
+    reach = 1.1 * max(np.abs(shape).max() for shape in (mean, *(shape for both in ends for shape in both)))
+    for axes in (middle, *panels):
+        axes.set(xlim=(-reach, reach), ylim=(reach, -reach), aspect="equal")
         axes.axis("off")
-    return look.finish(figure, "canonical_shape", look.say("note_modes", n=len(fit.aligned)))
+    return look.finish(figure, "canonical_shape", look.say("note_modes", n=n, of=of))
 
 # %% ../nbs/14_figures.ipynb #0da1d018
 def model_diagram(recipe: Recipe, *, lang: str = "en", size: str = "page", decimal_comma: bool = False) -> Figure:
@@ -713,13 +761,14 @@ def _stack_bars(look: _Look, axes: Axes, counts: np.ndarray, classes: Sequence[s
 
 # %% ../nbs/14_figures.ipynb #dd79480d
 def learning_curves(
-    history: Rows, *, counts: Mapping[str, int] | None = None, chosen: tuple[str, int] | None = None, stamp: str | None = None,
+    history: Rows, *, counts: Mapping[str, int] | None = None, chosen: tuple[str, int] | None = None, recipe: Recipe | None = None, stamp: str | None = None,
     lang: str = "en", size: str = "page", decimal_comma: bool = False,
 ) -> Figure:
     """Error and learning rates over both phases, epoch by epoch, with the phase change and the chosen epoch.
 
     `history`: the rows of a history.csv, as `Run.history`. `counts`: pictures by part ({"train": 717, "val": 144}), to be
-    stated. `chosen`: (phase, epoch) whose weights the run kept. Raises DataError for a history without epochs.
+    stated. `chosen`: (phase, epoch) whose weights the run kept. `recipe`: says whether training errors were made under dropout or augmentation.
+    The error's axis ends where the last epochs can be told apart; triangles stand for what lies above. Raises DataError for a history without epochs.
     """
     look = _Look(lang, size, decimal_comma)
     if not history:
@@ -731,22 +780,48 @@ def learning_curves(
         values = np.array([row.get(column, np.nan) for row in history])
         if np.isfinite(values).any():
             count = (counts or {}).get(key.split("_")[0])
-            label = look.say(key, n="" if count is None else f" (n = {count})")
+            under = _hindrance(look, recipe) if key == "train_curve" else ""
+            label = look.say(key, n="" if count is None else f" (n = {count})", **({"under": under} if key == "train_curve" else {}))
             colour = OKABE_ITO["orange" if column.startswith("train") else "blue"]
             errors.plot(epochs, values, dashes, marker=marker, color=colour, lw=look.style.line_pt, ms=look.style.marker_pt * 0.7, label=label)
     _mark_chosen(look, errors, history, chosen)
     _draw_rates(look, rates, epochs, history)
     _mark_phases(look, (errors, rates), history)
-    errors.set_ylim(0, errors.get_ylim()[1] * (1.0 if size == "page" else 1.5))  # a slide's large legend needs room above the curves
+    cut = _cut_top(look, errors, 1.0 if size == "page" else 1.5)  # a slide's large legend needs room above the curves
     look.dress(errors, y=textwrap.fill(look.say("mean_error", unit=UNIT), 18))
     look.dress(rates, x=look.say("epoch"), y=textwrap.fill(look.say("rate"), 11))
     rates.xaxis.set_major_locator(MaxNLocator(integer=True))
     look.legend(errors, loc="upper right")
     if rates.lines:
         look.legend(rates, loc="lower left", ncols=2)
-    return look.finish(figure, "learning_curves", look.say("note_curves", unit=UNIT), stamp)
+    return look.finish(figure, "learning_curves", "; ".join([look.say("note_curves", unit=UNIT), *cut]), stamp)
 
 # %% ../nbs/14_figures.ipynb #193e25c5
+def _hindrance(look: _Look, recipe: Recipe | None) -> str:
+    """What a recipe makes harder for the network while it trains, as the label of a curve says it."""
+    found = [] if recipe is None else [name for name, there in (
+        ("dropout", recipe.head == "regression" and recipe.head_options.get("dropout", 0.3) > 0),
+        ("augmentation", any(value for value in vars(recipe.augmentation).values() if isinstance(value, int | float))),
+    ) if there]
+    return look.say("under_both" if len(found) == 2 else f"under_{found[0]}") if found else ""
+
+
+def _cut_top(look: _Look, axes: Axes, room: float) -> list[str]:
+    """The first epochs of a fresh head err ten times as much as the last: the axis ends at thrice these, with a triangle for each value above."""
+    curves = [line for line in axes.lines if len(line.get_xdata()) > 1 and line.get_linestyle() != ":"]
+    lasts = [values[np.isfinite(values)][-1] for line in curves if np.isfinite(values := np.asarray(line.get_ydata(), float)).any()]
+    top, whole = 3 * max(lasts, default=1.0), axes.get_ylim()[1]
+    above = [(line, np.flatnonzero(np.asarray(line.get_ydata(), float) > top)) for line in curves]
+    if top >= 0.75 * whole or not any(len(places) for _, places in above):
+        axes.set_ylim(0, whole * room)
+        return []
+    for line, places in above:
+        axes.plot(np.asarray(line.get_xdata())[places], np.full(len(places), top), "^", color=line.get_color(), mec="black", ms=look.style.marker_pt, clip_on=False, zorder=5)
+    axes.set_ylim(0, top)
+    most = max(np.asarray(line.get_ydata(), float)[places].max() for line, places in above if len(places))
+    return [look.say("note_cut", count=sum(len(places) for _, places in above), most=look.number(most, 0))]
+
+
 def _mark_chosen(look: _Look, axes: Axes, history: Rows, chosen: tuple[str, int] | None) -> None:
     if chosen is None:
         return
@@ -860,17 +935,17 @@ def error_distribution(rows: Rows, *, stamp: str | None = None, lang: str = "en"
     figure = look.sheet(3.8)
     axes = figure.subplots()
     everybody = (look.say("all"), np.full(len(rows), True), ("black", "-", ""))
-    for name, members, (colour, dashes, _) in [everybody, *((name, classes == name, line) for name, line in zip(_categories(rows), _cycle(_LINES), strict=False))]:
+    entries = []
+    for number, (name, members, line) in enumerate([everybody, *((name, classes == name, line) for name, line in zip(_categories(rows), _cycle(_LINES), strict=False))]):
         errors, share = cumulative_errors(radial[members])
         rates = " / ".join(f"{100 * detection_rate(radial[members], radius):.0f}" for radius in radii)
-        axes.step(np.r_[0, errors, max(limit, errors[-1])], 100 * np.r_[0, share, share[-1]], where="post", color=OKABE_ITO[colour], ls=dashes,
-                  lw=look.style.line_pt * (1.6 if colour == "black" else 1), label=f"{look.category(name)} (n = {members.sum()}): {rates}")
+        entries.append(_draw_steps(look, axes, errors, share, limit, line, number, f"{look.category(name)} (n = {members.sum()}): {rates}"))
     for radius in radii:
         axes.axvline(radius, color="0.4", ls=":", lw=look.style.line_pt, zorder=1)
     axes.set(xlim=(0, limit), ylim=(0, 101))
     axes.set_xticks([0, *radii, *range(15, int(limit) + 1, 5 * int(np.ceil(limit / 50)))])
     look.dress(axes, x=look.say("radial_error", unit=UNIT), y=look.say("share"), grid="both")
-    look.legend(axes, loc="lower right", title=look.say("within", radii=" / ".join(map(str, radii)), unit=UNIT))
+    look.legend(axes, *entries, loc="lower right", title=look.say("within", radii=" / ".join(map(str, radii)), unit=UNIT))
     beyond = look.say("note_beyond", beyond=int((everything > limit).sum()), points=len(everything))
     return look.finish(figure, "error_distribution", _set_note(look, rows, beyond), stamp)
 
@@ -896,7 +971,7 @@ def landmark_distribution(rows: Rows, *, stamp: str | None = None, lang: str = "
     axes.set(xlim=(-0.7, len(columns) - 0.3), ylim=(0, top))
     axes.set_xticks(range(len(columns)), LANDMARK_NAMES)
     handles = [Patch(facecolor=OKABE_ITO[colour], edgecolor="black", hatch=hatch, label=look.say(key)) for key, _, colour, hatch in _GROUPS]
-    look.legend(axes, *handles, loc="upper center", ncols=3)
+    look.legend(axes, *handles, loc="lower center", bbox_to_anchor=(0.5, 1), ncols=3, frameon=False, borderpad=0)  # above: outliers reach the edge
     look.dress(axes, y=look.say("radial_error", unit=UNIT))
     beyond, points = int((radial > top).sum()), int(np.isfinite(radial).sum())
     return look.finish(figure, "landmark_distribution", _set_note(look, rows, look.say("note_boxes", beyond=beyond, points=points)), stamp)
@@ -1006,9 +1081,11 @@ def landmark_bias(
     An arrow is filled where Hotelling's T squared test, after Holm's correction over the 15 points, says that it is not zero.
     `shape`: (15, 2) fractions, as `Run.mean_shape`. Otherwise as `landmark_errors`.
     """
-    look, times, level = _Look(lang, size, decimal_comma), 4, 0.05
+    look, level = _Look(lang, size, decimal_comma), 0.05
     points = 224 * np.asarray(shape, np.float64)
     errors = np.stack([_values(rows, "dx"), _values(rows, "dy")], -1)
+    longest = np.linalg.norm(np.nanmean(errors, 0), axis=1).max()
+    times = next((round_number for round_number in (20, 15, 10, 8, 5, 4, 3, 2) if round_number * longest <= 24), 1)  # the longest arrow: a tenth of the picture
     sure = np.array(holm([_hotelling(column) for column in errors.transpose(1, 0, 2)])) < level
     figure = look.sheet(5.4)
     axes = figure.subplots()
@@ -1019,7 +1096,7 @@ def landmark_bias(
         colour = OKABE_ITO["vermillion"] if sure[k] else "white"
         arrow = times * known.mean(0)
         head = min(6.0, 0.6 * np.hypot(*arrow))  # short arrows have small heads
-        axes.add_patch(FancyArrow(*place, *arrow, width=0.4 * head, head_width=1.3 * head, head_length=head, length_includes_head=True, facecolor=colour, edgecolor="black", zorder=4))
+        axes.add_patch(FancyArrow(*place, *arrow, width=0.4 * head, head_width=1.1 * head, head_length=head, length_includes_head=True, facecolor=colour, edgecolor="black", zorder=4))
     axes.plot(*points.T, "k.", ms=0.6 * look.style.marker_pt, zorder=5)
     sizes = np.linalg.norm(np.nanmean(errors, 0), axis=1)
     sideways, upright = (np.sqrt(5.99 * np.nanvar(errors, axis=0)) + times * np.abs(np.nanmean(errors, axis=0))).T
@@ -1138,8 +1215,8 @@ def _cause_panels(look: _Look, rows: Rows, causes: Mapping[str, Sequence[float]]
             axes.plot(measured[classes == name], errors[classes == name], marker, color=OKABE_ITO[colour], mec="none", alpha=0.7, ms=0.8 * look.style.marker_pt)
         for fifth in np.array_split(np.argsort(measured, kind="stable"), min(5, len(measured))):
             numbers = np.array(_mean_and_interval(errors[fifth]))[:, None]
-            axes.errorbar([measured[fifth].mean()], numbers[0], _whiskers(numbers), fmt="s", color="black", ms=1.2 * look.style.marker_pt, capsize=0.6 * look.style.marker_pt,
-                          lw=1.3 * look.style.line_pt, zorder=4)
+            axes.errorbar([measured[fifth].mean()], numbers[0], _whiskers(numbers), fmt="s", color="black", mfc="white", ms=0.7 * look.style.marker_pt, capsize=0.3 * look.style.marker_pt,
+                          lw=look.style.line_pt, zorder=4)
         rho, low, high = rank_correlation(measured, errors)
         axes.set_title(f"rho {look.number(rho)}\n{look.interval(low, high)}" if np.isfinite(rho) else "rho -", fontsize=look.style.font_pt)
         axes.xaxis.set_major_locator(MaxNLocator(4))
@@ -1309,11 +1386,13 @@ def _room(look: _Look, result: Result, share: float) -> float:
 
 # %% ../nbs/14_figures.ipynb #517297c8
 def claim_and_limit(
-    test: Mapping[str, Any], limits: Mapping[str, Any] | None = None, *, lang: str = "en", size: str = "page", decimal_comma: bool = False
+    test: Mapping[str, Any], limits: Mapping[str, Any] | None = None, *, opened: int | None = None, ruler_interval: tuple[float, float] | None = None,
+    lang: str = "en", size: str = "page", decimal_comma: bool = False,
 ) -> Figure:
     """What the thesis claims, what its one clean run makes, what ours makes on the same test pictures, and how far two labels of one picture lie apart.
 
-    `test`: as figures/final.py measured: "seeds", "runs", "baselines", "test_ledger", "part", "n". `limits`: as in `error_limits`.
+    `test`: as figures/final.py measured: "seeds", "runs", "baselines", "test_ledger", "part", "n". `limits`: as in `error_limits`. `opened`: how often all
+    records opened these pictures; None counts this one alone. `ruler_interval`: of the mean shape's error, where it is known.
     Raises DataError for a missing number.
     """
     look = _Look(lang, size, decimal_comma)
@@ -1322,8 +1401,9 @@ def claim_and_limit(
         ours = Result(look.say("mean_of_seeds", recipe=test["runs"][0]["recipe"], seeds=seeds["n_seeds"]), seeds["mean_px"], tuple(seeds["mean_px_ci95"]),
                       "contaminated" if test["contaminated"] else "ours")
         twice = [Result(look.say("limit_twice", pair=" / ".join(one["pair"])), one["mre_px"], None, "limit") for one in (limits or {"twice": []})["twice"]]
-        note = look.say("note_test", set=look.part(test["part"]), n=n, opened=test["test_ledger"]["opened"])
-        ruler, floor = Result(look.say("mean_shape"), baselines["mean_shape_px"], None, "baseline"), baselines["label_rounding_px"]
+        ledger = test["test_ledger"]
+        note = look.say("note_test", set=look.part(test["part"]), n=n, opened=ledger["opened"] if opened is None else opened, known=ledger["known_before"])
+        ruler, floor = Result(look.say("mean_shape"), baselines["mean_shape_px"], ruler_interval, "baseline"), baselines["label_rounding_px"]
     except (KeyError, TypeError, IndexError) as error:
         raise DataError(f"not the measurements of figures/final.py ({type(error).__name__}: {error})") from None
     return _compare(look, "claim_and_limit", [ruler, *published_results(lang), ours, *twice], floor, note, None)
@@ -1361,17 +1441,18 @@ def recipe_curves(sets: Mapping[str, Rows], *, stamps: Sequence[str | None] = ()
     radii, stamps = [3, 5, 10], dict(zip(sets, stamps, strict=False))
     figure = look.sheet(4.2)
     axes = figure.subplots()
-    for (name, rows), (colour, dashes, _) in zip(sets.items(), _cycle([("black", "-", ""), *_LINES]), strict=False):
+    entries = []
+    for number, ((name, rows), line) in enumerate(zip(sets.items(), _cycle([("black", "-", ""), *_LINES[1:], _LINES[0]]), strict=False)):
         radial = _values(rows)
         errors, share = cumulative_errors(radial)
         rates = " / ".join(f"{100 * detection_rate(radial, radius):.0f}" for radius in radii)
         label = f"{name}{' *' if stamps.get(name) else ''}: {rates}"
-        axes.step(np.r_[0, errors, max(30, errors[-1])], 100 * np.r_[0, share, 1], where="post", color=OKABE_ITO[colour], ls=dashes, lw=1.4 * look.style.line_pt, label=label)
+        entries.append(_draw_steps(look, axes, errors, share, 30, line, number, label))
     for radius in radii:
         axes.axvline(radius, color="0.4", ls=":", lw=look.style.line_pt, zorder=1)
     axes.set(xlim=(0, 30), ylim=(0, 101), xticks=[0, *radii, 15, 20, 25, 30])
     look.dress(axes, x=look.say("radial_error", unit=UNIT), y=look.say("share"), grid="both")
-    look.legend(axes, loc="lower right", title=look.say("within", radii=" / ".join(map(str, radii)), unit=UNIT))
+    look.legend(axes, *entries, loc="lower right", title=look.say("within", radii=" / ".join(map(str, radii)), unit=UNIT))
     spoilt = [f"* {look.say(f'why_{stamp}')}" for stamp in STAMPS if stamp in stamps.values()]
     return look.finish(figure, "recipe_curves", _set_note(look, next(iter(sets.values())), *spoilt))
 
@@ -1417,18 +1498,22 @@ def seed_luck(table: Rows, reference: str = "dense") -> float | None:
 
 # %% ../nbs/14_figures.ipynb #8b792690
 def ablation_forest(
-    differences: Sequence[Difference], n: int, *, reference: str = "dense", luck: float | None = None, stamp: str | None = None, lang: str = "en", size: str = "page", decimal_comma: bool = False
+    differences: Sequence[Difference], n: int, *, reference: str = "dense", luck: float | None = None, asked: Mapping[str, str] | None = None, stamp: str | None = None, lang: str = "en", size: str = "page", decimal_comma: bool = False
 ) -> Figure:
     """Forest plot of what each change is worth: filled where the interval leaves zero out, open where it does not.
 
-    `differences`: as `paired_differences` gives them. `n`: pictures. `luck`: as `seed_luck`, drawn as a band about zero.
+    `differences`: as `paired_differences` gives them. `n`: pictures. `luck`: as `seed_luck`, drawn as a band about zero. `asked`: what a change is, in
+    words, by its label; on a page it stands below the label.
     Raises DataError for an empty list.
     """
     look = _Look(lang, size, decimal_comma)
     if not differences:
         raise DataError("no differences to draw: the ledger holds the reference alone")
     half = len(differences) if size == "page" or len(differences) <= 12 else (len(differences) + 1) // 2
-    figure = look.sheet(1.9 + 0.27 * len(differences))
+    names = [f"{one.label} (s = {one.seeds})" for one in differences]
+    if asked and size == "page":
+        names = ["\n".join([name, *textwrap.wrap(asked.get(one.label, ""), 34)]) for name, one in zip(names, differences, strict=True)]
+    figure = look.sheet(1.9 + sum(max(0.27, 0.06 + 0.15 * (1 + name.count("\n"))) for name in names))
     signs = (("better", "blue", "o"), ("unclear", None, "D"), ("worse", "vermillion", "s"))
     handles = [Line2D([], [], ls="", marker=marker, ms=1.3 * look.style.marker_pt, mec="black", color=OKABE_ITO[colour] if colour else "white", label=look.say(key)) for key, colour, marker in signs]
     if luck is not None:
@@ -1442,7 +1527,7 @@ def ablation_forest(
         if luck is not None:
             axes.axvspan(-luck, luck, color="0.85", zorder=0)
         axes.axvline(0, color="black", lw=look.style.line_pt)
-        axes.set_yticks(range(len(some)), [f"{one.label} (s = {one.seeds})" for one in some])
+        axes.set_yticks(range(len(some)), names[first : first + half])
         axes.set(xlim=(-reach, reach), ylim=(half - 0.4, -0.6))
         look.dress(axes, x=look.say("difference", unit=UNIT) if len(panels) == 1 else f"\N{GREEK CAPITAL LETTER DELTA} {UNIT}", grid="x")
     note = look.say("note_forest", n=n, reference=reference)
@@ -1460,7 +1545,7 @@ def _draw_difference(look: _Look, axes: Axes, place: int, one: Difference) -> No
 def error_limits(limits: Mapping[str, Any], ours: Sequence[Result] = (), *, lang: str = "en", size: str = "page", decimal_comma: bool = False) -> Figure:
     """How fine the labels are: errors as circles over the cells of the label grid, and as bars.
 
-    `limits`: as figures/limits.py measured them: "cells" of the grid, "rounding_px", "scheme_px" with "scheme_px_ci95" (what is lost when
+    `limits`: as figures/limits.py measured them: "n" labelled pictures, "cells" of the grid, "rounding_px", "scheme_px" with "scheme_px_ci95" (what is lost when
     labels are told by 14 numbers), and "twice": [{"pair", "mre_px"}, ..] of radiographs that were labelled twice. `ours`: results to
     stand beside them. Raises DataError for a missing number.
     """
@@ -1469,13 +1554,17 @@ def error_limits(limits: Mapping[str, Any], ours: Sequence[Result] = (), *, lang
         bars = [Result(look.say("limit_rounding", cells=limits["cells"]), limits["rounding_px"], None, "limit"),
                 Result(look.say("limit_scheme"), limits["scheme_px"], tuple(limits["scheme_px_ci95"]), "limit"),
                 *(Result(look.say("limit_twice", pair=" / ".join(one["pair"])), one["mre_px"], None, "baseline") for one in limits["twice"]), *ours]
-        cell = 224 / limits["cells"]
+        cell, _ = 224 / limits["cells"], limits["n"]
     except KeyError as error:
         raise DataError(f"not the measurements of figures/limits.py: no {error}") from None
     figure = look.sheet(1.4 + 0.5 * len(bars))
     grid, axes = figure.subplots(1, 2, width_ratios=(1, 1.7))
-    for circle in bars:
+    bars = [bar._replace(label=f"{letter}: {bar.label}") for letter, bar in zip("abcdefghijklmnopqrstuvwxyz", bars, strict=False)]
+    for place, circle in enumerate(bars):
         colour, _ = KINDS[circle.kind]
+        angle = np.pi * (0.15 + 0.7 * place / max(1, len(bars) - 1))  # each letter on its own circle, apart from the others
+        letter = grid.text(circle.value * np.cos(angle), circle.value * np.sin(angle), circle.label[0], ha="center", va="center", fontsize=look.style.font_pt, zorder=5)
+        letter.set_path_effects([withStroke(linewidth=0.35 * look.style.font_pt, foreground="white")])
         dashes = {"limit": ":", "baseline": "--"}.get(circle.kind, "-")
         grid.add_patch(Circle((0, 0), circle.value, fill=False, edgecolor=OKABE_ITO[colour] if circle.kind != "baseline" else "0.3", lw=1.6 * look.style.line_pt, ls=dashes))
     reach = 1.1 * max(circle.value for circle in bars)
@@ -1486,7 +1575,7 @@ def error_limits(limits: Mapping[str, Any], ours: Sequence[Result] = (), *, lang
         grid.axvline(line, color="0.8", lw=0.7 * look.style.line_pt, zorder=0)
         grid.axhline(line, color="0.8", lw=0.7 * look.style.line_pt, zorder=0)
     _draw_bars(look, axes, bars, 18 if size == "page" else 24, 0.36)
-    return look.finish(figure, "error_limits", look.say("note_limits", points=len(LANDMARK_NAMES)))
+    return look.finish(figure, "error_limits", look.say("note_limits", points=len(LANDMARK_NAMES), n=limits["n"]))
 
 # %% ../nbs/14_figures.ipynb #47d1c5d9
 def _draw_growth(look: _Look, axes: Axes, arms: Mapping[str, Sequence[Result]], styles: Sequence[tuple[str, str, str, str]]) -> None:
@@ -1767,6 +1856,34 @@ def ablation_table(
     header = [look.say("change"), look.say("seeds"), *([name, f"95 % {look.say('low')}", f"95 % {look.say('high')}"] if form == "csv" else [f"{name} [95 %]"])]
     lines = [[one.label, str(one.seeds), *_mean_cells(look, form, one.value, *one.interval)] for one in differences]
     return write_table(header, lines, form, delimiter=";" if decimal_comma else ",")
+
+# %% ../nbs/14_figures.ipynb #1aa51bfd
+class Headline(NamedTuple):
+    """One line of `headline_table`: recipe, the part or folds it was scored on (as `part` of an errors.csv, or in words), how many pictures, the mean radial error in px@224 with its 95 % interval, over how many trainings, and a key of KINDS."""
+
+    recipe: str
+    scored_on: str
+    n: int
+    value: float
+    interval: tuple[float, float] | None
+    trainings: int
+    kind: str = "ours"
+
+
+def headline_table(results: Sequence[Headline | tuple], form: str = "markdown", *, lang: str = "en", decimal_comma: bool = False) -> str:
+    """What a reader looks for first: recipes by what they were scored on (validation, folds, test), n, mean with 95 % interval, trainings, and what spoils a line.
+
+    Raises DataError for an empty list.
+    """
+    look = _Look(lang, "page", decimal_comma)
+    if not results:
+        raise DataError("nothing to list: give at least one (recipe, scored_on, n, value, interval, trainings, kind)")
+    lines = []
+    for one in (Headline(*entry) for entry in results):
+        spoilt = look.say(one.kind) if one.kind in STAMPS else ""
+        lines.append([one.recipe, look.part(one.scored_on), str(one.n), *_mean_cells(look, form, one.value, *(one.interval or (np.nan, np.nan))), str(one.trainings), spoilt])
+    header = [look.say("result"), look.say("scored_on"), "n", *_mean_header(look, form), look.say("trainings"), look.say("status")]
+    return write_table(header, lines, form, left=2, delimiter=";" if decimal_comma else ",")
 
 # %% ../nbs/14_figures.ipynb #bde1f94a
 def results_table(
@@ -2080,7 +2197,7 @@ def _run_figures(runs: Sequence[Run], look: dict[str, Any], say: Callable[[str],
         if not _files(run, "history.csv"):
             say(f"{label}: no history.csv, so no learning curves")
             continue
-        curves = learning_curves(run.history, counts={name: len(names) for name, names in parts.items()}, chosen=_kept_epoch(run), **look)
+        curves = learning_curves(run.history, counts={name: len(names) for name, names in parts.items()}, chosen=_kept_epoch(run), recipe=run.recipe, **look)
         figures[f"learning_curves{end}"] = _Drawn(curves, _files(run, "history.csv", "environment.json", "split.json"))
     return figures
 
@@ -2158,8 +2275,19 @@ def _draw_ensemble(content: Mapping[str, Any], record: Path, look: dict[str, Any
 
 
 def _draw_test(content: Mapping[str, Any], record: Path, look: dict[str, Any]) -> _Drawn:
-    beside = record.parent / "limits"
-    return _Drawn(claim_and_limit(content, _measured(beside), **look), [path for path in (beside / "limits.json",) if path.exists()])
+    """With the limits of the labels, the mean shape's interval, and every record's openings of these pictures, where they lie beside it."""
+    limits, shape = record.parent / "limits" / "limits.json", record.parent / "shape" / "shape.json"
+    known = (_measured(shape.parent) or {}).get("mean_shape_errors", {}).get(content["part"], {})
+    ruler = known.get("mre_px_ci95") if abs(known.get("mre_px", np.inf) - content["baselines"]["mean_shape_px"]) < 1e-3 else None
+    others = [path for path in sorted(record.parent.glob("*/*.json")) if path.stem == path.parent.name and path.parent != record and _opens(_measured(path.parent), content)]
+    opened = content["test_ledger"]["opened"] + sum(_measured(path.parent)["test_ledger"]["opened"] for path in others)
+    figure = claim_and_limit(content, _measured(limits.parent), opened=opened, ruler_interval=tuple(ruler) if ruler else None, **look)
+    return _Drawn(figure, [*(path for path in (limits, *([shape] if ruler else [])) if path.exists()), *others])
+
+
+def _opens(other: Mapping[str, Any] | None, test: Mapping[str, Any]) -> bool:
+    """Whether another measurement opened the same test pictures."""
+    return bool(other) and other.get("test_fingerprint", "") == test.get("test_fingerprint") and bool(other.get("test_ledger", {}).get("opened"))
 
 
 def _draw_limits(content: Mapping[str, Any], record: Path, look: dict[str, Any]) -> _Drawn:
@@ -2193,6 +2321,7 @@ _FORMS: Mapping[str, _Form] = {
     "learning_curve": (lambda found: {"results", "limits", "n_val"} <= found.keys(), lambda found, record, look: _Drawn(learning_curve(found, **look), ())),
     "conformal_coverage": (lambda found: "conformal" in (found.get("oof") or {}), lambda found, record, look: _Drawn(conformal_coverage(found["oof"]["conformal"], **look), ())),
     "annotator_drift": (lambda found: {"points", "curve", "p_value"} <= found.keys(), lambda found, record, look: _Drawn(annotator_drift(found, **look), ())),
+    "canonical_shape": (lambda found: {"mean", "covariance", "modes"} <= found.keys(), lambda found, record, look: _Drawn(canonical_shape(found, **look), ())),
     "exposure_errors": (lambda found: {"run", "part", "with_error"} <= found.keys(), _draw_exposure),
 }
 

@@ -93,13 +93,16 @@ def test_the_scheme_names_all_points_where_they_are():
     assert places["L3"][0] < points[2, 0] < points[3, 0] < places["L4"][0]  # names stand outside the lungs
 
 
-# cell 0fd0d3d5
+# cell 44337dc0
 def test_the_modes_are_drawn_two_deviations_either_way():
     points = sample_shapes(80, seed=2).astype(np.float64)
     fit = procrustes(points)
     modes = shape_modes(fit)
-    _, cloud, first, *_ = canonical_shape(points).axes
-    assert np.allclose(np.array(cloud.lines[1].get_data()).T, fit.mean)
+    figure = canonical_shape(shape_statistics(points, "phantoms"))
+    _, middle, first, *_ = figure.axes
+    assert "n = 80 (sampled phantoms)" in figure._supxlabel.get_text().replace("\n", " ")
+    assert np.allclose(np.array(middle.lines[0].get_data()).T, fit.mean) and len(middle.patches) == 15
+    assert np.allclose(shape_statistics(points)["covariance"][4], np.cov(fit.aligned[:, 4].T))
     low = np.concatenate([line.get_xydata() for line in first.lines[:3]])
     order = [*LEFT_CONTOUR, *RIGHT_CONTOUR, AXIS[0], *CENTRAL, AXIS[1]]
     assert np.allclose(low, (fit.mean - 2 * modes.deviations[0] * modes.directions[0])[order])
@@ -143,7 +146,9 @@ def made_up_history():
 
 def test_curves_show_the_history_the_chosen_epoch_and_the_phase_change():
     history = made_up_history()
-    errors, rates = learning_curves(history, counts={"train": 45, "val": 9}, chosen=("phase2", 3)).axes
+    from landmark_thesis.runs import RECIPES
+
+    errors, rates = learning_curves(history, counts={"train": 45, "val": 9}, chosen=("phase2", 3), recipe=RECIPES["thesis"]).axes
     lines = {line.get_label(): line for line in errors.lines}
     assert list(lines["validation (n = 9)"].get_ydata()) == [30, 20, 15, 16, 12, 10, 11]
     assert list(lines["training, under dropout and augmentation (n = 45)"].get_ydata()) == [32, 22, 17, 18, 14, 12, 13]
@@ -153,6 +158,18 @@ def test_curves_show_the_history_the_chosen_epoch_and_the_phase_change():
     assert [text.get_text() for text in errors.texts] == ["phase 1", "phase 2"]
     drawn = {line.get_label(): list(line.get_ydata()) for line in rates.lines}
     assert drawn["head"] == [1e-3] * 3 + [2e-4] * 4 and drawn["backbone"][3:] == [2e-5] * 4
+
+
+def test_the_label_names_no_dropout_that_a_model_lacks_and_the_axis_ends_where_the_last_epochs_differ():
+    from landmark_thesis.runs import RECIPES
+
+    rows = [{"phase": "phase2", "epoch": k + 1.0, "train_error_px": value + 1, "val_error_px": value, "lr_head": 1e-3} for k, value in enumerate((40.0, 20, 6, 5, 5, 5))]
+    figure = learning_curves(rows, recipe=RECIPES["dense"])
+    labels = [line.get_label() for line in figure.axes[0].lines]
+    assert "training, under augmentation" in labels and not any("dropout" in label for label in labels)
+    assert figure.axes[0].get_ylim() == (0, 18) and "triangles: 4 values above the edge, up to 41" in figure._supxlabel.get_text().replace("\n", " ")
+    assert sorted(x for line in figure.axes[0].lines if line.get_marker() == "^" for x in line.get_xdata()) == [1, 1, 2, 2]
+    assert learning_curves(made_up_history()).axes[0].get_ylim()[1] > 32  # nothing is cut where nothing towers
 
 
 def test_curves_of_a_run_without_validation_or_epochs():
@@ -375,14 +392,16 @@ def test_bars_stand_from_zero_in_the_given_order_and_the_spoilt_are_hatched_and_
 def made_up_test():
     seeds = {"n_seeds": 3, "mean_px": 4.95, "mean_px_ci95": [4.4, 5.7]}
     return {"part": "test", "n": 96, "contaminated": False, "runs": [{"recipe": "dense"}], "seeds": seeds, "baselines": {"mean_shape_px": 16.7, "label_rounding_px": 1.34},
-            "test_ledger": {"opened": 1}}
+            "test_ledger": {"opened": 1, "known_before": 5}}
 
 
 def test_the_claim_stands_beside_ours_and_what_labels_differ_by():
     figure = claim_and_limit(made_up_test(), made_up_limits())
     axes = figure.axes[0]
     assert [bar.get_width() for bar in axes.patches] == [16.7, 6.75, 4.04, 3.71, 3.61, 4.95, 6.4, 7.2]
-    assert [bar.get_hatch() for bar in axes.patches].count("xx") == 3 and "openings by these runs: 1" in figure._supxlabel.get_text().replace("\n", " ")
+    assert [bar.get_hatch() for bar in axes.patches].count("xx") == 3 and "opened 1 times by recorded runs and 5 times before" in figure._supxlabel.get_text().replace("\n", " ")
+    told = claim_and_limit(made_up_test(), opened=2, ruler_interval=(14.0, 19.0))
+    assert "opened 2 times by recorded runs" in told._supxlabel.get_text().replace("\n", " ") and told.axes[0].texts[0].get_text() == "16.70 [14.00, 19.00]"
     spoilt = claim_and_limit(made_up_test() | {"contaminated": True}).axes[0].patches
     assert [bar.get_hatch() for bar in spoilt] == [".", "", "xx", "xx", "xx", "xx"]
     with pytest.raises(DataError, match="figures/final.py"):
@@ -452,7 +471,7 @@ def test_the_forest_fills_what_leaves_zero_out():
 
 # cell 9f8cddeb
 def made_up_limits():
-    return {"cells": 64, "rounding_px": 1.34, "scheme_px": 0.92, "scheme_px_ci95": [0.9, 0.94],
+    return {"n": 957, "cells": 64, "rounding_px": 1.34, "scheme_px": 0.92, "scheme_px_ci95": [0.9, 0.94],
             "twice": [{"pair": ["COVID-192", "COVID-334"], "mre_px": 6.4}, {"pair": ["COVID-57", "COVID-1054"], "mre_px": 7.2}]}
 
 
@@ -577,6 +596,26 @@ def test_classes_and_changes_have_tables():
     change = Difference("half", -0.123, (-0.2, -0.046), 3)
     assert ablation_table([change]).splitlines()[2] == "| half | 3 | -0.12 [-0.20, -0.05] |"
     assert "half & 3 & $-$0,12 [$-$0,20; $-$0,05]" in ablation_table([change], "latex", lang="es", decimal_comma=True)
+
+
+# cell 7a130d6f
+@pytest.mark.parametrize("draw", [lambda rows: error_distribution(rows), lambda rows: recipe_curves(dict.fromkeys("abcdef", rows))])
+def test_no_two_curves_of_a_chart_are_told_apart_by_colour_alone(draw):
+    axes = draw(made_up_rows(30)).axes[0]
+    entries = [(str(line.get_linestyle()), str(line._unscaled_dash_pattern), line.get_marker()) for line in axes.get_legend().legend_handles]
+    assert len(entries) >= 4 and len(set(entries)) == len(entries)
+    marked = [line.get_marker() for line in axes.lines if line.get_linestyle() == "None"]
+    assert marked == [marker for _, _, marker in entries if marker]  # the black line has none
+
+
+# cell da8af1c5
+def test_the_headline_table_has_a_line_a_result_in_each_form():
+    lines = [Headline("dense", "val", 144, 5.26, (4.8, 5.9), 3), ("thesis", "test", 96, 3.61, None, 4, "contaminated")]
+    assert headline_table(lines).splitlines()[2:] == ["| dense | validation | 144 | 5.26 [4.80, 5.90] | 3 |  |", "| thesis | test | 96 | 3.61 | 4 | CONTAMINATED |"]
+    assert headline_table(lines, "csv", lang="es", decimal_comma=True).splitlines()[1] == "dense;validación;144;5,26;4,80;5,90;3;"
+    assert "3.61 & 4 & CONTAMINATED" in headline_table(lines, "latex")
+    with pytest.raises(DataError, match="nothing to list"):
+        headline_table([])
 
 
 # cell 941914f8
@@ -823,7 +862,7 @@ def check_boxes(panel, texts):
 
 
 _WITHOUT_UNIT = {word for key in ("scheme", "canonical_shape", "model_diagram", "split_parts") for word in WORDS[key]}
-_WITHOUT_PICTURES = {word for key in ("scheme", "model_diagram", "error_limits") for word in WORDS[key]}
+_WITHOUT_PICTURES = {word for key in ("scheme", "model_diagram") for word in WORDS[key]}
 
 
 def english_words():

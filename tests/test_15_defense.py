@@ -99,7 +99,7 @@ def _record(folder, errors, part="val", select="last", **changes):
     recipe = replace(recipe, phases=tuple(replace(phase, select=select) for phase in recipe.phases))
     Split(parts={"train": ("t0", "t1"), part: tuple(names)}, pixel_hash={}, seed=42, dropped={}).save(folder / "split.json")
     _write_json(folder / "recipe.json", {"recipe": recipe.to_dict(), "seed": 0, "split_seed": 42, "source": {"folder": None, "label_size": None, "phantoms": 4, "phantom_seed": 0}})
-    metrics = {"mre_px": float(np.mean(errors)), "mre_px_ci95": [0.0, 9.0]}
+    metrics = {"mre_px": float(np.mean(errors)), "mre_px_ci95": list(bootstrap_interval(np.asarray(errors)))}
     results = {"part": part, f"n_{part}": len(errors), part: metrics, "contaminated": False, "unverified": [], "split_fingerprint": "abc", "command": "made", "models": [{}],
                "baselines": {"mean_shape_px": 16.0}} | changes
     _write_json(folder / "results.json", results)
@@ -122,8 +122,29 @@ def test_computations_give_exact_numbers(tmp_path):
     assert abs(ratio(records, "a/val", over="baselines.mean_shape_px").value - 10.5 / 16) < 1e-3
     assert count(records, "a/val").value == 20 and count(records, "a/val", 10.5).value == 10
     assert trained_on(records, "a/val").value == 0
-    assert stored(records, "a", "val.mre_px").interval == (0.0, 9.0)
+    assert stored(records, "a", "val.mre_px").interval == bootstrap_interval(errors)
+    assert (disagreements(records).value, disagreements(records).n) == (0, 8)  # of both: mean, both ends of its interval, and how many pictures
     assert judge(_claim_of(compute="count", of="a/val", more_than=10.5, **{"is": 10, "en": "10", "es": "10"}), records).verdict == "PASS"
+
+
+def test_a_stored_number_that_its_errors_do_not_give_is_a_failure_and_one_that_nothing_gives_is_recorded_only(tmp_path):
+    errors = np.arange(1.0, 21.0)
+    place = tmp_path / "test"
+    spread = seed_spread(np.stack([errors, errors + 1]))
+    content = {"n": 20, "runs": [{"run": "a", **_mean(errors)}, {"run": "b", **_mean(errors + 1)}], "seeds": spread, "test": {"mre_px": 9.0}, "split_fingerprint": "s"}
+    write_whole(place / "errors.csv", "image,a,b\n".encode() + "".join(f"p{k},{value:.3f},{value + 1:.3f}\n" for k, value in enumerate(errors)).encode())
+
+    def found(path="seeds.mean_px", **changes):
+        _write_json(place / "test.json", content | changes)
+        return judge(_claim_of(compute="stored", record="test", file="test.json", path=path, n="n", below=99, en="99", es="99"), Records(tmp_path))
+
+    assert found().verdict == "PASS" and found().evidence.n == 20 and found("runs[run=b].mre_px").evidence.interval == bootstrap_interval(errors + 1)
+    for changes, stated, value in (({"seeds": spread | {"mean_px": 1.0}}, "1", "11"), ({"seeds": spread | {"mean_px_ci95": [10.9, 11.1]}}, "10.90", "8.5"), ({"n": 500}, "500", "20")):
+        verdict = found(**changes)
+        assert (verdict.verdict, verdict.reason) == ("FAIL", "contradiction") and f"says {stated} " in verdict.why() and f"gives {value}" in verdict.why()
+        assert judge(_claim_of(compute="disagreements", **{"is": 0}), Records(tmp_path)).verdict == "FAIL"
+    only = found("test.mre_px")
+    assert (only.verdict, only.reason) == ("NOT SUPPORTED", "recorded_only") and "test.mre_px" in only.why("es")
 
 
 def test_openings_count_over_all_records_of_a_test_part(tmp_path):
@@ -193,6 +214,11 @@ def test_a_defense_that_was_made_is_gone_on_with_and_opens_nothing_again(tmp_pat
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert "error radial medio" in page and '<html lang="es">' in page and not list(tmp_path.glob(".new-*"))
     assert page.count("<img ") == 1 and re.search(r'<img alt="[^"]{20,}" src="data:image/svg', page) and not re.search(r'(src|href)="(?!data:|#)', page)
+
+
+def test_decimal_commas_stand_in_what_is_read_and_nowhere_else():
+    page = '<p title="6.75">6.75 px [4.81, 5.85], torch 2.14.1+cu130, p = 0.0005.</p><code>--tau 0.5</code><style>a { b: 1.5rem }</style>'
+    assert _with_commas(page) == '<p title="6.75">6,75 px [4,81; 5,85], torch 2.14.1+cu130, p = 0,0005.</p><code>--tau 0.5</code><style>a { b: 1.5rem }</style>'
 
 
 def test_a_report_that_fails_leaves_what_was_there(tmp_path):

@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -19,6 +20,7 @@ RECORDS = ROOT / "figures" / "records"
 CLAIMS = defense.read_claims(ROOT / "figures" / "claims.toml")
 ALL = defense.Records(RECORDS)
 EMPTY = {"meta", "img", "br"}
+WITHOUT_CLAIM = [question for question in defense.QUESTIONS if question.asks[0].startswith("Does it work equally well in each class")]  # it claims nothing
 AWAITED = {"curve", "folds", "oof", "test"}  # records whose claims were written down before they were measured
 
 
@@ -49,6 +51,18 @@ def test_a_spanish_report_says_in_spanish_what_the_records_hold(run):
     stored = json.loads((run.path / "environment.json").read_text(encoding="utf-8"))
     for sentence in (*run.recipe.deviations, stored["weights_used"]):
         assert defense.in_language(sentence, "es") != sentence
+
+
+@pytest.mark.parametrize("lang", ["en", "es"])
+def test_every_answer_to_a_jury_links_a_claim_or_a_figure(lang):
+    told = replace(_told(lang), verdicts=tuple(defense.judge(claim, ALL) for claim in CLAIMS))
+    page = defense._questions_section(told, [Path("figures") / f"{kind}.svg" for kind in defense.CAPTIONS])
+    answers = re.findall(r"<dd>(.*?)</dd>", page, re.S)
+    assert len(answers) == len(defense.QUESTIONS)
+    for question, answer in zip(defense.QUESTIONS, answers, strict=True):
+        assert 'href="#figure-' in answer, question.asks[0]
+        assert 'href="#claim-' in answer or question in WITHOUT_CLAIM, question.asks[0]
+        assert set(question.claims) <= {claim.id for claim in CLAIMS} and set(question.figures) <= defense.CAPTIONS.keys()
 
 
 def test_some_claim_is_not_supported_and_says_why():
@@ -161,7 +175,7 @@ def _quick_figures(runs, out, lang, formats, part, **options):
 def test_the_report_is_whole_html_that_loads_nothing(small, tmp_path, monkeypatch, lang):
     monkeypatch.setattr(defense, "draw_all", _quick_figures)
     results = defense.defend_records(small, tmp_path, lang=lang, command="landmark-thesis defend")
-    assert results["verdicts"] == {"PASS": 3, "FAIL": 0, "NOT SUPPORTED": 0}
+    assert results["verdicts"] == {"PASS": 4, "FAIL": 0, "NOT SUPPORTED": 0}
     text = (tmp_path / "report.html").read_text(encoding="utf-8")
     page = _Page(text)
     assert text.startswith("<!DOCTYPE html>") and page.open == [] and f'<html lang="{lang}">' in text
@@ -172,7 +186,7 @@ def test_the_report_is_whole_html_that_loads_nothing(small, tmp_path, monkeypatc
     for name in ("claims.json", "results.json", "environment.json", "commands.txt", "figures"):
         assert (tmp_path / name).exists()
     verdicts = json.loads((tmp_path / "claims.json").read_text(encoding="utf-8"))
-    assert all(one["evidence"]["split_fingerprint"] and one["evidence"]["command"] and one["evidence"]["n"] for one in verdicts)
+    assert all(one["evidence"]["n"] and (one["compute"] == "disagreements" or one["evidence"]["split_fingerprint"] and one["evidence"]["command"]) for one in verdicts)
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
     defense.defend_records(small, tmp_path, lang=lang, command="landmark-thesis defend")
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
@@ -205,6 +219,45 @@ def test_a_tampered_record_fails(small, tmp_path):
     assert defense.judge(claim, defense.Records(small)).verdict == "PASS"
     verdict = defense.judge(claim, defense.Records(tmp_path))
     assert (verdict.verdict, verdict.reason) == ("FAIL", "contradiction")
+
+
+FORGERIES = {  # record, where, what is put there, and the claim that it would have carried
+    "test": ("seeds.mean_px", 1.0, "test-part-beats-the-honest-thesis"),
+    "folds": ("oof.mre_px", 3.0, "folds-below-the-target"),
+    "oof": ("oof.mre_px_ci95.1", 4.9, "out-of-fold-below-the-honest-thesis"),
+    "ensemble": ("gain_of_the_ensemble.difference_px", -3.0, "ensemble-of-seeds-gains-nothing-to-speak-of"),
+    "leakage": ("clean_minus_leaky.3.difference_px", 1.3, "leakage-flatters"),
+    "drift": ("p_value", 0.0002, "labels-drift"),
+    "curve": ("limits.mre_px.limit_ci95.0", 3.9, "more-pictures-do-not-reach-the-claim"),
+    "outside": ("results.1.border_px", 1.2, "border-outside"),
+    "phase1": ("results.0.gain.difference_px_ci95.1", -0.3, "phase-1-from-random-weights-costs"),
+    "limits": ("rounding_px", 1.30, "label-rounding"),
+    "exposure": ("with_error.grey_mean.rho", 0.2, "exposure-explains-nothing"),
+}
+
+
+@pytest.mark.parametrize("name", FORGERIES)
+def test_a_number_typed_into_a_record_fails(name, tmp_path):
+    path, value, claim = FORGERIES[name]
+    for kept in {name, "dense"}:  # exposure is that of the pictures that dense was scored on
+        shutil.copytree(RECORDS / kept, tmp_path / kept)
+    content = place = _recorded(name)
+    *steps, last = [int(step) if step.isdigit() else step for step in path.split(".")]
+    for step in steps:
+        place = place[step]
+    place[last] = value
+    (tmp_path / name / f"{name}.json").write_text(json.dumps(content), encoding="utf-8")
+    forged, told = defense.Records(tmp_path), {one.id: one for one in CLAIMS}
+    verdict = defense.judge(told[claim], forged)
+    assert (verdict.verdict, verdict.reason) == ("FAIL", "contradiction") and f"{name}.json says {defense._number(value)}" in verdict.why(), verdict.why()
+    assert defense.judge(told["records-follow-from-their-errors"], forged).verdict == "FAIL"
+
+
+def test_every_record_with_errors_is_computed_again():
+    compared = {name: defense.disagreements(ALL, name).n for name in ALL.folders if (ALL.folder(name) / "errors.csv").exists() or name == "limits"}
+    assert ALL.folders.keys() - compared.keys() == {"causes"}  # it keeps no errors, and no claim rests on it
+    assert min(compared.values()) >= 1 and sum(compared.values()) == defense.disagreements(ALL).n
+    assert compared["ensemble"] >= 40 and compared["limits"] == 1
 
 
 def test_a_pdf_is_printed_undated_or_one_line_says_why_not(tmp_path, monkeypatch):
