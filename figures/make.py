@@ -3,6 +3,9 @@
     python figures/make.py            rebuild
     python figures/make.py --check    change nothing; exit 1 and say what would change
 
+What it drew is listed in drawn.csv with the hash of each file: the tests hold every committed figure and table against that list, and the long
+checks (.ci/slow) draw them all again.
+
 A record (figures/records/NAME) is a run folder without its weights: recipe, split, environment, history, and the errors of each
 picture. `python figures/make.py --add RUN NAME` makes one of a run.
 """
@@ -10,6 +13,7 @@ picture. `python figures/make.py --add RUN NAME` makes one of a run.
 import argparse
 import csv
 import filecmp
+import hashlib
 import json
 import re
 import sys
@@ -23,12 +27,13 @@ from landmark_thesis.data import write_whole
 from landmark_thesis.evaluate import read_errors
 from landmark_thesis.figures import (
     ENDINGS,
+    Headline,
     Result,
     ablation_forest,
     ablation_table,
-    canonical_shape,
     comparison,
     draw_all,
+    headline_table,
     paired_differences,
     published_results,
     recipe_curves,
@@ -38,7 +43,6 @@ from landmark_thesis.figures import (
     spoilt_by,
 )
 from landmark_thesis.landmarks import LANDMARK_NAMES, LATERAL
-from landmark_thesis.phantom import sample_shapes
 from landmark_thesis.runs import Run, save_record
 
 HERE = Path(__file__).resolve().parent
@@ -47,6 +51,7 @@ READMES = {"en": HERE.parent / "README.md", "es": HERE.parent / "README.es.md"}
 BEST = "dense"
 THESIS_VAL = 7.22  # quoted: what its honest model scored on this validation part
 LEDGERS = (Path("research/errors.csv"), Path("research/runs.csv"))  # written by research.py, drawn by nobody
+LIST = Path("drawn.csv")  # of what is drawn, with the hash of each file
 MARKERS = re.compile(r"(<!-- (results|speed|drawn):begin -->\n).*?(<!-- \2:end -->)", re.S)
 # order and names of the table; a record that is not named here is drawn, but not listed
 TITLES = {
@@ -83,8 +88,8 @@ def draw(out: Path) -> None:
     """Every figure: one folder a record, and those that compare records or stand for themselves."""
     for run in records():
         draw_all(run, out / run.name, say=lambda remark: None)
-    save_figure(canonical_shape(sample_shapes(400, seed=0)), out / "canonical_shape")
     draw_measured(out)
+    write_headlines(out)
     draw_research(out)
     if listed():
         draw_compared(out, [(title.replace("`", ""), run, results(run)) for title, run in listed()])
@@ -109,24 +114,54 @@ def draw_research(out: Path) -> None:
         table = list(csv.DictReader(file))
     if not (differences := paired_differences(table)):
         return
-    save_figure(ablation_forest(differences, len(table), luck=seed_luck(table)), out / "research" / "ablation_forest", inputs=[ledger])
+    with open(HERE / "research" / "runs.csv", encoding="utf-8", newline="") as file:
+        asked = {row["run"].split("/")[0]: row["asked"] for row in csv.DictReader(file)}
+    figure = ablation_forest(differences, len(table), luck=seed_luck(table), asked=asked)
+    save_figure(figure, out / "research" / "ablation_forest", inputs=[ledger, HERE / "research" / "runs.csv"])
     for form, ending in ENDINGS.items():
         write_whole(out / "research" / f"ablation_table.{ending}", ablation_table(differences, form).encode())
 
 
 def draw_compared(out: Path, found: list[tuple[str, Run, dict]]) -> None:
-    """The listed records side by side, then the same beside what the thesis states."""
+    """The listed records side by side, on the validation pictures; what the thesis states of its test pictures stands in test/claim_and_limit."""
     first, scores = found[0][2], [run.path / "results.json" for _, run, _ in found]
     floor, note = first["baselines"]["label_rounding_px"], f"validation part, n = {first['n_val']}"
-    ruler = Result("Mean shape of the training part", first["baselines"]["mean_shape_px"], None, "baseline")
+    known = (measured("shape") or {}).get("mean_shape_errors", {}).get("val")
+    ruler = Result("Mean shape of the training part", first["baselines"]["mean_shape_px"], tuple(known["mre_px_ci95"]) if known else None, "baseline")
+    scores += [RECORDS / "shape" / "shape.json"] if known else []
     ours = [result_of_scores(content, title) for title, _, content in found]
     save_figure(comparison([ruler, *ours], floor=floor, note=note), out / "comparison_val", inputs=scores)
-    quoted = [Result("thesis, seed 42 (clean), its own validation", THESIS_VAL, None, "published"), *published_results()]
-    note += "; what the thesis states: the 96 test pictures of the same split where nothing else is said"
-    save_figure(comparison([ruler, *quoted, *ours], floor=floor, note=note), out / "comparison_thesis", inputs=scores)
     sets = {run.name: read_errors(run.path / "errors.csv", "val") for _, run, _ in found}
     stamps = [spoilt_by(content) for *_, content in found]
     save_figure(recipe_curves(sets, stamps=stamps), out / "recipe_curves_val", inputs=[run.path / "errors.csv" for _, run, _ in found] + scores)
+
+
+def headlines() -> list[Headline]:
+    """Recipes by what they were scored on: validation, folds, all pictures out of fold, test; and what the thesis states of the same test pictures."""
+    found = []
+    if seeds := measured("ensemble"):
+        found.append(Headline("dense", "val", seeds["n"], seeds["seeds"]["mean_px"], tuple(seeds["seeds"]["mean_px_ci95"]), seeds["seeds"]["n_seeds"]))
+    for name, where in (("folds", "folds over the 860 development pictures"), ("oof", "out of fold over all pictures")):
+        if folds := measured(name):
+            found.append(Headline("dense", where.replace("860", str(folds["n"])), folds["n"], folds["oof"]["mre_px"], tuple(folds["oof"]["mre_px_ci95"]), folds["folds"]))
+    if test := measured("test"):
+        found.append(Headline("dense", "test", test["n"], test["seeds"]["mean_px"], tuple(test["seeds"]["mean_px_ci95"]), test["seeds"]["n_seeds"]))
+    for title, run in listed():
+        content = results(run)
+        if run.name != BEST:
+            found.append(Headline(title.replace("`", ""), "val", content["n_val"], content["val"]["mre_px"], tuple(content["val"]["mre_px_ci95"]), 1, spoilt_by(content) or "ours"))
+    members = {"honest_42": 1, "claim_single_404": 1, "claim_ensemble_371": 4, "claim_ensemble_361": 4}
+    if test:
+        found += [Headline(one.label, "test", test["n"], one.value, None, number, one.kind) for one, number in zip(published_results(), members.values(), strict=True)]
+    for part, known in ((measured("shape") or {}).get("mean_shape_errors", {})).items():
+        found.append(Headline("mean shape of the training part, no model", part, known["n"], known["mre_px"], tuple(known["mre_px_ci95"]), 0))
+    return found
+
+
+def write_headlines(out: Path) -> None:
+    if lines := headlines():
+        for form, ending in ENDINGS.items():
+            write_whole(out / f"headline_table.{ending}", headline_table(lines, form).encode())
 
 
 LANGUAGES = ("en", "es")
@@ -384,6 +419,19 @@ def with_block(text: str, lang: str = "en") -> str:
     return MARKERS.sub(lambda match: match.group(1) + blocks[match.group(2)]() + match.group(3), text)
 
 
+def kept() -> set[Path]:
+    """Every committed drawing and table, below this folder."""
+    folders = [*(run.name for run in records()), *(record.name for record in experiments()), "research", "."]
+    files = {path.relative_to(HERE) for name in folders for path in (HERE / name).glob("*") if path.suffix in (".svg", ".md", ".csv", ".tex")}
+    return files - {*LEDGERS, LIST}
+
+
+def hashes() -> str:
+    """The list of what is committed here: each file with its sha256."""
+    lines = [f"{path.as_posix()},{hashlib.sha256((HERE / path).read_bytes()).hexdigest()}" for path in sorted(kept())]
+    return "\n".join(["file,sha256", *lines, ""])
+
+
 def stale() -> list[str]:
     """What `draw` and the READMEs' blocks would change."""
     texts = {path: (path.read_text(encoding="utf-8"), lang) for lang, path in READMES.items()}
@@ -391,21 +439,16 @@ def stale() -> list[str]:
     with tempfile.TemporaryDirectory() as scratch:
         draw(Path(scratch))
         made = {path.relative_to(scratch) for path in Path(scratch).rglob("*") if path.is_file()}
-        kept = {
-            path.relative_to(HERE)
-            for name in [*(run.name for run in records()), *(record.name for record in experiments()), "research", "."]
-            for path in (HERE / name).glob("*")
-            if path.suffix in (".svg", ".md", ".csv", ".tex") and path.relative_to(HERE) not in LEDGERS
-        }
-        problems += [f"figures/{path}: missing" for path in sorted(made - kept)] + [
-            f"figures/{path}: nothing draws it" for path in sorted(kept - made)
+        there = kept()
+        problems += [f"figures/{path}: missing" for path in sorted(made - there)] + [
+            f"figures/{path}: nothing draws it" for path in sorted(there - made)
         ]
         problems += [
             f"figures/{path}: differs"
-            for path in sorted(made & kept)
+            for path in sorted(made & there)
             if not filecmp.cmp(Path(scratch) / path, HERE / path, shallow=False)
         ]
-    return problems
+    return problems + ([] if (HERE / LIST).read_text(encoding="utf-8") == hashes() else [f"figures/{LIST}: is not the list of what lies here"])
 
 
 def main() -> int:
@@ -420,6 +463,7 @@ def main() -> int:
     if arguments.add:
         save_record(Run(Path(arguments.add[0])), RECORDS / arguments.add[1])
     draw(HERE)
+    write_whole(HERE / LIST, hashes().encode())
     for lang, path in READMES.items():
         write_whole(path, with_block(path.read_text(encoding="utf-8"), lang).encode())
     return 0

@@ -312,6 +312,7 @@ def _add_defend(commands) -> None:
     command.add_argument("--seeds", type=_SEED, nargs="+", metavar="N", help="one run each (default 0)")
     command.add_argument("--split", choices=("val", "test"), help="part to score; test (default) is logged in the ledger")
     command.add_argument("--lang", choices=("en", "es"), default="en", help="of figures and report")
+    command.add_argument("--decimal-comma", action="store_true", help="6,75 instead of 6.75, in report, figures and tables")
     command.add_argument("--device", help="auto (default), cpu, cuda or cuda:N")
     command.add_argument("--label-size", type=_LABEL_SIZE, metavar="N", help="side of the pictures that were labelled; 0: each file as it is")
     command.set_defaults(run=_defend)
@@ -321,7 +322,7 @@ def _defend(arguments: argparse.Namespace) -> int:
     _can_write("--out", arguments.out, folder=True)
     from landmark_thesis import defense, runs
 
-    shared = {"claims": arguments.claims, "lang": arguments.lang, "command": _command(arguments), "pdf": True}
+    shared = {"claims": arguments.claims, "lang": arguments.lang, "command": _command(arguments), "pdf": True, "decimal_comma": arguments.decimal_comma}
     training = [f"--{name.replace('_', '-')}" for name in ("recipe", "seeds", "split", "device", "label_size") if getattr(arguments, name) is not None]
     if arguments.records is not None and training:
         raise runs.RunError(f"{' and '.join(training)}: of a training, but --records trains nothing; leave out one or the other")
@@ -345,6 +346,8 @@ def _add_figures(commands) -> None:
     )
     command.add_argument("runs", nargs="+", type=_place, metavar="RUN", help="run folders or records")
     command.add_argument("--out", required=True, type=_place, metavar="DIR", help="folder to write into")
+    command.add_argument("--data", type=_data, metavar="DIR|phantom", help="the labelled pictures, for the best, the median and the worst case (phantoms are drawn anew without it)")
+    command.add_argument("--label-size", type=_LABEL_SIZE, metavar="N", help="side of the pictures that were labelled; 0: each file as it is")
     command.add_argument("--lang", choices=("en", "es"), default="en")
     command.add_argument("--format", choices=("svg", "pdf", "png"), nargs="+", default=["svg"], help="one or more (default svg)")
     command.add_argument("--for", dest="size", choices=("page", "slides"), default="page", help="size of figures and letters")
@@ -356,10 +359,16 @@ def _add_figures(commands) -> None:
 def _figures(arguments: argparse.Namespace) -> int:
     _can_write("--out", arguments.out, folder=True)
     _different(arguments.runs)
-    from landmark_thesis import figures
+    from landmark_thesis import figures, runs
 
+    source, data = _source(arguments), None
+    if source is not None:
+        first = next((run for path in arguments.runs if (path / "recipe.json").exists() for run in [runs.Run(path)]), None)
+        if first is None:
+            raise _Mistake("--data: shows what a run predicts, and none of these is a run; leave it out")
+        data = source.load(first.recipe.preprocessing)
     written = figures.draw_all(
-        arguments.runs, arguments.out, arguments.lang, arguments.format, arguments.size, arguments.split, decimal_comma=arguments.decimal_comma
+        arguments.runs, arguments.out, arguments.lang, arguments.format, arguments.size, arguments.split, decimal_comma=arguments.decimal_comma, data=data
     )
     print(f"{len(written)} files written to {arguments.out}")
     return 0

@@ -438,6 +438,11 @@ def _again_outside(content: Mapping[str, Any], table: _Columns) -> dict[str, Any
     return {"results": _each(content, "results", ("model",), of)}
 
 
+def _again_shape(content: Mapping[str, Any], table: _Columns) -> dict[str, Any]:
+    scored = {part: table["mean_shape"][table["part"] == part] for part in content["mean_shape_errors"]}
+    return {"mean_shape_errors": {part: {"n": len(errors), **_mean(errors)} for part, errors in scored.items()}}
+
+
 def _again_phase1(content: Mapping[str, Any], table: _Columns) -> dict[str, Any]:
     def of(result: Mapping[str, Any]) -> dict[str, Any]:
         first, once = (np.stack([table[f"{result['start']}-{result['head']}-{arm}-{seed}"] for seed in range(result["seeds"])]) for arm in ("first", "once"))
@@ -499,6 +504,7 @@ _AGAIN: Sequence[tuple[set[str], Callable[[Mapping[str, Any], _Columns], dict[st
     ({"runs", "seeds", "gain_of_the_mirror"}, _again_ensemble), ({"runs", "seeds", "test"}, _again_test), ({"clean_minus_leaky"}, _again_leakage),
     ({"readings", "gains", "folds"}, _again_folds), ({"results", "mm_per_px"}, _again_outside), ({"results", "points", "bandwidth_rows"}, _again_drift),
     ({"results", "limits", "fit"}, _again_curve), ({"results", "epochs", "image_size"}, _again_phase1),
+    ({"mean_shape_errors"}, _again_shape),
 )
 
 
@@ -679,7 +685,7 @@ def disagreements(records: Records, record: str = "") -> Evidence:
         raise _contradiction(*found[0])
     if not compared:
         raise _NoEvidence("recorded_only", name=record or ", ".join(records.folders), path="-")
-    return Evidence(0, exact=True, n=compared, records=(record,) if record else tuple(records.folders))
+    return Evidence(0, exact=True, n=compared, records=(record,) if record else tuple(records.folders), command="landmark-thesis defend --records")
 
 
 def _pairs(content: Any, again: Any, path: str = "") -> Iterator[tuple[str, float, float]]:
@@ -1622,8 +1628,17 @@ def summary_lines(defense: Defense) -> list[SummaryLine]:
     for run, content in _scored(defense):
         lines.append(_line_of_run(defense, run, content))
     if (ruler := defense.results["baselines"]["mean_shape_px"]) is not None:
-        lines.append(SummaryLine(say("line_ruler", set=facts["set"]), facts["n"], ruler, None, say("worth_ruler"), "unsupported", defense.runs[0].name))
+        lines.append(SummaryLine(say("line_ruler", set=facts["set"]), facts["n"], ruler, _ruler_interval(defense, ruler), say("worth_ruler"), "unsupported", defense.runs[0].name))
     return lines
+
+
+def _ruler_interval(defense: Defense, ruler: float) -> tuple[float, float] | None:
+    """The mean shape's interval on the pictures of the headline, where a record holds it."""
+    for one in (defense.records.measured.values() if defense.records else ()):
+        known = one.get("mean_shape_errors", {}).get(defense.part)
+        if known and abs(known["mre_px"] - ruler) < 1e-3:
+            return tuple(known["mre_px_ci95"])
+    return None
 
 
 def _scored(defense: Defense) -> list[tuple[Run, Mapping[str, Any]]]:

@@ -602,7 +602,7 @@ def shape_statistics(points: np.ndarray, of: str = "shapes") -> dict[str, Any]:
     `landmarks.procrustes` does.
     """
     fit = procrustes(points)
-    modes, apart = shape_modes(fit), fit.aligned - fit.mean
+    modes, apart = shape_modes(fit), fit.aligned - fit.aligned.mean(0)
     kept = [{"share": float(share), "deviation": float(deviation), "direction": direction.tolist()} for share, deviation, direction in zip(modes.shares, modes.deviations, modes.directions, strict=True)]
     scatter = np.einsum("nki,nkj->kij", apart, apart) / (len(apart) - 1)
     return {"of": of, "n": len(fit.aligned), "mean": fit.mean.tolist(), "covariance": scatter.tolist(), "modes": kept}
