@@ -438,6 +438,19 @@ def _again_outside(content: Mapping[str, Any], table: _Columns) -> dict[str, Any
     return {"results": _each(content, "results", ("model",), of)}
 
 
+def _again_reading(content: Mapping[str, Any], table: _Columns) -> dict[str, Any]:
+    """The same weights read in two ways, recipe by recipe."""
+    def of(told: Mapping[str, Any]) -> dict[str, Any]:
+        read = {way: np.stack([table[f"{way} {run['run']}"] for run in told["runs"]]) for way in ("nearest", "likeliest")}
+        together = {way: table[f"{way} {told['recipe']} together"] for way in read}
+        return {way: seed_spread(rows) for way, rows in read.items()} | {
+            "gain": compare_errors(read["nearest"].mean(0), read["likeliest"].mean(0)), "together": {way: float(row.mean()) for way, row in together.items()},
+            "gain_of_the_ensemble": compare_errors(read["likeliest"].mean(0), together["likeliest"]),
+        }
+
+    return {"recipes": _each(content, "recipes", ("recipe",), of)}
+
+
 def _again_shape(content: Mapping[str, Any], table: _Columns) -> dict[str, Any]:
     scored = {part: table["mean_shape"][table["part"] == part] for part in content["mean_shape_errors"]}
     return {"mean_shape_errors": {part: {"n": len(errors), **_mean(errors)} for part, errors in scored.items()}}
@@ -504,7 +517,7 @@ _AGAIN: Sequence[tuple[set[str], Callable[[Mapping[str, Any], _Columns], dict[st
     ({"runs", "seeds", "gain_of_the_mirror"}, _again_ensemble), ({"runs", "seeds", "test"}, _again_test), ({"clean_minus_leaky"}, _again_leakage),
     ({"readings", "gains", "folds"}, _again_folds), ({"results", "mm_per_px"}, _again_outside), ({"results", "points", "bandwidth_rows"}, _again_drift),
     ({"results", "limits", "fit"}, _again_curve), ({"results", "epochs", "image_size"}, _again_phase1),
-    ({"mean_shape_errors"}, _again_shape),
+    ({"mean_shape_errors"}, _again_shape), ({"recipes"}, _again_reading),
 )
 
 

@@ -192,8 +192,8 @@ WORDS: Mapping[str, tuple[str, str]] = {
         "error radial medio, {unit}; entrenamiento: medido mientras los pesos cambian; validación: respuesta directa, sin promedio especular",
     ),
     "note_cut": (
-        "triangles: {count} values above the edge, up to {most}",
-        "triángulos: {count} valores por encima del borde, hasta {most}",
+        "triangles: values above the edge ({count}, up to {most})",
+        "triángulos: valores por encima del borde ({count}, hasta {most})",
     ),
     "note_scheme": ("t: share of the way from L1 to L2", "t: fracción del camino de L1 a L2"),
     "note_examples": (
@@ -811,14 +811,14 @@ def _cut_top(look: _Look, axes: Axes, room: float) -> list[str]:
     curves = [line for line in axes.lines if len(line.get_xdata()) > 1 and line.get_linestyle() != ":"]
     lasts = [values[np.isfinite(values)][-1] for line in curves if np.isfinite(values := np.asarray(line.get_ydata(), float)).any()]
     top, whole = 3 * max(lasts, default=1.0), axes.get_ylim()[1]
-    above = [(line, np.flatnonzero(np.asarray(line.get_ydata(), float) > top)) for line in curves]
-    if top >= 0.75 * whole or not any(len(places) for _, places in above):
+    above = [(line, places) for line in curves if len(places := np.flatnonzero(np.asarray(line.get_ydata(), float) > top))]
+    if top >= 0.75 * whole or not above:
         axes.set_ylim(0, whole * room)
         return []
     for line, places in above:
         axes.plot(np.asarray(line.get_xdata())[places], np.full(len(places), top), "^", color=line.get_color(), mec="black", ms=look.style.marker_pt, clip_on=False, zorder=5)
     axes.set_ylim(0, top)
-    most = max(np.asarray(line.get_ydata(), float)[places].max() for line, places in above if len(places))
+    most = max(np.asarray(line.get_ydata(), float)[places].max() for line, places in above)
     return [look.say("note_cut", count=sum(len(places) for _, places in above), most=look.number(most, 0))]
 
 
@@ -1512,8 +1512,8 @@ def ablation_forest(
     half = len(differences) if size == "page" or len(differences) <= 12 else (len(differences) + 1) // 2
     names = [f"{one.label} (s = {one.seeds})" for one in differences]
     if asked and size == "page":
-        names = ["\n".join([name, *textwrap.wrap(asked.get(one.label, ""), 34)]) for name, one in zip(names, differences, strict=True)]
-    figure = look.sheet(1.9 + sum(max(0.27, 0.06 + 0.15 * (1 + name.count("\n"))) for name in names))
+        names = ["\n".join([name, *textwrap.wrap(asked.get(one.label, "").replace("`", ""), 38)]) for name, one in zip(names, differences, strict=True)]
+    figure = look.sheet(1.9 + len(names) * max(0.27, 0.1 + 0.15 * (1 + max(name.count("\n") for name in names))))
     signs = (("better", "blue", "o"), ("unclear", None, "D"), ("worse", "vermillion", "s"))
     handles = [Line2D([], [], ls="", marker=marker, ms=1.3 * look.style.marker_pt, mec="black", color=OKABE_ITO[colour] if colour else "white", label=look.say(key)) for key, colour, marker in signs]
     if luck is not None:
@@ -1560,10 +1560,12 @@ def error_limits(limits: Mapping[str, Any], ours: Sequence[Result] = (), *, lang
     figure = look.sheet(1.4 + 0.5 * len(bars))
     grid, axes = figure.subplots(1, 2, width_ratios=(1, 1.7))
     bars = [bar._replace(label=f"{letter}: {bar.label}") for letter, bar in zip("abcdefghijklmnopqrstuvwxyz", bars, strict=False)]
+    widest = max(bar.value for bar in bars)
     for place, circle in enumerate(bars):
         colour, _ = KINDS[circle.kind]
-        angle = np.pi * (0.15 + 0.7 * place / max(1, len(bars) - 1))  # each letter on its own circle, apart from the others
-        letter = grid.text(circle.value * np.cos(angle), circle.value * np.sin(angle), circle.label[0], ha="center", va="center", fontsize=look.style.font_pt, zorder=5)
+        angle = 2 * np.pi * place / len(bars) + 0.4  # each letter on its own circle, apart from the others; beside it, where that is small
+        away = circle.value if circle.value > 0.4 * widest else circle.value + 0.13 * widest
+        letter = grid.text(away * np.cos(angle), away * np.sin(angle), circle.label[0], ha="center", va="center", fontsize=look.style.font_pt, zorder=5)
         letter.set_path_effects([withStroke(linewidth=0.35 * look.style.font_pt, foreground="white")])
         dashes = {"limit": ":", "baseline": "--"}.get(circle.kind, "-")
         grid.add_patch(Circle((0, 0), circle.value, fill=False, edgecolor=OKABE_ITO[colour] if circle.kind != "baseline" else "0.3", lw=1.6 * look.style.line_pt, ls=dashes))
@@ -1881,7 +1883,7 @@ def headline_table(results: Sequence[Headline | tuple], form: str = "markdown", 
     lines = []
     for one in (Headline(*entry) for entry in results):
         spoilt = look.say(one.kind) if one.kind in STAMPS else ""
-        lines.append([one.recipe, look.part(one.scored_on), str(one.n), *_mean_cells(look, form, one.value, *(one.interval or (np.nan, np.nan))), str(one.trainings), spoilt])
+        lines.append([one.recipe, look.part(one.scored_on), str(one.n), *_mean_cells(look, form, one.value, *(one.interval or (np.nan, np.nan))), str(one.trainings or "-"), spoilt])
     header = [look.say("result"), look.say("scored_on"), "n", *_mean_header(look, form), look.say("trainings"), look.say("status")]
     return write_table(header, lines, form, left=2, delimiter=";" if decimal_comma else ",")
 

@@ -296,3 +296,34 @@ def test_the_spread_over_seeds_stands_apart_from_the_spread_over_pictures(folder
     assert single["seeds"] is None and both["seeds"]["n_seeds"] == 2 and both["seeds"]["n_pictures"] == both["n_val"]
     assert both["seeds"]["seed_sd_px"] == pytest.approx(both["seed_sd_px"])
     assert both["seeds"]["mean_px"] == pytest.approx(np.mean([model["val_mre_px"] for model in both["models"]]), abs=1e-3)
+
+
+def test_figures_takes_the_pictures_of_a_folder_for_the_examples(trained_run, picture_folder, tmp_path, monkeypatch, capsys):
+    from landmark_thesis import figures
+    from landmark_thesis.evaluate import evaluate_runs, read_errors
+    from landmark_thesis.runs import Run
+
+    given = {}
+    monkeypatch.setattr(figures, "draw_all", lambda *words, **options: given.update(options) or [])
+    words = ["figures", str(trained_run), "--out", str(tmp_path / "drawn")]
+    assert main([*words, "--data", str(picture_folder), "--label-size", "0"]) == 0
+    run = Run(trained_run)
+    assert set(run.part("val")) <= set(given["data"].names) and given["data"].images.shape[-1] == run.recipe.preprocessing.size
+    evaluate_runs(run, part="val")
+    rows = read_errors(trained_run / "errors.csv", "val")
+    figure = figures.prediction_examples(rows, given["data"])
+    assert sorted(axes.get_title().split("\n")[1] for axes in figure.axes) == sorted(row["image"] for row in figures.example_rows(rows).values())
+    assert main(words) == 0 and given["data"] is None
+    (tmp_path / "leakage").mkdir()
+    (tmp_path / "leakage" / "leakage.json").write_text("{}")
+    assert main(["figures", str(tmp_path / "leakage"), "--out", str(tmp_path / "drawn"), "--data", str(picture_folder), "--label-size", "0"]) == 2
+    assert "--data: shows what a run predicts" in capsys.readouterr().err
+
+
+def test_defend_hands_the_decimal_comma_on(tmp_path, monkeypatch):
+    from landmark_thesis import defense
+
+    given = {}
+    monkeypatch.setattr(defense, "defend_records", lambda *words, **options: given.update(options) or {"verdicts": {"FAIL": 0}})
+    assert main(["defend", "--records", str(tmp_path), "--lang", "es", "--decimal-comma", "--out", str(tmp_path / "new")]) == 0
+    assert given["decimal_comma"] is True and given["lang"] == "es"
