@@ -108,7 +108,7 @@ def test_two_pictures_annotated_by_mouse_stand_in_the_table_to_the_pixel(lab):
     (table,) = (folder / "tmp").glob("*/mine.csv")
     found = read_annotations(table)
     assert len(found) == 2 and np.abs(found.points_px - wanted).max() < 0.3
-    assert check_data(table.parent, label_size=0).ok
+    assert check_data(table.parent).ok
     assert chapter.problems() == []
 
 
