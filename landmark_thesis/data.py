@@ -30,6 +30,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 
 import cv2
@@ -887,7 +888,7 @@ OLDEST = {"torch": "2.6", "torchvision": "0.21", "numpy": "1.26"}  # that this p
 
 
 def chapter_setting(data: str = "", weights: str = "none", device: str = "") -> str:
-    """Check the versions and say on which device, data and weights a chapter runs: the first cell of each.
+    """Check the versions and say on which device, data and weights a chapter runs: at the head of each, below its parameters.
 
     Args:
         data: what it works on; "" where `chapter_data` or LANDMARK_THESIS_DATA decides.
@@ -908,6 +909,8 @@ def chapter_setting(data: str = "", weights: str = "none", device: str = "") -> 
     data = data or ("real pictures (LANDMARK_THESIS_DATA)" if os.environ.get("LANDMARK_THESIS_DATA") else "phantoms")
     print(f"landmark_thesis {__version__}, Python {platform.python_version()}, " + ", ".join(f"{name} {number}" for name, number in found.items()))
     print(f"device: {device} | data: {data} | weights: {weights}")
+    if find_spec("pytest") is None:
+        print("no pytest here, with which many chapters test their code: pip install pytest")
     return device
 
 # %% ../nbs/03_data.ipynb #580c6e8c

@@ -238,7 +238,7 @@ def phase_explorer(model: torch.nn.Module) -> Panel:
     controls = {
         "epochs1": _slider("phase 1: epochs", 15, 0, 40), "head1": _slider("phase 1: head rate", 1e-3, 1e-6, 1e-2, 0.1, log=True),
         "schedule": widgets.Dropdown(options=SCHEDULES, value="cosine", description="phase 2: schedule"),
-        "epochs2": _slider("phase 2: epochs", 50, 0, 100), "head2": _slider("phase 2: head rate", 2e-4, 1e-6, 1e-2, 0.1, log=True),
+        "epochs2": _slider("phase 2: epochs", 100, 0, 100), "head2": _slider("phase 2: head rate", 2e-4, 1e-6, 1e-2, 0.1, log=True),
         "backbone2": _slider("phase 2: backbone rate", 2e-5, 1e-6, 1e-2, 0.1, log=True), "floor": _slider("phase 2: floor (share)", 0.2, 0.0, 1.0, 0.01),
     }
     return playground(draw, controls, "numbers that train and learning rates of the two phases")
