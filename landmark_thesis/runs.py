@@ -883,7 +883,10 @@ def _same_run(out: Path, settings: Mapping[str, Any], split: Split) -> None:
     """RunError showing the difference where the run in `out` was begun with other settings, pictures or labels."""
     then, now = dict(Run(out).settings), json.loads(json.dumps(settings))
     then["recipe"] = Run(out).recipe.to_dict()  # a setting that did not exist then has its default
-    then.setdefault("labels_sha256", now["labels_sha256"])  # of a run older than this line
+    for key in ("labels_sha256", "weights_sha256"):
+        then.setdefault(key, now[key])  # of a run older than this line
+    if now["weights_sha256"] is None and (out / "last.pt").is_file():  # that file is gone, and no longer needed
+        now["weights_sha256"] = then["weights_sha256"]
     for values in (then, now):  # the folder may have moved; the split's fingerprint holds the pixels of every picture
         values.pop("source", None)
     differences = _changes(then, now)
@@ -956,8 +959,9 @@ def train(
     say = (lambda *words: None) if quiet else (lambda *words: print(*words, flush=True))
     if world.first:
         _occupied(out, resume)
-    model = _build(recipe, seed)
-    ancestry = Ancestry.of(recipe.backbone, recipe.weights)
+    begun = _begun(recipe, out) if resume else None
+    model = _build(recipe, seed, begun)
+    ancestry = Ancestry.of(recipe.backbone, recipe.weights) if begun is None else Ancestry()
     loaded, duplicates, signatures = source.check(recipe.preprocessing)
     split = split or keep_apart(
         _split_of(loaded, duplicates, recipe, split_seed, fold, fold_of), source.compared(loaded, recipe.preprocessing), signatures
@@ -966,11 +970,14 @@ def train(
     settings = _settings(recipe, source, split, seed, split_seed, fold, fold_of, loaded)
     notes = {**environment(device), "processes": world.size, "compiler": compiler, "command": command, "sessions": []}
     with locked(out) if world.first else contextlib.nullcontext(), _told(out):
-        finished = _opened(out, settings, split, signatures, notes, resume, say) if world.first else None
+        finished = _opened(out, settings, split, None if begun else signatures, notes, resume, say) if world.first else None
         if world.hear(finished)[0]:
             say(f"{out}: this run is finished; nothing to do")
             return Run(out)
-        seen = {"provenance": provenance, "signatures_sha256": file_hash(out / "signatures.npz"), "incomplete": ancestry.incomplete}
+        if begun is None:
+            seen = {"provenance": provenance, "signatures_sha256": file_hash(out / "signatures.npz"), "incomplete": ancestry.incomplete}
+        else:
+            seen = _seen_then(begun, split, out)
         notes |= _fit(model, recipe, loaded, split, out, seed, device, resume, quiet, seen, world, compiler, notes)
         if world.first:
             if recipe.likeliest:
@@ -1002,14 +1009,19 @@ def _told(out: Path) -> Iterator[None]:
 
 # %% ../nbs/11_runs.ipynb #37342c91
 def _opened(
-    out: Path, settings: Mapping[str, Any], split: Split, signatures: Signatures, notes: dict[str, Any], resume: bool, say: Callable[[str], None]
+    out: Path, settings: Mapping[str, Any], split: Split, signatures: Signatures | None, notes: dict[str, Any], resume: bool, say: Callable[[str], None]
 ) -> bool:
-    """Write what a run folder begins with, or check what is in it; True where that is a finished run. A move goes into `notes`."""
+    """Write what a run folder begins with, or check what is in it; True where that is a finished run. A move goes into `notes`.
+
+    `signatures` None: those in the folder hold more than this run could find again, and are not made anew.
+    """
     _occupied(out, resume, held=True)  # again: another run may have come and gone while we checked the pictures
     if resume and (out / "recipe.json").exists():
         _same_run(out, settings, split)
         if Run(out).finished:
             return True
+        if (out / "last.pt").is_file():  # what it began with was settled then
+            settings = {**settings, "weights_sha256": Run(out).settings.get("weights_sha256")}
         then = _notes_of(out)
         notes["sessions"] = then.get("sessions", [])
         if moved := _moved(then, notes):
@@ -1018,7 +1030,7 @@ def _opened(
     _write_json(out / "recipe.json", settings)  # first: a folder that has it is ours, whatever else a kill left out
     _write_json(out / "environment.json", notes)
     for name, content in (("split.json", split), ("signatures.npz", signatures)):
-        if not (out / name).exists():
+        if content is not None and not (out / name).exists():
             content.save(out / name)
     return False
 
@@ -1075,9 +1087,21 @@ def _settings(
         "fold": None if fold is None else {"number": fold[0], "of": fold[1], "over": fold_of},
         "split_fingerprint": split.fingerprint,
         "labels_sha256": hashlib.sha256(used.points.numpy().tobytes()).hexdigest()[:16],
+        "weights_sha256": _weights_sha256(recipe),
         "source": asdict(source),
         "mean_shape": _mean_shape(labels),
     }
+
+
+def _weights_sha256(recipe: Recipe) -> str | None:
+    """Of the file that a run begins with; None where it begins with none of its own, or that is gone."""
+    file = _own_weights(recipe)
+    return file_hash(file)[:16] if file is not None and file.is_file() else None
+
+
+def _own_weights(recipe: Recipe) -> Path | None:
+    """The file of weights that a recipe names; None for the words auto, imagenet and none."""
+    return None if recipe.weights in ("auto", "imagenet", "none") else Path(recipe.weights)
 
 
 def _mean_shape(labels: np.ndarray) -> list[list[float]] | None:
@@ -1087,17 +1111,51 @@ def _mean_shape(labels: np.ndarray) -> list[list[float]] | None:
     return np.nanmean(labels, axis=0).astype(float).round(6).tolist()
 
 
-def _build(recipe: Recipe, seed: int) -> LandmarkRegressor:
-    """The model, random numbers drawn from `seed`; RunError where the recipe names something that does not exist."""
+def _begun(recipe: Recipe, out: Path) -> dict[str, Any] | None:
+    """What last.pt says beside its state, where a run that began with a file of weights goes on: what those had seen was settled then.
+
+    None where a run has no such file, or nothing to go on from. CheckpointError, RunError: last.pt is damaged.
+    """
+    if _own_weights(recipe) is None or not (out / "last.pt").is_file():
+        return None
+    with _told(out):
+        saved = read_checkpoint(out / "last.pt", 4 * most_bytes(recipe.backbone))
+        _check_contents({"model_state_dict": {}, **{key: saved[key] for key in ("extra",) if key in saved}}, out / "last.pt")
+        extra = saved.get("extra", {})
+        if not {"provenance", "signatures_sha256", "model", "weights_used"} <= extra.keys() or not isinstance(extra["weights_used"], str):
+            raise CheckpointError(f"{out / 'last.pt'}: does not say what it was trained on; it is damaged, or was changed by hand")
+    return extra
+
+
+def _seen_then(begun: Mapping[str, Any], split: Split, out: Path) -> dict[str, Any]:
+    """What a run that goes on has seen, as it was settled when it began; RunError where its files are not those of then."""
+    if not _fits(split, begun["provenance"], begun.get("split_fingerprint")):
+        raise RunError(f"{out / 'last.pt'}: was trained on other pictures than the split beside it says; put the originals back")
+    signatures = out / "signatures.npz"
+    if not signatures.is_file() or file_hash(signatures) != begun["signatures_sha256"]:
+        raise RunError(f"{signatures}: is not the file that last.pt was made with; put the original back")
+    return {"provenance": begun["provenance"], "signatures_sha256": begun["signatures_sha256"], "incomplete": begun.get("incomplete", "")}
+
+
+def _build(recipe: Recipe, seed: int, begun: Mapping[str, Any] | None = None) -> LandmarkRegressor:
+    """The model, random numbers drawn from `seed`; RunError where the recipe names something that does not exist.
+
+    Of a run that has `begun` its numbers come from last.pt later on: it needs no weights to begin with.
+    """
     seed_everything(seed)
+    gone = begun is not None and not Path(recipe.weights).is_file()
+    weights, stays = ("none", begun["model"].get("stays_eval") is True) if gone else (recipe.weights, None)
     try:
         with warnings.catch_warnings():  # random weights are said once, by _fit, and kept in the log
             warnings.simplefilter("ignore", RandomWeightsWarning)
-            return create_model(recipe.backbone, recipe.head, recipe.weights, **recipe.head_options)
+            model = create_model(recipe.backbone, recipe.head, weights, stays_eval=stays, **recipe.head_options)
     except WeightsError:
         raise
     except (ValueError, TypeError, ImportError) as error:
         raise RunError(f"recipe {recipe.name}: {error}") from error
+    if begun is not None:
+        model.weights_used = begun["weights_used"]
+    return model
 
 
 def _fit(

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from landmark_thesis import runs
 from landmark_thesis.cli import main
 from landmark_thesis.data import phantom_data
 from landmark_thesis.evaluate import read_errors
+from landmark_thesis.widgets import AnnotationSession
 
 SMALL = ["train-landmarks", "--recipe", "smoke", "--image-size", "64", "--label-size", "0"]  # a training of seconds
 
@@ -327,3 +329,25 @@ def test_defend_hands_the_decimal_comma_on(tmp_path, monkeypatch):
     monkeypatch.setattr(defense, "defend_records", lambda *words, **options: given.update(options) or {"verdicts": {"FAIL": 0}})
     assert main(["defend", "--records", str(tmp_path), "--lang", "es", "--decimal-comma", "--out", str(tmp_path / "new")]) == 0
     assert given["decimal_comma"] is True and given["lang"] == "es"
+
+
+@pytest.mark.parametrize("side", [160, 256])
+def test_what_the_annotator_writes_is_ready_for_the_bare_command(side, tmp_path, capsys):
+    for name, image in zip("abc", phantom_data(3, seed=1, size=side).images, strict=True):
+        cv2.imwrite(str(tmp_path / f"{name}.png"), image.numpy())
+    session = AnnotationSession([tmp_path], tmp_path / "mine.csv")
+    for words in ("enter", "enter", "next") * 3:
+        session.do({"do": words})
+    assert main(["check-data", str(tmp_path)]) == 0
+    assert "ready for training" in capsys.readouterr().out
+
+
+def test_a_copy_of_the_chapters_lacks_nothing_that_they_show_or_read(tmp_path, capsys):
+    copy = tmp_path / "chapters"
+    assert main(["notebooks", str(copy)]) == 0
+    texts = {path: path.read_text(encoding="utf-8") for path in (*copy.glob("*.ipynb"), copy / "DEFECTS.md")}
+    assert len(texts) == 23 and main(["notebooks", str(copy)]) == 2
+    links = {target for text in texts.values() for target in re.findall(r"\]\(([\w./-]+\.(?:ipynb|svg|md))\)", text)}
+    paths = {name for text in texts.values() for name in re.findall(r'Path\(\\"((?:\.\./)?figures/[\w./]+)\\"\)', text) if not name.endswith(".py")}
+    assert len(links) > 25 and len(paths) > 6
+    assert [name for name in links | paths if not (copy / name).exists()] == []
