@@ -132,7 +132,7 @@ def test_a_stored_number_that_its_errors_do_not_give_is_a_failure_and_one_that_n
     place = tmp_path / "test"
     spread = seed_spread(np.stack([errors, errors + 1]))
     content = {"n": 20, "runs": [{"run": "a", **_mean(errors)}, {"run": "b", **_mean(errors + 1)}], "seeds": spread, "test": {"mre_px": 9.0}, "split_fingerprint": "s"}
-    write_whole(place / "errors.csv", "image,a,b\n".encode() + "".join(f"p{k},{value:.3f},{value + 1:.3f}\n" for k, value in enumerate(errors)).encode())
+    write_whole(place / "errors.csv", b"image,a,b\n" + "".join(f"p{k},{value:.3f},{value + 1:.3f}\n" for k, value in enumerate(errors)).encode())
 
     def found(path="seeds.mean_px", **changes):
         _write_json(place / "test.json", content | changes)
