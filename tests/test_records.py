@@ -93,7 +93,7 @@ def test_the_figure_of_a_measurement_is_drawn_byte_for_byte(record, tmp_path):
 def test_a_measurement_says_how_with_what_and_on_which_pictures_it_was_made(record):
     content = json.loads((record / f"{record.name}.json").read_text(encoding="utf-8"))
     assert content["command"].startswith("python figures/") and content["versions"]["landmark_thesis"] and content["device"]
-    folds = [run.get("split_fingerprint") for run in content.get("runs", ())]  # one split a fold
+    folds = [run.get("split_fingerprint") for run in content.get("runs", ()) if isinstance(run, dict)]  # one split a fold
     assert content.get("split_fingerprint") or content.get("labels_sha256") or (folds and all(folds))
     if record.name in ("causes", "curve", "drift", "ensemble", "leakage", "outside", "phase1", "test"):
         assert content["trained_by"] and all(re.match(r"(landmark-thesis|python figures/)", command) for command in content["trained_by"])
