@@ -217,7 +217,7 @@ def test_comparison_is_paired_and_with_itself_is_nothing(run, tmp_path):
         (["train-landmarks", "--data", "nowhere", "--out", "new"], "nowhere"),
         (
             ["train-landmarks", "--data", "phantom", "--recipe", "best", "--out", "new"],
-            "choose one of thesis, dense, phantom, smoke",
+            "choose one of thesis, dense, steady, phantom, smoke",
         ),
         (
             ["train-landmarks", "--data", "phantom", "--recipe", "smoke", "--weights", "none.pt", "--out", "new"],
