@@ -41,10 +41,12 @@ from landmark_thesis.data import (
     Split,
     batches,
     check_data,
+    is_special,
     keep_apart,
     kfold_splits,
     load_data,
     phantom_data,
+    read_whole,
     remove_leftovers,
     thesis_split,
     write_whole,
@@ -420,14 +422,14 @@ def _is_there(file: IO, path: Path) -> bool:
 # %% ../nbs/11_runs.ipynb #073b0c38
 def _read_json(path: Path) -> dict[str, Any]:
     try:
-        if path.stat().st_size > 2**26:
-            raise ValueError("it has more than 64 MB")
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(read_whole(path).decode())
         if not isinstance(content, dict):
             raise ValueError("it holds no values by name")
         return content
     except (FileNotFoundError, NotADirectoryError) as error:
         raise RunError(f"{path.parent}: no run folder ({path.name} is missing)") from error
+    except DataError as error:
+        raise RunError(f"{error}; put the original back") from error
     except (ValueError, RecursionError, OSError) as error:  # JSONDecodeError and UnicodeDecodeError are ValueErrors
         raise RunError(f"{path}: cannot be read ({str(error)[:150]}); put the original back") from error
 
@@ -480,6 +482,10 @@ class Run:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "path", Path(self.path))
+        for name in (*TRAINING_FILES, *RECORD_FILES):
+            with contextlib.suppress(OSError):  # what is missing is missed where it is needed
+                if is_special(self.path / name):
+                    raise RunError(f"{self.path / name}: is a pipe or a device, not a file; put the original back")
 
     @property
     def name(self) -> str:
@@ -541,8 +547,8 @@ class Run:
         """The rows of history.csv, numbers as floats."""
         path = self.path / "history.csv"
         try:
-            with open(path, encoding="utf-8", newline="") as file:
-                rows = [{key: value if key == "phase" else float(value or "nan") for key, value in row.items()} for row in csv.DictReader(file, strict=True)]
+            file = io.StringIO(read_whole(path).decode(), newline="")
+            rows = [{key: value if key == "phase" else float(value or "nan") for key, value in row.items()} for row in csv.DictReader(file, strict=True)]
             if not all(row.get("phase") and row["epoch"] >= 1 for row in rows):
                 raise ValueError("a row without phase or epoch")
         except (OSError, ValueError, TypeError, KeyError, csv.Error) as error:
@@ -651,8 +657,8 @@ class Run:
         path = self.path / "errors.csv"
         if path.exists():
             try:
-                with open(path, encoding="utf-8", newline="") as file:
-                    rows = [row for row in csv.DictReader(file) if row["part"] == "val"]
+                file = io.StringIO(read_whole(path).decode(), newline="")
+                rows = [row for row in csv.DictReader(file) if row["part"] == "val"]
                 errors = np.array([[float(row[f"{name}_radial"]) for name in LANDMARK_NAMES] for row in rows]).reshape(-1, NUM_LANDMARKS)
                 labelled = np.isfinite(errors).any(1)  # NaN is a missing landmark
                 if labelled.any():
@@ -1206,7 +1212,7 @@ def save_record(run: Run, out: str | Path) -> Run:
     _occupied(out, resume=False)
     for name in RECORD_FILES:
         if (run.path / name).exists():
-            write_whole(out / name, (run.path / name).read_bytes())
+            write_whole(out / name, read_whole(run.path / name))
     source = {**run.settings["source"], "folder": None if run.source.folder is None else run.source.name}
     recipe = {**run.settings["recipe"], "weights": Path(run.recipe.weights).name}
     _write_json(out / "recipe.json", {**run.settings, "recipe": recipe, "source": source})

@@ -18,6 +18,7 @@ import contextlib
 import datetime
 import functools
 import itertools
+import math
 import os
 import random
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -171,11 +172,15 @@ def image_names(meta: Any) -> list[str]:
 def _non_finite(step: int, names: Sequence[str], target: Tensor, what: str = "loss") -> NonFiniteLossError:
     """The error for batch `step` (from 1), with the likely cause where there is one to see."""
     pictures = f"pictures: {', '.join(names)}" if names else "no image_name in its meta"
-    missing = torch.isnan(target.reshape(len(target), -1)).any(1).nonzero().flatten().tolist()
     message = f"the {what} is not finite at batch {step} ({pictures})"
-    if missing:
-        whose = ", ".join(names[i] if i < len(names) else f"number {i + 1} of the batch" for i in missing)
-        message += f"; a landmark is missing (NaN) in {whose}: take a criterion that leaves missing points out, or drop the picture"
+    causes = (
+        (torch.isnan, "a landmark is missing (NaN) in", "take a criterion that leaves missing points out, or drop the picture"),
+        (torch.isinf, "a landmark is infinite in", "mend its labels, or drop the picture"),
+    )
+    for found, cause, cure in causes:
+        if spoilt := found(target.reshape(len(target), -1)).any(1).nonzero().flatten().tolist():
+            whose = ", ".join(names[i] if i < len(names) else f"number {i + 1} of the batch" for i in spoilt)
+            message += f"; {cause} {whose}: {cure}"
     return NonFiniteLossError(message)
 
 # %% ../nbs/08_trainer.ipynb #183c43b6
@@ -623,22 +628,35 @@ def validation_pass(
     ------
     ValueError
         The loader gave no batch.
+    NonFiniteLossError
+        A label that is missing (NaN) or infinite, and a criterion that does not leave it out; it names the pictures.
     """
     model.eval()
-    means, batch_size, given = Mean(), 0, GivenBatches(compute.world)
+    means, batch_size, given, seen = Mean(), 0, GivenBatches(compute.world), []
     try:
         for batch in loader:
-            images, target, _ = compute.batch(batch, loader_name)
+            images, target, meta = compute.batch(batch, loader_name)
             batch_size = len(target)
             given.add(target)
             loss, parts, points = forward_loss(model if forward is None else forward, images, target, criterion, compute)
             _count(means, loss, parts, points, target, compute.image_size)
+            seen.append((loss, image_names(meta), target))
     except torch.OutOfMemoryError as error:
         raise _out_of_memory(compute, loader_name, batch_size) from error
     if not batch_size:
         raise ValueError(f"{loader_name} is empty: it gave no batch (a generator can be walked through only once)")
     given.check(loader_name)
-    return {f"val_{name}": value for name, value in means.read().items()}
+    found = means.read()
+    if not math.isfinite(found["loss"]):
+        _tell_spoilt_labels(seen)
+    return {f"val_{name}": value for name, value in found.items()}
+
+
+def _tell_spoilt_labels(seen: Sequence[tuple[Tensor, list[str], Tensor]]) -> None:
+    """NonFiniteLossError where a validation loss is not finite and its labels are why; a model that answers NaN is told by its error."""
+    for step, (loss, names, target) in enumerate(seen, start=1):
+        if not torch.isfinite(loss) and not torch.isfinite(target).all():
+            raise _non_finite(step, names, target, "validation loss")
 
 # %% ../nbs/08_trainer.ipynb #87ec4bff
 SCHEDULES = ("constant", "cosine", "onecycle")

@@ -303,6 +303,18 @@ def test_errors_of_a_step_say_what_to_do():
     with pytest.raises(NonFiniteLossError, match="batch 1.*missing .NaN. in picture-2: take a criterion"):
         trainer.train_epoch([(images, target, {"image_name": [f"picture-{i}" for i in range(4)]})], optimizer, nn.MSELoss())
     assert all(torch.isfinite(parameter).all() for parameter in model.parameters())
+    names = {"image_name": [f"picture-{i}" for i in range(4)]}
+    with pytest.raises(NonFiniteLossError, match="validation loss.*batch 2.*missing .NaN. in picture-2: take a criterion"):
+        trainer.validate([(images, target.nan_to_num(), names), (images, target, names)], nn.MSELoss())
+    infinite = target.nan_to_num()
+    infinite[3, 0] = float("inf")
+    with pytest.raises(NonFiniteLossError, match="validation loss.*a landmark is infinite in picture-3: mend its labels"):
+        trainer.validate([(images, infinite, names)], nn.MSELoss())
+    with pytest.raises(NonFiniteLossError, match="batch 1.*a landmark is infinite in picture-3: mend its labels"):
+        trainer.train_epoch([(images, infinite, names)], optimizer, nn.MSELoss())
+    blind = ToyModel()
+    blind.head.register_forward_hook(lambda module, inputs, output: output * float("nan"))
+    assert math.isnan(toy_trainer(model=blind).validate([(images, infinite.nan_to_num(posinf=0), names)], nn.MSELoss())["val_loss"])  # no label's fault
 
     def too_big(module, inputs):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate")
