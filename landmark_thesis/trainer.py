@@ -1185,6 +1185,9 @@ def _room(example: Tensor, rows: int) -> Tensor:
 def cache_features(model: nn.Module, loader: BatchLoader, compute: Compute, views: int = 1) -> FeatureLoader:
     """Run the pictures of `loader` through the frozen part of `model` (in eval mode, where it stays), once for each view.
 
+    Vectors or maps are kept as the backbone gives them: bfloat16 under autocast, half the memory; float32 without, so that training on them
+    equals the plain loop bit for bit.
+
     Raises
     ------
     ValueError
