@@ -5,12 +5,13 @@
 # %% auto #0
 __all__ = ['MAX_TEXT_BYTES', 'IMAGE_EXTENSIONS', 'MAX_PIXELS', 'MIN_SIDE', 'MAX_SIDE', 'LABEL_SIDE', 'OLDEST', 'KEYPOINTS',
            'MIN_INLIERS', 'SIGNATURE_SIDE', 'THESIS_SPLIT_FINGERPRINT', 'THESIS_TEST_FINGERPRINT', 'Augment',
-           'DataError', 'Problem', 'write_whole', 'is_special', 'read_whole', 'remove_leftovers', 'read_image',
-           'pixel_hash', 'Frame', 'PreprocessSettings', 'preprocess', 'Annotations', 'category_of', 'read_annotations',
-           'DatasetFiles', 'find_dataset', 'LandmarkData', 'load_data', 'phantom_data', 'chapter_data',
-           'chapter_setting', 'LabelGrid', 'label_grid', 'Signatures', 'near_duplicates', 'find_copies', 'DataReport',
-           'check_data', 'Split', 'thesis_split', 'kfold_splits', 'keep_apart', 'epoch_seed', 'BatchLoader', 'batches',
-           'LandmarkDataset', 'collate_landmarks', 'file_hashes', 'verify_files']
+           'DataError', 'Problem', 'write_whole', 'is_special', 'read_whole', 'remove_leftovers', 'lock_file',
+           'is_named', 'read_image', 'pixel_hash', 'Frame', 'PreprocessSettings', 'preprocess', 'Annotations',
+           'category_of', 'read_annotations', 'DatasetFiles', 'find_dataset', 'LandmarkData', 'load_data',
+           'phantom_data', 'chapter_data', 'chapter_setting', 'LabelGrid', 'label_grid', 'Signatures',
+           'near_duplicates', 'find_copies', 'DataReport', 'check_data', 'Split', 'thesis_split', 'kfold_splits',
+           'keep_apart', 'epoch_seed', 'BatchLoader', 'batches', 'LandmarkDataset', 'collate_landmarks', 'file_hashes',
+           'verify_files']
 
 # %% ../nbs/03_data.ipynb #c462df8d
 import contextlib
@@ -32,6 +33,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
+from typing import IO
 
 import cv2
 import numpy as np
@@ -153,6 +155,33 @@ def remove_leftovers(folder: str | Path, names: Iterable[str]) -> list[str]:
     for path in left:
         path.unlink(missing_ok=True)
     return sorted(path.name for path in left)
+
+
+def lock_file(file: IO) -> bool:
+    """Take an open file's lock without waiting; False where it is held. OSError where the disk knows no locks.
+
+    The system takes it back when the file is closed or the process dies, however it dies.
+    """
+    try:
+        if os.name == "nt":
+            import msvcrt
+
+            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+        else:
+            import fcntl
+
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError):
+        return False
+    return True
+
+
+def is_named(file: IO, path: str | Path) -> bool:
+    """Whether `path` is still the open `file`: a holder that ends between our opening and our locking takes the name away."""
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), os.stat(path))
+    except FileNotFoundError:
+        return False
 
 # %% ../nbs/03_data.ipynb #d384d326
 IMAGE_EXTENSIONS: tuple[str, ...] = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")

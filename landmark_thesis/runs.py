@@ -41,10 +41,12 @@ from landmark_thesis.data import (
     Split,
     batches,
     check_data,
+    is_named,
     is_special,
     keep_apart,
     kfold_splits,
     load_data,
+    lock_file,
     phantom_data,
     read_whole,
     remove_leftovers,
@@ -385,7 +387,7 @@ def locked(folder: Path) -> Iterator[None]:
     except OSError as error:
         raise RunError(f"{folder}: cannot be written to ({error.strerror}); choose another folder") from error
     with file:
-        if not _lock(file) or not _is_there(file, folder / "lock"):
+        if not _lock(file) or not is_named(file, folder / "lock"):
             raise RunError(f"{folder}: another training writes there now; choose another folder or wait for it")
         try:
             yield
@@ -395,29 +397,11 @@ def locked(folder: Path) -> Iterator[None]:
 
 
 def _lock(file: IO) -> bool:
-    """Take the file's lock without waiting; the system takes it back when the file is closed or the process dies, however it dies."""
+    """`data.lock_file`; RunError where the disk knows no locks."""
     try:
-        if os.name == "nt":
-            import msvcrt
-
-            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
-        else:
-            import fcntl
-
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except (BlockingIOError, PermissionError):
-        return False
+        return lock_file(file)
     except OSError as error:
         raise RunError(f"{file.name}: cannot be locked ({error.strerror}); choose a folder on another disk") from error
-    return True
-
-
-def _is_there(file: IO, path: Path) -> bool:
-    """Whether `path` is still the open `file`: a holder that ends between our opening and our locking takes the name away."""
-    try:
-        return os.path.samestat(os.fstat(file.fileno()), path.stat())
-    except FileNotFoundError:
-        return False
 
 # %% ../nbs/11_runs.ipynb #073b0c38
 def _read_json(path: Path) -> dict[str, Any]:

@@ -11,7 +11,7 @@ __all__ = ['PROCESS_PATIENCE', 'ALONE', 'SCHEDULES', 'WARM_UP', 'WARM_START', 'O
            'random_state', 'set_random_state', 'tell_epoch', 'weight_problems', 'check_weights', 'load_weights',
            'optimizer_problems', 'PhaseRun', 'start_phase', 'check_resume', 'view_loaders', 'FeatureLoader',
            'cache_features', 'why_not_cached', 'cached_loaders', 'TrainerState', 'contradictions', 'ResumableState',
-           'ModelFiles', 'run_epoch', 'run_phase', 'run_phases', 'two_phases', 'LandmarkTrainer']
+           'ModelFiles', 'run_epoch', 'run_phase', 'run_phases', 'two_phases', 'alone_in', 'LandmarkTrainer']
 
 # %% ../nbs/08_trainer.ipynb #627bdcd9
 import contextlib
@@ -49,7 +49,7 @@ from landmark_thesis.callbacks import (
     save_checkpoint,
     warn_if_not_finite,
 )
-from .data import BatchLoader, epoch_seed, remove_leftovers
+from .data import BatchLoader, epoch_seed, is_named, lock_file, remove_leftovers
 from .losses import Criterion, loss_parts
 from .model import check_model, pick_precision
 from .pixel_error import mean_radial_error, radial_errors
@@ -1825,6 +1825,32 @@ def two_phases(
     )
 
 # %% ../nbs/08_trainer.ipynb #7a742fd7
+@contextlib.contextmanager
+def alone_in(folder: Path | None) -> Iterator[None]:
+    """Hold a folder while the block runs; ValueError where somebody else does, in this process or in another. None holds nothing.
+
+    A process that dies lets go. Where nothing can be written or locked, nothing is held: what comes to be written says so.
+    """
+    with contextlib.ExitStack() as stack:
+        if folder is not None:
+            try:
+                file = stack.enter_context(open(folder / "training.lock", "a"))
+                free = lock_file(file) and is_named(file, folder / "training.lock")
+            except OSError:
+                file, free = None, True
+            if not free:
+                raise ValueError(f"another training writes into {folder} now; give this one a save_dir of its own, or wait for it")
+            if file is not None:
+                stack.callback(_let_go, folder / "training.lock")
+        yield
+
+
+def _let_go(path: Path) -> None:
+    """Take the name away: a process that still has the file open, as a loader's worker may, then holds nothing that anybody can ask for."""
+    with contextlib.suppress(OSError):  # Windows keeps an open file: there the empty file stays, unlocked
+        path.unlink()
+
+# %% ../nbs/08_trainer.ipynb #4293e2cd
 class LandmarkTrainer(ModelFiles):
     """Train a landmark model in two phases: head on a frozen backbone, then everything with a rate per part.
 
@@ -1953,8 +1979,12 @@ class LandmarkTrainer(ModelFiles):
         criterion: Criterion,
         resume: bool = False,
     ) -> dict[str, dict[str, list[float]]]:
-        """Run any phases one after the other: `run_phases` on this trainer, with its arguments, return value and errors."""
-        return run_phases(self, phases, train_loader, val_loader, criterion, resume)
+        """Run any phases one after the other: `run_phases` on this trainer, with its arguments, return value and errors.
+
+        Meanwhile no other trainer may train into `save_dir`: a ValueError, there.
+        """
+        with alone_in(self.save_dir if self.writes else None):
+            return run_phases(self, phases, train_loader, val_loader, criterion, resume)
 
     def train_phase1(
         self,

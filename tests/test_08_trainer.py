@@ -847,6 +847,24 @@ def test_resume_refuses_another_run_and_shows_the_difference(tmp_path):
     assert len(resume()["phase2"]["val_loss"]) == 3
 
 
+def test_two_trainers_at_once_in_one_folder_the_second_is_refused(tmp_path):
+    loaders, heard = (toy_loader(), toy_loader(20, 1), nn.MSELoss()), []
+
+    class Other(Callback):
+        def on_epoch_end(self, trainer, phase, epoch, metrics):
+            with pytest.raises(ValueError, match="another training writes into"):
+                toy_trainer(tmp_path, seed=2).train_phase1(*loaders, epochs=1)
+            heard.append(read_checkpoint(tmp_path / "best.pt")["best"]["epoch"])
+
+    trainer = toy_trainer(tmp_path, callbacks=[Other(), Interrupt("phase1", 3, 1)])
+    with pytest.raises(KeyboardInterrupt):
+        trainer.train_phase1(*loaders, epochs=3)
+    assert len(heard) == 2 and sorted(path.name for path in tmp_path.iterdir()) == ["best.pt", "last.pt"]
+    toy_trainer(tmp_path).train_phase1(*loaders, epochs=3)  # the cell, run again
+    (tmp_path / "training.lock").touch()  # of one that was killed
+    toy_trainer(tmp_path).train_phase1(*loaders, epochs=3, resume=True)
+
+
 def test_a_best_file_of_an_epoch_that_never_counted_is_put_right(tmp_path):
     loaders = toy_loader(), toy_loader(20, 1), nn.MSELoss()
     with pytest.raises(KeyboardInterrupt):
