@@ -143,8 +143,9 @@ class CorrelatedLoss(DenseLoss):
         self.register_buffer("whitener", torch.linalg.cholesky(torch.linalg.inv(form)).float(), persistent=False)
 
     def forward(self, output: Any, target: Tensor) -> dict[str, Tensor]:
+        labelled = target.view(len(target), -1, 2)  # an end of the axis outside the picture still says how the axis runs
         predicted, target, counted = self.points(output, target)
-        errors = along_across(predicted, target, self.image_size) * counted[..., None]
+        errors = along_across(labelled + (predicted - target) * counted[..., None], labelled, self.image_size)
         whitened = errors.flatten(1) @ self.whitener.to(errors.device)
         distance = (whitened.square().mean(1) + 1e-6).sqrt()  # the root has no slope at 0
         coordinate = (self.coefficient * torch.log1p(distance / self.scale_px)).mean()

@@ -26,7 +26,7 @@ from landmark_thesis.augment import WIDE_AUGMENTATION
 from landmark_thesis.data import write_whole
 from landmark_thesis.evaluate import evaluate_runs, read_errors, write_results
 from landmark_thesis.landmarks import LANDMARK_NAMES
-from landmark_thesis.runs import DENSE, STEADY, THESIS, Recipe, Run, train
+from landmark_thesis.runs import DENSE, THESIS, Recipe, Run, train
 
 heads.register()
 HERE = Path(__file__).resolve().parent
@@ -62,8 +62,8 @@ VARIANTS: dict[str, tuple[Recipe, str]] = {
     "wider": (replace(DENSE, augmentation=replace(WIDE_AUGMENTATION, rotation=20.0, scale=0.25, shift=0.15)), "still wider geometry"),
     "narrow": (replace(DENSE, augmentation=replace(WIDE_AUGMENTATION, rotation=8.0, scale=0.08, shift=0.06)), "narrower geometry"),
     "stretch": (replace(DENSE, augmentation=replace(WIDE_AUGMENTATION, stretch=0.12)), "broader and narrower chests too"),
-    "steady": (
-        STEADY,
+    "stretch-80-likeliest": (
+        replace(_phase2(DENSE, epochs=80), augmentation=replace(WIDE_AUGMENTATION, stretch=0.12), likeliest=True),
         "the stretch, twice the schedule to see more, and the likeliest shape instead of the nearest",
     ),
     "batch-8": (replace(DENSE, batch_size=8), "twice the steps"),

@@ -7,11 +7,13 @@ __all__ = ['parser', 'main']
 
 # %% ../nbs/18_cli.ipynb #6d6a84c6
 import argparse
+import contextlib
 import difflib
 import os
+import re
 import shlex
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path, PureWindowsPath
 
 # Nothing heavy is imported here: `landmark-thesis --help` must not wait for torch.
@@ -458,36 +460,85 @@ def _add_notebooks(commands) -> None:
     command.set_defaults(run=_notebooks)
 
 
-def _copy_all(files: Sequence[Path], folder: Path) -> None:
-    """Copy files into a folder, each whole, and all of them or none; the folder is made if need be."""
-    from landmark_thesis.data import write_whole
+_BESIDE = {"figures": "figures/", ".github": "", "nbs": ""}  # folders beside that of the chapters, and where a copy of the chapters has them
 
-    made, copies = not folder.exists(), []
+
+def _moved(text: str) -> str:
+    """A text of the repository's folder nbs, with what it names beside that folder named as it lies in a copy."""
+    for here, there in _BESIDE.items():
+        text = text.replace(f"../{here}/", there)
+    return text
+
+
+def _named_beside(texts: Iterable[str]) -> list[str]:
+    """Files and folders of the repository, beside nbs, that chapters show or read: records, figures, the list of faults; no programs."""
+    named = {name for text in texts for name in re.findall(r"\.\./((?:figures|\.github)/[\w./-]*\w)", text)}
+    return sorted(name for name in named if not name.endswith(".py"))
+
+
+def _copy_beside(thing: Path, place: Path) -> None:
+    """One of them, a folder with all that is in it; what this installation lacks is passed over, as the chapters do."""
+    import shutil
+
+    place.parent.mkdir(parents=True, exist_ok=True)
+    if thing.is_dir():
+        shutil.copytree(thing, place, dirs_exist_ok=True)
+    elif thing.suffix == ".md":
+        place.write_text(_moved(thing.read_text(encoding="utf-8")), encoding="utf-8", newline="\n")
+    elif thing.is_file():
+        shutil.copy(thing, place)
+
+
+@contextlib.contextmanager
+def _all_or_none(folder: Path) -> Iterator[Path]:
+    """A hidden folder to write into, inside `folder` (made if need be); its files move there at the end, or none does and nothing is left."""
+    import shutil
+    import tempfile
+
+    made, moved = not folder.exists(), []
+    folder.mkdir(parents=True, exist_ok=True)
+    scratch = Path(tempfile.mkdtemp(prefix=".new-", dir=folder))
     try:
-        for file in files:
-            copies.append(write_whole(folder / file.name, file.read_bytes()))
+        yield scratch
+        for path in sorted(one for one in scratch.rglob("*") if one.is_file()):
+            target = folder / path.relative_to(scratch)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            os.replace(path, target)
+            moved.append(target)
     except BaseException:
-        for copy in copies:
-            copy.unlink(missing_ok=True)
-        if made and folder.is_dir() and not any(folder.iterdir()):
-            folder.rmdir()
+        for path in moved:
+            path.unlink(missing_ok=True)
         raise
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+        if made and not any(folder.iterdir()):
+            folder.rmdir()
 
 
 def _notebooks(arguments: argparse.Namespace) -> int:
+    from importlib.util import find_spec
+
     _can_write("DIR", arguments.folder, folder=True)
     package = Path(__file__).resolve().parent
-    # an installed package carries its chapters; a checkout has them beside it
-    origin = next((place for place in (package / "notebooks", package.parent / "nbs") if place.is_dir()), None)
+    # an installed package carries its chapters, and what they name; a checkout has both beside it
+    places = ((package / "notebooks", package / "notebooks"), (package.parent / "nbs", package.parent))
+    origin, beside = next((pair for pair in places if pair[0].is_dir()), (None, None))
     if origin is None:
         raise FileNotFoundError("this installation carries no chapters; install the wheel, or work in a checkout")
-    chapters = sorted(path for path in origin.glob("*.ipynb") if not path.name.startswith("_"))
-    taken = [path.name for path in chapters if (arguments.folder / path.name).exists()]
+    texts = {path.name: path.read_text(encoding="utf-8") for path in sorted(origin.glob("*.ipynb")) if not path.name.startswith("_")}
+    named = {name: arguments.folder / _moved(f"../{name}") for name in _named_beside(texts.values())}
+    taken = [place.name for place in (*(arguments.folder / name for name in texts), *named.values()) if place.exists()]
     if taken:
         print(f"landmark-thesis: {arguments.folder} already holds {', '.join(taken)}; choose another folder", file=sys.stderr)
         return 2
-    _copy_all(chapters, arguments.folder)
-    print(f"{len(chapters)} chapters copied to {arguments.folder}; read them with: jupyter lab {arguments.folder}")
+    with _all_or_none(arguments.folder) as scratch:
+        for name, text in texts.items():
+            (scratch / name).write_text(_moved(text), encoding="utf-8", newline="\n")
+        for name, place in named.items():
+            _copy_beside(beside / name, scratch / place.relative_to(arguments.folder))
+    print(f"{len(texts)} chapters copied to {arguments.folder}; read them with: jupyter lab {arguments.folder}")
+    if lacking := [name for name in ("jupyterlab", "pytest", "anywidget") if find_spec(name) is None]:
+        print(f"they also use: pip install {' '.join(lacking)}")
     return 0
 
 # %% ../nbs/18_cli.ipynb #8e30943d

@@ -32,6 +32,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import IO
 
@@ -357,7 +358,8 @@ class Annotations:
     """The labelled points of a table, as they stand there.
 
     `points_px` (N, K, 2) float64: pixel indices (x, y); a missing landmark is NaN. `names` carry no folder; `categories`
-    come from a column or from the name ("COVID-12" -> "COVID"); `rows` are the lines of the file, the first being 1.
+    come from a column or from the name ("COVID-12" -> "COVID"); `rows` are the lines of the file, the first being 1;
+    `sizes` are (width, height) of the file that a row was labelled on, None where the table does not say it.
     """
 
     names: tuple[str, ...]
@@ -365,6 +367,7 @@ class Annotations:
     categories: tuple[str, ...]
     rows: tuple[int, ...]
     path: Path
+    sizes: tuple[tuple[int, int] | None, ...]
 
     def __len__(self) -> int:
         return len(self.names)
@@ -385,6 +388,7 @@ class _Layout:
     category: int | None
     header: bool
     decimal_comma: bool
+    size: tuple[int, int] | None = None  # width, height of the file that was labelled
 
 
 _THESIS_LAYOUT = _Layout(2 + 2 * NUM_LANDMARKS, 1 + 2 * NUM_LANDMARKS, tuple(range(1, 1 + 2 * NUM_LANDMARKS)), None, False, False)
@@ -392,6 +396,7 @@ _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.ASCII | re.IGNORE
 _HEADING = re.compile(r"l?(\d+)[_ ]?([xy])|([xy])[_ ]?(\d+)")
 _NAME_HEADINGS = ("image", "name", "image_name", "filename", "file")
 _CATEGORY_HEADINGS = ("category", "class", "label")
+_SIZE_HEADINGS = ("file_width", "file_height")  # as the annotator writes them
 
 # %% ../nbs/03_data.ipynb #ec9eab24
 def _header_layout(cells: list[str], decimal_comma: bool) -> _Layout | None:
@@ -413,7 +418,10 @@ def _header_layout(cells: list[str], decimal_comma: bool) -> _Layout | None:
     if len(names) != 1:
         raise DataError(f"row 1: the header has {len(names)} columns of picture names, not one; call it 'image'")
     category = next((column for column, heading in enumerate(headings) if heading in _CATEGORY_HEADINGS), None)
-    return _Layout(len(cells), names[0], tuple(found[key] for key in wanted), category, True, decimal_comma)
+    size = tuple(headings.index(heading) for heading in _SIZE_HEADINGS if heading in headings)
+    if len(size) == 1 or any(headings.count(heading) > 1 for heading in _SIZE_HEADINGS):
+        raise DataError(f"row 1: the size of the labelled files takes one column {_SIZE_HEADINGS[0]} and one column {_SIZE_HEADINGS[1]}")
+    return _Layout(len(cells), names[0], tuple(found[key] for key in wanted), category, True, decimal_comma, size or None)
 
 
 def _layout(rows: list[tuple[int, list[str]]], decimal_comma: bool) -> _Layout | None:
@@ -567,6 +575,16 @@ def _coordinate(cells: list[str], layout: _Layout, index: int) -> float | str:
     return f"{'xy'[index % 2]}{index // 2 + 1} is {_shown(text)}, {kind}"
 
 
+def _labelled_size(cells: list[str], layout: _Layout) -> tuple[int, int] | None | str:
+    """(width, height) of the file that a row was labelled on, None where it does not say it, or what is wrong with it."""
+    texts = [cells[column].strip() for column in layout.size or ()]
+    if not any(texts):
+        return None
+    if all(re.fullmatch("[0-9]{1,9}", text) for text in texts):
+        return int(texts[0]), int(texts[1])
+    return f"{' x '.join(map(_shown, texts))} is no size of a file; {' and '.join(_SIZE_HEADINGS)} are whole numbers of pixels"
+
+
 _FRACTIONS = "all its coordinates are about 0 to 1: fractions; pixels of the picture are wanted (x times width, y times height, less a half)"
 
 
@@ -577,7 +595,7 @@ def _parse_row(cells: list[str], layout: _Layout) -> tuple[str, str, list[float]
         return "", "", [], [f"{len(cells)} columns instead of {layout.width}{broken}"]
     name = cells[layout.name].strip()
     values = [_coordinate(cells, layout, index) for index in range(len(layout.coordinates))]
-    faults = [fault for fault in [_name_problem(name)] if fault] + [value for value in values if isinstance(value, str)]
+    faults = [fault for fault in (_name_problem(name), *values, _labelled_size(cells, layout)) if isinstance(fault, str)]
     if not faults:
         missing = [math.isnan(value) for value in values]
         faults += [f"point {k // 2 + 1} has only one coordinate" for k in range(0, len(values), 2) if missing[k] != missing[k + 1]]
@@ -613,18 +631,18 @@ def _parse_annotations(path: Path) -> tuple[Annotations, list[Problem]]:
             untold += len(faults)
         if not faults:
             first[_stem(name)] = row
-            kept.append((name, values, category, row))
+            kept.append((name, values, category, row, _labelled_size(cells, layout)))
     if untold:
         problems.append(Problem(True, f"{untold} more, down to row {rows[-1][0]}", untold))
     if not kept and problems and only_fractions:
         problems = [Problem(True, f"rows {rows[0][0]} to {rows[-1][0]}: of every picture {_FRACTIONS}")]  # one mistake, not a thousand
     if not kept and not problems:
         problems.append(Problem(True, "no rows below the header"))
-    names, values, categories, numbers = zip(*kept, strict=True) if kept else ((), (), (), ())
+    names, values, categories, numbers, sizes = zip(*kept, strict=True) if kept else ((), (), (), (), ())
     points = np.array(values, np.float64).reshape(len(names), len(layout.coordinates) // 2, 2)
     gaps = [(row, int(np.isnan(xy[:, 0]).sum())) for row, xy in zip(numbers, points, strict=True) if np.isnan(xy).any()]
     problems += [Problem(False, f"row {row}: {count} missing point{'s' * (count > 1)}") for row, count in gaps]
-    return Annotations(names, points, categories, numbers, path), problems
+    return Annotations(names, points, categories, numbers, path, sizes), problems
 
 # %% ../nbs/03_data.ipynb #ff137326
 def read_annotations(path: str | Path) -> Annotations:
@@ -632,6 +650,7 @@ def read_annotations(path: str | Path) -> Annotations:
 
     Also takes a byte order mark (UTF-8 or UTF-16), semicolons or tabs, decimal commas where semicolons or tabs part the
     columns, Excel's first line `sep=;`, and empty columns at the end. An empty pair of cells is a missing landmark (NaN).
+    Columns `file_width,file_height` (our annotator writes them) say of which file the row's numbers are pixels.
     What is not certain is not guessed: Latin-1, fractions in place of pixels, and tables of other programs are errors.
 
     Args:
@@ -801,19 +820,36 @@ class LandmarkData:
 LABEL_SIDE: int = 299  # side of the pictures that the thesis' labels were made on
 
 
-def _label_size_problem(annotations: Annotations, frames: Sequence[Frame], label_size: int | None) -> list[Problem]:
-    """Labels that fit 299 x 299 on pictures of another size: of which picture are they pixels? Nobody should guess."""
-    other = [k for k, frame in enumerate(frames) if (frame.height, frame.width) != (LABEL_SIDE, LABEL_SIDE)]
-    if label_size is not None or not other or np.nanmax(annotations.points_px) >= LABEL_SIDE:
+def _label_size_problems(annotations: Annotations, frames: Sequence[Frame], label_size: int | None) -> list[Problem]:
+    """Of which picture are the labels pixels? A row that says the size of its file is believed, if the file still has it.
+
+    Of the others, labels that fit 299 x 299 on pictures of another size are in doubt, and nobody should guess.
+    """
+    if label_size is not None:
         return []
+    stated = [(k, size) for k, size in enumerate(annotations.sizes) if size is not None]
+    problems = [
+        Problem(
+            True,
+            f"row {annotations.rows[k]}: {annotations.names[k]} was labelled as {size[0]} x {size[1]}, but is {frames[k].width} x {frames[k].height}: "
+            "put the file back that was labelled",
+        )
+        for k, size in stated
+        if size != (frames[k].width, frames[k].height)
+    ]
+    silent = [k for k, size in enumerate(annotations.sizes) if size is None]
+    other = [k for k in silent if (frames[k].height, frames[k].width) != (LABEL_SIDE, LABEL_SIDE)]
+    if not other or np.nanmax(annotations.points_px[silent]) >= LABEL_SIDE:
+        return problems
     k = other[0]
     return [
+        *problems,
         Problem(
             True,
             f"the labels fit {LABEL_SIDE} x {LABEL_SIDE}, but {len(other)} of {len(frames)} pictures are of another size (row {annotations.rows[k]}: "
             f"{annotations.names[k]} is {frames[k].width} x {frames[k].height}); say --label-size {LABEL_SIDE} if the labels were made "
             "at that size, --label-size 0 if they are pixels of each file as it is",
-        )
+        ),
     ]
 
 
@@ -835,7 +871,8 @@ def _read_one(path: Path, settings: PreprocessSettings) -> tuple[np.ndarray, Fra
 def _take(annotations: Annotations, keep: Sequence[int]) -> Annotations:
     rows = [annotations.rows[k] for k in keep]
     names, categories = [annotations.names[k] for k in keep], [annotations.categories[k] for k in keep]
-    return Annotations(tuple(names), annotations.points_px[list(keep)], tuple(categories), tuple(rows), annotations.path)
+    sizes = tuple(annotations.sizes[k] for k in keep)
+    return Annotations(tuple(names), annotations.points_px[list(keep)], tuple(categories), tuple(rows), annotations.path, sizes)
 
 # %% ../nbs/03_data.ipynb #93866a32
 def _load(folder: Path, settings: PreprocessSettings, label_size: int | None) -> tuple[DatasetFiles, Annotations, LandmarkData, list[Problem]]:
@@ -857,7 +894,7 @@ def _load(folder: Path, settings: PreprocessSettings, label_size: int | None) ->
     usable = _take(annotations, [k for k, one in zip(here, read, strict=True) if not isinstance(one, DataError)])
     pictures = [one for one in read if not isinstance(one, DataError)]
     frames = tuple(frame for _, frame, _ in pictures)
-    problems += _label_size_problem(usable, frames, label_size)
+    problems += _label_size_problems(usable, frames, label_size)
     points = [frame.to_square(_to_file_pixels(xy, frame, label_size)) for xy, frame in zip(usable.points_px, frames, strict=True)]
     data = LandmarkData(
         images=torch.from_numpy(np.stack([image for image, _, _ in pictures])) if pictures else torch.zeros(0, settings.size, settings.size, dtype=torch.uint8),
@@ -879,7 +916,8 @@ def load_data(
         folder: the data folder (see `find_dataset`).
         settings: the preprocessing.
         label_size: longer side, in pixels, of the pictures that the labels were made on; 0: the files' own pixels. None
-            means the files' own too, but labels that all fit 299 on pictures of another size are then an error.
+            means the files' own too, but labels that all fit 299 on pictures of another size are then an error, unless
+            the table says on files of which size they were made; a file of another size than that is an error, too.
 
     Returns:
         The data set on the CPU.
@@ -940,7 +978,7 @@ OLDEST = {"torch": "2.6", "torchvision": "0.21", "numpy": "1.26"}  # that this p
 
 
 def chapter_setting(data: str = "", weights: str = "none", device: str = "") -> str:
-    """Check the versions and say on which device, data and weights a chapter runs: the first cell of each.
+    """Check the versions and say on which device, data and weights a chapter runs: at the head of each, below its parameters.
 
     Args:
         data: what it works on; "" where `chapter_data` or LANDMARK_THESIS_DATA decides.
@@ -961,6 +999,8 @@ def chapter_setting(data: str = "", weights: str = "none", device: str = "") -> 
     data = data or ("real pictures (LANDMARK_THESIS_DATA)" if os.environ.get("LANDMARK_THESIS_DATA") else "phantoms")
     print(f"landmark_thesis {__version__}, Python {platform.python_version()}, " + ", ".join(f"{name} {number}" for name, number in found.items()))
     print(f"device: {device} | data: {data} | weights: {weights}")
+    if find_spec("pytest") is None:
+        print("no pytest here, with which many chapters test their code: pip install pytest")
     return device
 
 # %% ../nbs/03_data.ipynb #580c6e8c

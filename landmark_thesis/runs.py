@@ -185,13 +185,7 @@ DENSE = Recipe(
     ),
     project=True,
 )
-STEADY = replace(
-    DENSE,
-    name="steady",
-    augmentation=replace(WIDE_AUGMENTATION, stretch=0.12),
-    phases=(DENSE.phases[0], replace(DENSE.phases[1], epochs=80)),
-    likeliest=True,
-)
+STEADY = replace(DENSE, name="steady", likeliest=True)
 SMOKE = Recipe(
     name="smoke",
     backbone="tiny",

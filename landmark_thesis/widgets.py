@@ -43,6 +43,7 @@ from landmark_thesis.data import (
     Frame,
     LandmarkData,
     PreprocessSettings,
+    _SIZE_HEADINGS,
     _shape_faults,
     _stem,
     preprocess,
@@ -237,7 +238,7 @@ def phase_explorer(model: torch.nn.Module) -> Panel:
     controls = {
         "epochs1": _slider("phase 1: epochs", 15, 0, 40), "head1": _slider("phase 1: head rate", 1e-3, 1e-6, 1e-2, 0.1, log=True),
         "schedule": widgets.Dropdown(options=SCHEDULES, value="cosine", description="phase 2: schedule"),
-        "epochs2": _slider("phase 2: epochs", 50, 0, 100), "head2": _slider("phase 2: head rate", 2e-4, 1e-6, 1e-2, 0.1, log=True),
+        "epochs2": _slider("phase 2: epochs", 100, 0, 100), "head2": _slider("phase 2: head rate", 2e-4, 1e-6, 1e-2, 0.1, log=True),
         "backbone2": _slider("phase 2: backbone rate", 2e-5, 1e-6, 1e-2, 0.1, log=True), "floor": _slider("phase 2: floor (share)", 0.2, 0.0, 1.0, 0.01),
     }
     return playground(draw, controls, "numbers that train and learning rates of the two phases")
@@ -771,18 +772,35 @@ class _Steps:
         return possible
 
 
-_HEADER = points_csv([], np.zeros((0, NUM_LANDMARKS, 2)))
+class _Row(NamedTuple):
+    """One picture of a table: its name as written, points (15, 2) in pixels of its file, and (width, height) of that file, None if unknown."""
+
+    name: str
+    points: np.ndarray
+    size: tuple[int, int] | None
 
 
-def _read_own(path: Path) -> tuple[bytes, dict[str, tuple[str, np.ndarray]]]:
-    """Content and rows (stem -> name as written, points) of a table that the annotator wrote; nothing where there is no file yet."""
+def _written(rows: Sequence[_Row]) -> str:
+    """A table that says of which files its numbers are pixels, so that `check-data` need not ask."""
+    points = np.array([row.points for row in rows]).reshape(-1, NUM_LANDMARKS, 2)
+    lines = points_csv([Path(row.name) for row in rows], points).splitlines()
+    sizes = [_SIZE_HEADINGS, *(row.size or ("", "") for row in rows)]
+    return "".join(f"{line},{width},{height}\n" for line, (width, height) in zip(lines, sizes, strict=True))
+
+
+_HEADERS = {_written([]).strip(), points_csv([], np.zeros((0, NUM_LANDMARKS, 2))).strip()}  # the second: before sizes were written
+
+
+def _read_own(path: Path) -> tuple[bytes, dict[str, _Row]]:
+    """Content and rows (by stem) of a table that the annotator wrote; nothing where there is no file yet."""
     content = path.read_bytes() if path.exists() else b""
-    if not content.strip() or content.decode("utf-8", "replace").strip() == _HEADER.strip():
-        return content, {}
-    if not content.startswith(_HEADER.encode()):
+    header, _, rest = content.decode("utf-8", "replace").strip().partition("\n")
+    if header and header.strip() not in _HEADERS:
         raise DataError(f"{path}: was not written by the annotator, which would drop its other columns; give a new file, and its points as `start`")
+    if not rest:
+        return content, {}
     table = read_annotations(path)
-    return content, {_stem(name): (name, points) for name, points in zip(table.names, table.points_px, strict=True)}
+    return content, {_stem(row[0]): _Row(*row) for row in zip(table.names, table.points_px, table.sizes, strict=True)}
 
 # %% ../nbs/16_widgets.ipynb #04d8ffe3
 class AnnotationSession:
@@ -793,10 +811,12 @@ class AnnotationSession:
     pictures
         Files, or folders of them; their names must differ.
     csv
-        The table: header `image,x1,y1,...,x15,y15`, pixel indices of each file to a hundredth. Written whole or not at all after each
-        accepted picture; rows of other pictures in it are kept. Second annotations go beside it, with the ending `.repeats`.
+        The table: header `image,x1,y1,...,x15,y15,file_width,file_height`, pixel indices of each file to a hundredth. Written whole or
+        not at all after each accepted picture; rows of other pictures in it are kept. Second annotations go beside it, with the ending
+        `.repeats`.
     start
         Correction mode: name of the file -> points (15, 2) in its pixels, from a model's `predict` say, to begin from instead of clicks.
+        The second time a picture begins empty, for who accepts the same answer twice has measured nothing.
     repeats, gap, seed
         See `annotation_queue`.
 
@@ -818,7 +838,7 @@ class AnnotationSession:
         self._start = {_stem(name): points for name, points in (start or {}).items()}
         self._files = {False: self.csv, True: self.csv.with_suffix(".repeats")}
         self._read = {again: _read_own(path) for again, path in self._files.items()}
-        self._kept = {again: dict(rows) for again, (_, rows) in self._read.items()}  # stem -> (name, points): all that is in the tables
+        self._kept = {again: dict(rows) for again, (_, rows) in self._read.items()}  # by stem: all that is in the tables
         self._stems, self._steps = stems, {}
         self.position, self.chosen, self.status, self.refused, self._dragging = 0, -1, "", False, False
         self._go(next((place for place in range(len(self.queue)) if not self.saved(place)), len(self.queue) - 1))
@@ -843,10 +863,10 @@ class AnnotationSession:
         return read_image(self.path)
 
     def _first(self, place: int) -> Draft:
-        """What a turn begins with: what was saved, else the model's answer, else nothing."""
+        """What a turn begins with: what was saved, else, the first time, the model's answer, else nothing."""
         slot = self.queue[place]
         stem = self._stems[slot.picture]
-        known = self._kept[slot.again][stem][1] if self.saved(place) else self._start.get(stem)
+        known = self._kept[slot.again][stem].points if self.saved(place) else None if slot.again else self._start.get(stem)
         return Draft() if known is None or not np.isfinite(known).all() else Draft.of(known)
 
     def _go(self, place: int) -> None:
@@ -953,12 +973,14 @@ class AnnotationSession:
         if fatal:
             raise ValueError(f"not saved: {fatal[0]}")
         slot = self.queue[self.position]
-        path, rows = self._files[slot.again], {**self._kept[slot.again], self._stems[slot.picture]: (self.path.name, points)}
+        height, width = self.image().shape
+        row = _Row(self.path.name, points, (width, height))
+        path, rows = self._files[slot.again], {**self._kept[slot.again], self._stems[slot.picture]: row}
         if (path.read_bytes() if path.exists() else b"") != self._read[slot.again][0]:
             raise DataError(f"not saved: {path.name} was changed by another program; keep a copy and open the session again")
         order = {stem: place for place, stem in enumerate(self._stems)}
         names = sorted(rows, key=lambda stem: order.get(stem, -1))
-        content = points_csv([Path(rows[stem][0]) for stem in names], np.stack([rows[stem][1] for stem in names])).encode()
+        content = _written([rows[stem] for stem in names]).encode()
         write_whole(path, content)
         self._kept[slot.again], self._read[slot.again] = rows, (content, {})
 
@@ -967,7 +989,7 @@ class AnnotationSession:
         both = [(stem, path) for stem, path in zip(self._stems, self.pictures, strict=True) if all(stem in self._kept[again] for again in (False, True))]
         frames = [Frame(*read_image(path).shape) for _, path in both]
         return tuple(
-            np.array([frame.to_square(self._kept[again][stem][1]) for (stem, _), frame in zip(both, frames, strict=True)]).reshape(-1, NUM_LANDMARKS, 2)
+            np.array([frame.to_square(self._kept[again][stem].points) for (stem, _), frame in zip(both, frames, strict=True)]).reshape(-1, NUM_LANDMARKS, 2)
             for again in (False, True)
         )
 
@@ -979,7 +1001,8 @@ class AnnotationSession:
             return text
         found = observer_error(first, second)
         low, high = found["error_px_ci95"]
-        return f"{text}. Your own error: {found['error_px']:.2f} px@224 [{low:.2f}, {high:.2f}], n = {found['n']}"
+        how = " (once corrected, once from nothing)" * any(self._stems[slot.picture] in self._start for slot in self.queue if slot.again)
+        return f"{text}. Your own error{how}: {found['error_px']:.2f} px@224 [{low:.2f}, {high:.2f}], n = {found['n']}"
 
 # %% ../nbs/16_widgets.ipynb #0faf5f0e
 ANNOTATOR_HELP = (

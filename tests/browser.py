@@ -1,8 +1,9 @@
 """A chapter as a reader meets it: JupyterLab with its ordinary kernel, in a real (headless) Chromium.
 
 Needs jupyterlab and playwright (both in the `dev` extra) and a Chromium: the one that LANDMARK_THESIS_CHROMIUM names, else a system one
-(Debian: apt install chromium), else playwright's own (playwright install chromium). `why_not` says what is missing.
-LANDMARK_THESIS_SCREENSHOTS names a folder that keeps the screenshots.
+(Debian: apt install chromium), else playwright's own (playwright install chromium). `why_not` says what is missing, and a test without it is
+skipped; where LANDMARK_THESIS_BROWSER=required, as in the workflow that installs it, it fails. LANDMARK_THESIS_SCREENSHOTS names a folder that
+keeps the screenshots.
 """
 
 import importlib.util
@@ -21,6 +22,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import nbformat
+import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -62,6 +64,12 @@ def why_not() -> str | None:
             if not Path(playwright.chromium.executable_path).exists():
                 return "needs Chromium: apt install chromium, or playwright install chromium"
     return None
+
+
+def need() -> None:
+    """Skip the test where something is missing; fail it where somebody promised that nothing is."""
+    if reason := why_not():
+        (pytest.fail if os.environ.get("LANDMARK_THESIS_BROWSER") == "required" else pytest.skip)(reason)
 
 
 def _environment(folder: Path) -> dict[str, str]:

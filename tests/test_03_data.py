@@ -220,6 +220,30 @@ def test_labels_keep_their_place_at_any_size(tmp_path):
     assert "--label-size 299" in complaint(load_data, folder) and "-1" in complaint(load_data, folder, label_size=-1)
 
 
+def stated(folder, size):
+    """The table of a sample folder again, with a header and the size of the labelled files as it would state it: a list, one a row."""
+    columns = [f"{axis}{k}" for k in range(1, 16) for axis in "xy"]
+    rows = [line.split(",") for line in (folder / "landmarks.csv").read_text().splitlines()]
+    lines = [["image", *columns, "file_width", "file_height"], *([row[-1], *row[1:-1], *sides] for row, sides in zip(rows, size, strict=True))]
+    (folder / "landmarks.csv").write_text("\n".join(map(",".join, lines)) + "\n")
+    return folder
+
+
+def test_a_table_may_say_on_files_of_which_size_it_was_made(tmp_path):
+    wanted = load_data(sample_folder(tmp_path / "a", n=2, size=64), label_size=0).points
+    folder = stated(tmp_path / "a", [("64", "64")] * 2)
+    assert torch.equal(load_data(folder).points, wanted) and check_data(folder).ok
+    cv2.imwrite(str(find_dataset(folder).images["COVID-1"]), np.zeros((128, 128), np.uint8))
+    assert "row 2: COVID-1 was labelled as 64 x 64, but is 128 x 128" in complaint(load_data, folder)
+    assert len(load_data(folder, label_size=0)) == 2  # who says it on the command line knows better
+    silent = complaint(load_data, stated(sample_folder(tmp_path / "b", n=2, size=64), [("64", "64"), ("", "")]))
+    assert "1 of 2 pictures are of another size (row 3" in silent
+    assert "'64' x 'wide' is no size" in complaint(load_data, stated(sample_folder(tmp_path / "c", n=1, size=64), [("64", "wide")]))
+    half = (tmp_path / "b" / "landmarks.csv")
+    half.write_text(half.read_text().replace("file_height", "height"))
+    assert "one column file_width and one column file_height" in complaint(read_annotations, half)
+
+
 # cell d9b3a2d0
 def test_bad_pictures_come_all_at_once(tmp_path):
     folder = sample_folder(tmp_path, n=6)

@@ -353,9 +353,10 @@ def test_a_session_writes_what_check_data_accepts_and_goes_on_where_it_stopped(t
     annotate(again, (47, 12), (47, 80))
     again.do({"do": "next"})
     assert "2 annotated" in again.status and "1 turns passed over" in again.status
-    report = check_data(tmp_path, label_size=0)
+    report = check_data(tmp_path)
     assert report.ok, report.text()
     assert report.data.names == ("phantom-000.png", "phantom-002.png")
+    assert table.read_text().splitlines()[0].endswith(",y15,file_width,file_height") and ",96,96" in table.read_text().splitlines()[1]
     again.do({"do": "previous"})
     again.do({"do": "previous"})
     np.testing.assert_allclose(again.draft.points(), wanted, atol=0.01)
@@ -418,8 +419,36 @@ def test_hidden_repeats_give_the_observer_error(tmp_path):
         session.do({"do": "next"})
     error = observer_error(*session.repeated())
     assert error["n"] == 3 and abs(error["difference_px"] - 2 * 224 / 96) < 0.02  # 2 px of 96, to a hundredth
-    assert check_data(tmp_path, label_size=0).ok  # the repeats are no second table
+    assert check_data(tmp_path).ok  # the repeats are no second table
     assert "Your own error" in session.status
+
+
+def test_a_table_from_before_sizes_were_written_is_taken_up(tmp_path):
+    paths, table = three_pictures(tmp_path), tmp_path / "points.csv"
+    points = Draft(((48, 10), (50, 84)), tuple(SHAPE_MEAN[4:] * 96)).points()
+    write_whole(table, points_csv(paths[:1], points[None]).encode())
+    session = AnnotationSession(paths, table)
+    assert session.position == 1
+    annotate(session, (48, 10), (50, 84))
+    session.do({"do": "next"})
+    assert [line.split(",")[-2:] for line in table.read_text().splitlines()[1:]] == [["", ""], ["96", "96"]]
+
+
+def test_who_accepts_every_answer_of_a_model_is_not_told_to_make_no_error(tmp_path):
+    paths = three_pictures(tmp_path)
+    answer = Draft(((48, 10), (50, 84)), tuple(SHAPE_MEAN[4:] * 96)).points()
+    session = AnnotationSession(paths, tmp_path / "points.csv", start={path.name: answer for path in paths}, repeats=1.0)
+    for _ in session.queue:
+        session.do({"do": "next"})
+    assert "3 annotated" in session.status and "3 turns passed over" in session.status and "own error" not in session.status
+
+    session = AnnotationSession(paths, tmp_path / "points.csv", start={path.name: answer for path in paths}, repeats=1.0)
+    for _ in paths:
+        assert session.queue[session.position].again and not session.draft.ends  # what the model said stands nowhere
+        annotate(session, (48, 12), (50, 84))
+        session.do({"do": "next"})
+    assert observer_error(*session.repeated())["difference_px"] > 1
+    assert "Your own error (once corrected, once from nothing)" in session.status
 
 
 def test_correction_begins_with_the_answer_of_a_model(tmp_path):

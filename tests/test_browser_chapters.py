@@ -2,7 +2,7 @@
 
 import nbformat
 import pytest
-from browser import ROOT, opened, why_not
+from browser import ROOT, need, opened
 
 CHAPTERS = sorted(path.stem for path in (ROOT / "nbs").glob("*.ipynb") if not path.name.startswith("_"))
 pytestmark = pytest.mark.slow
@@ -15,8 +15,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def open_chapter(folder):
-    if reason := why_not():
-        pytest.skip(reason)
+    need()
     with opened(folder) as open_it:
         yield open_it
 
@@ -24,6 +23,7 @@ def open_chapter(folder):
 def test_a_broken_chapter_is_found_broken(open_chapter, folder):
     cells = [
         "import ipywidgets as widgets\nimage = widgets.Image()\nimage.tooltip = 'ipywidgets 8.1.9 cannot draw this one'\nimage",
+        "from IPython.display import display\ndisplay({'application/vnd.jupyter.widget-view+json': {'model_id': 'of-no-kernel', 'version_major': 2, 'version_minor': 0}}, raw=True)",
         "1 / 0",
         "print('never reached')",
     ]
@@ -35,6 +35,7 @@ def test_a_broken_chapter_is_found_broken(open_chapter, folder):
         chapter.run_all(seconds=120)
         found = "\n".join(chapter.problems())
         assert "ZeroDivisionError" in found and "never ran" in found and "Could not create a view" in found
+        assert "1 outputs say 'model not found'" in found
     finally:
         chapter.close()
 

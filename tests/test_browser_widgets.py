@@ -1,8 +1,9 @@
 """The widgets' chapter in JupyterLab and Chromium: all cells, a slider, a training that is stopped, two pictures annotated by mouse."""
 
+import browser
 import numpy as np
 import pytest
-from browser import opened, why_not
+from browser import need, opened
 
 from landmark_thesis.data import check_data, read_annotations
 from landmark_thesis.widgets import Draft, click, move
@@ -12,8 +13,7 @@ SIDE, PICTURE = 640, 160  # pixels of the canvas on the screen, of the chapter's
 
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory):
-    if reason := why_not():
-        pytest.skip(reason)
+    need()
     folder = tmp_path_factory.mktemp("lab")
     with opened(folder) as open_chapter:
         chapter = open_chapter("16_widgets")
@@ -29,6 +29,33 @@ def panel(chapter, text):
 def button(area, text):
     """The ipywidgets button that says a text (its icon is part of its accessible name)."""
     return area.locator("button.jupyter-button").filter(has_text=text)
+
+
+def redraws(chapter, area, act):
+    """Do something to a panel; its figure must become another one, and stay one."""
+    picture = area.locator("img")
+    before = picture.get_attribute("src")
+    act()
+    chapter.page.wait_for_function("([area, old]) => area.querySelector('img').src !== old", arg=[area.element_handle(), before], timeout=30_000)
+    assert picture.count() == 1
+
+
+def slider(area, text):
+    """The handle of the slider that a text describes."""
+    return area.locator(".widget-inline-hbox").filter(has_text=text).locator(".noUi-handle")
+
+
+def press(chapter, handle, key):
+    handle.focus()
+    chapter.page.keyboard.press(key)
+
+
+@pytest.mark.parametrize(("promised", "outcome"), [("", pytest.skip.Exception), ("required", pytest.fail.Exception)])
+def test_a_missing_browser_is_passed_over_but_where_it_was_promised(promised, outcome, monkeypatch):
+    monkeypatch.setenv("LANDMARK_THESIS_BROWSER", promised)
+    monkeypatch.setattr(browser, "why_not", lambda: "needs Chromium")
+    with pytest.raises(outcome, match="needs Chromium"):
+        need()
 
 
 def test_every_cell_runs_and_every_widget_has_its_model(lab):
@@ -49,6 +76,54 @@ def test_a_slider_redraws_the_figure_in_place(lab):
     chapter.page.keyboard.press("ArrowRight")
     chapter.page.wait_for_function("([area, old]) => area.querySelector('img').src !== old", arg=[area.element_handle(), before], timeout=30_000)
     assert area.locator("img").count() == 1 and area.locator(".widget-readout").first.inner_text() == "16"
+    assert chapter.problems() == []
+
+
+@pytest.mark.slow
+def test_the_viewer_leafs_and_keeps_to_a_class(lab):
+    chapter, _ = lab
+    area = panel(chapter, "as they stand")
+    area.scroll_into_view_if_needed()
+    place = slider(area, "picture")
+    redraws(chapter, area, lambda: press(chapter, place, "ArrowRight"))
+    assert place.get_attribute("aria-valuenow") == "2.0" and place.get_attribute("aria-valuemax") == "24.0"
+    classes = area.locator("select").first
+    counts = []
+    for name in classes.locator("option").all_inner_texts()[1:]:
+        redraws(chapter, area, lambda name=name: classes.select_option(label=name))
+        chapter.page.wait_for_function("handle => handle.getAttribute('aria-valuenow') === '1.0'", arg=place.element_handle())
+        counts.append(float(place.get_attribute("aria-valuemax")))
+    assert len(counts) > 1 and sum(counts) == 24
+    redraws(chapter, area, lambda: area.locator("select").nth(1).select_option(label="as they stand"))
+    chapter.screenshot("viewer")
+    assert chapter.problems() == []
+
+
+@pytest.mark.slow
+def test_the_playground_bends_the_picture(lab):
+    chapter, _ = lab
+    area = panel(chapter, "CLAHE clip")
+    area.scroll_into_view_if_needed()
+    for text, key in (("rotation", "End"), ("CLAHE clip", "Home"), ("picture", "ArrowRight"), ("noise", "End")):
+        redraws(chapter, area, lambda text=text, key=key: press(chapter, slider(area, text), key))
+    assert slider(area, "rotation").get_attribute("aria-valuenow") == "45.0"
+    chapter.screenshot("playground")
+    assert chapter.problems() == []
+
+
+@pytest.mark.slow
+def test_the_split_explorer_counts_again_and_says_what_it_cannot_draw(lab):
+    chapter, _ = lab
+    area = panel(chapter, "split that scores")
+    area.scroll_into_view_if_needed()
+    members = area.locator("select[multiple]")
+    redraws(chapter, area, lambda: members.select_option(label=["42", "123"]))
+    redraws(chapter, area, lambda: area.locator("input[type=checkbox]").click())
+    members.select_option([])
+    chapter.page.wait_for_function("area => area.innerText.includes('choose at least one member')", arg=area.element_handle(), timeout=30_000)
+    redraws(chapter, area, lambda: members.select_option(label=["456"]))
+    assert "choose at least one" not in area.inner_text()
+    chapter.screenshot("leak")
     assert chapter.problems() == []
 
 
@@ -108,7 +183,7 @@ def test_two_pictures_annotated_by_mouse_stand_in_the_table_to_the_pixel(lab):
     (table,) = (folder / "tmp").glob("*/mine.csv")
     found = read_annotations(table)
     assert len(found) == 2 and np.abs(found.points_px - wanted).max() < 0.3
-    assert check_data(table.parent, label_size=0).ok
+    assert check_data(table.parent).ok
     assert chapter.problems() == []
 
 

@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from landmark_thesis import runs
 from landmark_thesis.cli import main
 from landmark_thesis.data import phantom_data
 from landmark_thesis.evaluate import read_errors
+from landmark_thesis.widgets import AnnotationSession
 
 SMALL = ["train-landmarks", "--recipe", "smoke", "--image-size", "64", "--label-size", "0"]  # a training of seconds
 
@@ -295,23 +297,20 @@ def test_a_pipe_is_no_picture(run, tmp_path, capsys):
 
 
 def test_chapters_are_copied_all_or_none(tmp_path, monkeypatch, capsys):
-    """The disk is full at the third: nothing is left that would refuse the next try."""
-    written = []
+    """The disk is full at the last thing: nothing is left that would refuse the next try."""
+    copied = []
 
-    def full(path, content):
-        if len(written) == 2:
-            raise OSError(28, "No space left on device", str(path))
-        path.parent.mkdir(exist_ok=True)
-        path.write_bytes(content)
-        written.append(path)
-        return path
+    def full(thing, place, **options):
+        copied.append(place)
+        raise OSError(28, "No space left on device", str(place))
 
     with monkeypatch.context() as patched:
-        patched.setattr("landmark_thesis.data.write_whole", full)
+        patched.setattr(shutil, "copy", full)
+        patched.setattr(shutil, "copytree", full)
         assert "No space left" in refused(capsys, "notebooks", tmp_path / "new")
-    assert len(written) == 2 and list(tmp_path.iterdir()) == []
+    assert copied and list(tmp_path.iterdir()) == []
     assert main(["notebooks", str(tmp_path / "new")]) == 0
-    assert {path.suffix for path in (tmp_path / "new").iterdir()} == {".ipynb"} and len(list((tmp_path / "new").iterdir())) > 20
+    assert len(list((tmp_path / "new").glob("*.ipynb"))) > 20 and not list((tmp_path / "new").glob(".new-*"))
 
 
 def test_an_occupied_folder_is_left_alone(run, folder, capsys):
@@ -368,3 +367,25 @@ def test_the_spread_over_seeds_stands_apart_from_the_spread_over_pictures(folder
     assert single["seeds"] is None and both["seeds"]["n_seeds"] == 2 and both["seeds"]["n_pictures"] == both["n_val"]
     assert both["seeds"]["seed_sd_px"] == pytest.approx(both["seed_sd_px"])
     assert both["seeds"]["mean_px"] == pytest.approx(np.mean([model["val_mre_px"] for model in both["models"]]), abs=1e-3)
+
+
+@pytest.mark.parametrize("side", [160, 256])
+def test_what_the_annotator_writes_is_ready_for_the_bare_command(side, tmp_path, capsys):
+    for name, image in zip("abc", phantom_data(3, seed=1, size=side).images, strict=True):
+        cv2.imwrite(str(tmp_path / f"{name}.png"), image.numpy())
+    session = AnnotationSession([tmp_path], tmp_path / "mine.csv")
+    for words in ("enter", "enter", "next") * 3:
+        session.do({"do": words})
+    assert main(["check-data", str(tmp_path)]) == 0
+    assert "ready for training" in capsys.readouterr().out
+
+
+def test_a_copy_of_the_chapters_lacks_nothing_that_they_show_or_read(tmp_path, capsys):
+    copy = tmp_path / "chapters"
+    assert main(["notebooks", str(copy)]) == 0
+    texts = {path: path.read_text(encoding="utf-8") for path in (*copy.glob("*.ipynb"), copy / "DEFECTS.md")}
+    assert len(texts) == 23 and main(["notebooks", str(copy)]) == 2
+    links = {target for text in texts.values() for target in re.findall(r"\]\(([\w./-]+\.(?:ipynb|svg|md))\)", text)}
+    paths = {name for text in texts.values() for name in re.findall(r'Path\(\\"((?:\.\./)?figures/[\w./]+)\\"\)', text) if not name.endswith(".py")}
+    assert len(links) > 25 and len(paths) > 6
+    assert [name for name in links | paths if not (copy / name).exists()] == []

@@ -10,15 +10,15 @@ from pathlib import Path
 
 import nbformat
 import pytest
+import torch
 
-from landmark_thesis.data import OLDEST
+from landmark_thesis.data import OLDEST, chapter_setting
 
 ROOT = Path(__file__).resolve().parent.parent
 spec = importlib.util.spec_from_file_location("course", ROOT / "figures" / "course.py")
 course = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(course)
 LESSONS = ("09_phase1", "10_phase2", "13_leakage")
-TRAINING = (*LESSONS, "06_model", "08_trainer", "11_runs", "12_evaluate", "14_figures", "15_defense", "16_widgets")
 CHAPTERS = sorted(path.stem for path in (ROOT / "nbs").glob("*.ipynb") if not path.name.startswith("_"))
 AFTERNOON = 270  # minutes
 
@@ -41,21 +41,58 @@ def two_chapters(tmp_path):
     return tmp_path
 
 
-@pytest.mark.parametrize("name", TRAINING)
+def lesson_cells(name):
+    """The code cells of a chapter that are no part of the package and no tests."""
+    return [cell for cell in chapter(name).cells if cell.cell_type == "code" and not re.match(r"#\|\s*(default_exp|export|test)", cell.source)]
+
+
+def written(name):
+    """Their text, and the call that says on what the chapter runs."""
+    text = "\n".join(cell.source for cell in lesson_cells(name))
+    return text, re.search(r"chapter_setting\((.*)\)", text).group(1)
+
+
+TRAINS = re.compile(r"\btrain\(|\.fit\(\[|\.fit\(phases|\.train_(?:full|phase[12])\(|\bdefend\(|\bLiveTraining\(")
+TAKES_PICTURES = [name for name in CHAPTERS if "chapter_data(" in written(name)[0]]
+TRAINING = [name for name in CHAPTERS if TRAINS.search(written(name)[0]) and "fixed epochs" not in written(name)[1]]
+
+
+def test_the_lists_are_not_empty():
+    assert {"06_model", "09_phase1", "10_phase2", "16_widgets", "index"} <= set(TAKES_PICTURES) & set(TRAINING)
+    assert {"11_runs", "12_evaluate", "13_leakage", "15_defense"} <= set(TRAINING) - set(TAKES_PICTURES)
+
+
+@pytest.mark.parametrize("name", sorted({*TAKES_PICTURES, *TRAINING}))
 def test_one_cell_holds_the_parameters_and_they_come_from_the_environment(name, monkeypatch):
     (cell,) = [cell for cell in chapter(name).cells if "parameters" in cell.metadata.get("tags", [])]
     monkeypatch.setenv("LANDMARK_THESIS_EPOCHS", "3")
+    monkeypatch.setenv("LANDMARK_THESIS_DATA", "there")
     read = {"os": os}
     exec(cell.source, read)
-    assert read["epochs"] == 3
+    assert name not in TRAINING or read["epochs"] == 3
+    assert name not in TAKES_PICTURES or read["data_folder"] == "there"
 
 
 @pytest.mark.parametrize("name", CHAPTERS)
-def test_a_chapter_that_takes_real_pictures_reads_their_folder_in_that_cell(name):
-    cells = [cell for cell in chapter(name).cells if cell.cell_type == "code" and not re.match(r"#\|\s*(export|test)", cell.source)]
-    if any("= chapter_data(" in cell.source for cell in cells) and name in TRAINING and name != "14_figures":
-        (parameters,) = [cell.source for cell in cells if "parameters" in cell.metadata.get("tags", [])]
-        assert 'data_folder = os.environ.get("LANDMARK_THESIS_DATA", "")' in parameters
+def test_a_chapter_without_real_pictures_says_so_and_why_where_it_trains(name):
+    text, setting = written(name)
+    assert ("data=" in setting) is (name not in TAKES_PICTURES)
+    if TRAINS.search(text) and name not in TAKES_PICTURES:
+        assert "phantoms by design, " in setting
+
+
+@pytest.mark.parametrize("name", TAKES_PICTURES)
+def test_a_folder_that_is_injected_is_the_one_a_chapter_speaks_of(name, monkeypatch, capsys):
+    cells = lesson_cells(name)
+    place = next(n for n, cell in enumerate(cells) if "parameters" in cell.metadata.get("tags", []))
+    (said,) = [n for n, cell in enumerate(cells) if "chapter_setting(" in cell.source]
+    assert place < said, "papermill puts its cell below the parameters: too late for what is printed above"
+    monkeypatch.setenv("LANDMARK_THESIS_DATA", "")
+    lines = [line for line in cells[said].source.splitlines() if re.match(r'(?:device = )?.*chapter_setting\(|os\.environ\["LANDMARK_THESIS_DATA"\] = ', line) and "import" not in line]
+    scope = {"os": os, "chapter_setting": chapter_setting, "torch": torch}
+    for source in (cells[place].source, "data_folder = 'injected'", "\n".join(lines)):
+        exec(source, scope)
+    assert "| data: real pictures (LANDMARK_THESIS_DATA) |" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("name", LESSONS)
@@ -141,8 +178,9 @@ def test_a_stale_table_is_seen_and_a_new_size_alone_is_none(two_chapters):
 
 @pytest.mark.parametrize("name", CHAPTERS)
 def test_the_first_cell_says_on_what_a_chapter_runs(name):
-    code = [cell.source for cell in chapter(name).cells if cell.cell_type == "code" and not re.match(r"#\|\s*(default_exp|export|test)", cell.source)]
-    assert code[0].count("chapter_setting(") == 1 and not any("chapter_setting(" in text for text in code[1:])
+    code = [cell.source for cell in lesson_cells(name)]
+    first, *later = [cell.source for cell in lesson_cells(name) if "parameters" not in cell.metadata.get("tags", [])]
+    assert first.count("chapter_setting(") == 1 and not any("chapter_setting(" in text for text in later)
     assert not any("cpu_count" in text and "set_num_threads" in text for text in code), "no more threads than the environment gives"
 
 

@@ -2,6 +2,7 @@
 
 import ast
 import configparser
+import json
 import re
 import subprocess
 import sys
@@ -53,13 +54,44 @@ def test_the_version_stands_in_one_place(settings, project):
     assert f"## {written}" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
 
 
+def test_the_extra_of_the_chapters_holds_what_they_import(project):
+    """Beside the package's own requirements and what every Jupyter has; else a chapter stops on a machine that has only this."""
+    imported = set()
+    for path in (ROOT / "nbs").glob("[0-9i]*.ipynb"):
+        for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
+            source = "".join(cell["source"])
+            if cell["cell_type"] == "code" and "import " in source and not source.startswith("#| export"):  # the package's own imports are known
+                lines = [line for line in source.splitlines() if not line.lstrip().startswith("%")]
+                imported |= {name.split(".")[0] for name in _imports_of("\n".join(lines))}
+    known = {"PIL": "pillow", "cv2": "opencv-python-headless", "sklearn": "scikit-learn"}
+    wanted = {known.get(name, name) for name in imported - set(sys.stdlib_module_names) - {"landmark_thesis", "IPython", "matplotlib_inline"}}
+    names = [re.split(r"[>=<\[]", line)[0] for line in project["dependencies"] + project["optional-dependencies"]["chapters"]]
+    assert "pytest" in wanted and wanted <= set(names), wanted - set(names)
+
+
+def test_the_wheel_carries_what_its_chapters_show_and_read(project):
+    from landmark_thesis.cli import _named_beside
+
+    carried = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["hatch"]["build"]["targets"]["wheel"]["force-include"]
+    assert all(target == f"landmark_thesis/notebooks/{name}" for name, target in carried.items() if name != "nbs")
+    named = _named_beside(path.read_text(encoding="utf-8") for path in (ROOT / "nbs").glob("[0-9i]*.ipynb"))
+    there = [name for name in named if (ROOT / name).exists()]
+    assert len(there) > 10
+    assert [name for name in there if not any(name == place or name.startswith(f"{place}/") for place in carried)] == []
+    assert [place for place in carried if place != "nbs" and place not in there] == []
+
+
 def test_nbdev_pins_stand_in_the_dev_extra(project):
     assert {"nbdev==2.4.14", "fastcore<2", "execnb<0.2", "ghapi<2"} <= set(project["optional-dependencies"]["dev"])
 
 
 def _imports(path: Path) -> set[str]:
+    return _imports_of(path.read_text(encoding="utf-8"))
+
+
+def _imports_of(source: str) -> set[str]:
     found = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):  # nbdev writes imports of our own modules as relative ones

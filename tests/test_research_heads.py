@@ -117,3 +117,7 @@ def test_a_correlated_distance_counts_what_wavers_together_once():
     for direction, value in ((worst, values[-1]), (least, values[0])):
         assert loss(direction) == pytest.approx(10 * torch.log1p(value**-0.5 / 4).item(), rel=1e-2)
     assert loss(worst) < loss(least)
+    below = truth + torch.tensor([0.0, 1.2])  # all but the upper end lies outside
+    output = SimpleNamespace(landmarks=torch.rand(1, 30, requires_grad=True), logits=torch.zeros(1, 15, 28, 28))
+    criterion(output, below.flatten(1))["total"].backward()
+    assert output.landmarks.grad.abs().max() == 0  # neither NaN nor pulled
