@@ -531,7 +531,12 @@ PIECES = {
 }
 
 
-@pytest.mark.parametrize("case", PIECES)
+QUICK = ("whole numbers", "no weights", "a best of NaN", "an epoch to come", "another size", "share one number", "squares", "steps of NaN", "too few", "1e30", "betas",
+         "a method of its own", "no average", "less than nothing", "a stopper of words", "callback's words", "billion", "finished", "no settings", "history of words",
+         "precision", "NumPy", "plateau of words", "a step of its own")  # the others take as long again: .ci/slow
+
+
+@pytest.mark.parametrize("case", [case if any(word in case for word in QUICK) else pytest.param(case, marks=pytest.mark.slow) for case in PIECES])
 def test_a_hostile_piece_of_a_last_pt_is_refused_before_anything_is_written(case, broken_off, monkeypatch):
     """The file itself is read elsewhere (above): here what it held is handed over, changed, which is quicker."""
     change, word = PIECES[case]
