@@ -13,11 +13,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from experiments import RECORDS, made_with, validation_part, write_record
+from experiments import RECORDS, brief, made_with, validation_part, write_record
 
 from landmark_thesis.evaluate import combine, predict_points
 from landmark_thesis.landmarks import LANDMARK_NAMES, likeliest_shape, project_to_shape
-from landmark_thesis.pixel_error import compare_errors, radial_errors, seed_spread
+from landmark_thesis.pixel_error import compare_errors, radial_errors, seed_spread, summarise
 from landmark_thesis.runs import Run, answer_covariance
 
 RECORD = RECORDS / "reading"
@@ -56,6 +56,7 @@ def judge(folder: Path, runs: Sequence[Run]) -> tuple[dict, dict[str, np.ndarray
             "recipe": name, "runs": [{"run": run.name, "seed": run.seed} for run in several], **{way: seed_spread(rows) for way, rows in errors.items()},
             "gain": compare_errors(errors["nearest"].mean(0), errors["likeliest"].mean(0)),
             "together": {way: float(row.mean()) for way, row in together.items()},
+            "first": {way: brief(summarise(found[0], target, part.categories)) for way, found in read.items()},
             "gain_of_the_ensemble": compare_errors(errors["likeliest"].mean(0), together["likeliest"]), "wavering": spread_of(forms),
         })
         print(name, {way: rows.mean(1).round(3).tolist() for way, rows in errors.items()}, told[-1]["gain"], flush=True)
