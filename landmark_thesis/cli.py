@@ -7,12 +7,13 @@ __all__ = ['parser', 'main']
 
 # %% ../nbs/18_cli.ipynb #6d6a84c6
 import argparse
+import contextlib
 import difflib
 import os
 import re
 import shlex
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path, PureWindowsPath
 
 # Nothing heavy is imported here: `landmark-thesis --help` must not wait for torch.
@@ -90,6 +91,49 @@ def _can_write(option: str, path: Path | None, folder: bool = False) -> None:
         raise _Mistake(f"{option} {path}: {place} is a file, not a folder; choose another place")
     if not os.access(path if path.exists() else place, os.W_OK):
         raise _Mistake(f"{option} {path}: {place} is not writable; choose another place")
+
+# %% ../nbs/18_cli.ipynb #846c61a9
+_OF_A_RUN = ("recipe.json", "split.json", "signatures.npz", "environment.json", "history.csv", "train.log", "best.pt", "last.pt", "wavering.json",
+             "errors.csv", "test_ledger.jsonl", "results.json", "lock")
+_PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
+
+
+def _names_of(path: Path) -> set:
+    """What a file can be known by: the path that its links lead to, and the place on the disk of one that is there."""
+    known: set = {os.path.normcase(os.path.realpath(path))}
+    try:
+        status = path.stat()
+    except OSError:
+        return known
+    return known | {(status.st_dev, status.st_ino)} if status.st_ino else known
+
+
+def _may_replace(option: str, path: Path | None, read: Sequence[Path] = (), data: Sequence[str | Path | None] = (), allowed: Sequence[str] = ()) -> None:
+    """_Mistake where writing the file `path` would replace something that is read or was earned.
+
+    read: the files that the command reads. data: folders of labelled pictures. allowed: files of a run that this command is there to write.
+    """
+    if path is None:
+        return
+    there = Path(os.path.realpath(path))
+    if any(_names_of(path) & _names_of(other) for other in read):
+        raise _Mistake(f"{option} {path}: is a file that is read here; choose another place")
+    if there.name in _OF_A_RUN and there.name not in allowed and (there.parent / "recipe.json").exists():
+        raise _Mistake(f"{option} {path}: is a file of the run {there.parent.name}; choose another name")
+    if not there.exists():
+        return
+    if there.suffix.lower() in (".pt", *_PICTURES):
+        raise _Mistake(f"{option} {path}: is {'weights' if there.suffix.lower() == '.pt' else 'a picture'}; choose another name")
+    if there.suffix.lower() == ".csv" and any(folder is not None and Path(os.path.realpath(folder)) in there.parents for folder in data):
+        raise _Mistake(f"{option} {path}: is a table among the labelled pictures; choose another place")
+
+
+def _no_run(option: str, path: Path, data: str | Path | None = None) -> None:
+    """_Mistake where a folder to write into is a run or record, whose files would be replaced, or that of the pictures."""
+    if (path / "recipe.json").exists():
+        raise _Mistake(f"{option} {path}: holds a run, whose results would be replaced; choose another folder")
+    if data is not None and _names_of(path) & _names_of(Path(data)):
+        raise _Mistake(f"{option} {path}: holds the pictures; choose another folder")
 
 # %% ../nbs/18_cli.ipynb #3ba5343e
 def _recipe(name: str):
@@ -229,10 +273,12 @@ def _add_evaluate(commands) -> None:
 
 def _evaluate(arguments: argparse.Namespace) -> int:
     _can_write("--json", arguments.json)
+    _may_replace("--json", arguments.json, data=[arguments.data], allowed=["results.json"])
     _different(arguments.runs)
     from landmark_thesis import evaluate, runs
 
     source = _source(arguments)
+    _may_replace("--json", arguments.json, data=[(source or runs.Run(arguments.runs[0]).source).folder], allowed=["results.json"])
     results = evaluate.evaluate_runs(
         [runs.Run(path) for path in arguments.runs], source=source, part=arguments.split, tta=arguments.tta, ensemble=arguments.ensemble,
         against=None if arguments.against is None else runs.Run(arguments.against), mm_per_px=arguments.mm_per_px,
@@ -258,14 +304,27 @@ def _add_predict(commands) -> None:
     command.set_defaults(run=_predict)
 
 
+def _may_draw(folder: Path | None, pictures: Sequence[Path]) -> None:
+    """_Mistake where pictures with points would be drawn into the folder of the pictures that are read: over them, or over others like them."""
+    if folder is not None:
+        own = _names_of(folder)
+        places = {place for picture in pictures for place in (picture.parent, Path(os.path.realpath(picture)).parent)}
+        if any(own & _names_of(place) for place in places):
+            raise _Mistake(f"--overlay {folder}: holds the pictures that are read; choose another folder")
+
+
 def _predict(arguments: argparse.Namespace) -> int:
     _can_write("--csv", arguments.csv)
     _can_write("--overlay", arguments.overlay, folder=True)
-    if arguments.csv is not None and arguments.csv == arguments.overlay:
+    if arguments.csv is not None and arguments.overlay is not None and _names_of(arguments.csv) & _names_of(arguments.overlay):
         raise _Mistake(f"--csv {arguments.csv}: is to be the folder of --overlay, too; give two places")
     from landmark_thesis import evaluate, runs
 
     paths = evaluate.picture_files(arguments.images)
+    if arguments.csv is not None or arguments.overlay is None:
+        evaluate.check_names(paths)
+    _may_replace("--csv", arguments.csv, paths, [runs.Run(arguments.run_folder).source.folder])
+    _may_draw(arguments.overlay, paths)
     if twice := sorted({path.name for path in paths if [other.name for other in paths].count(path.name) > 1}):
         raise _Mistake(f"{twice[0]}: is named by more than one IMAGE, and a table of points could not tell them apart; predict them one after the other")
     points = evaluate.predict(runs.Run(arguments.run_folder), paths, tta=arguments.tta, device=arguments.device)
@@ -321,6 +380,7 @@ def _add_defend(commands) -> None:
 
 def _defend(arguments: argparse.Namespace) -> int:
     _can_write("--out", arguments.out, folder=True)
+    _no_run("--out", arguments.out, arguments.records if arguments.data in (None, "phantom") else arguments.data)
     from landmark_thesis import defense, runs
 
     shared = {"claims": arguments.claims, "lang": arguments.lang, "command": _command(arguments), "pdf": True, "decimal_comma": arguments.decimal_comma}
@@ -388,6 +448,7 @@ def _add_bench(commands) -> None:
 
 def _bench(arguments: argparse.Namespace) -> int:
     _can_write("--json", arguments.json)
+    _may_replace("--json", arguments.json)
     from landmark_thesis import bench
 
     found = bench.bench(bench.SMALL if arguments.small else bench.FULL, arguments.device, say=lambda line: print(line, file=sys.stderr, flush=True))
@@ -437,6 +498,32 @@ def _copy_beside(thing: Path, place: Path) -> None:
         shutil.copy(thing, place)
 
 
+@contextlib.contextmanager
+def _all_or_none(folder: Path) -> Iterator[Path]:
+    """A hidden folder to write into, inside `folder` (made if need be); its files move there at the end, or none does and nothing is left."""
+    import shutil
+    import tempfile
+
+    made, moved = not folder.exists(), []
+    folder.mkdir(parents=True, exist_ok=True)
+    scratch = Path(tempfile.mkdtemp(prefix=".new-", dir=folder))
+    try:
+        yield scratch
+        for path in sorted(one for one in scratch.rglob("*") if one.is_file()):
+            target = folder / path.relative_to(scratch)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            os.replace(path, target)
+            moved.append(target)
+    except BaseException:
+        for path in moved:
+            path.unlink(missing_ok=True)
+        raise
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+        if made and not any(folder.iterdir()):
+            folder.rmdir()
+
+
 def _notebooks(arguments: argparse.Namespace) -> int:
     from importlib.util import find_spec
 
@@ -453,11 +540,11 @@ def _notebooks(arguments: argparse.Namespace) -> int:
     if taken:
         print(f"landmark-thesis: {arguments.folder} already holds {', '.join(taken)}; choose another folder", file=sys.stderr)
         return 2
-    arguments.folder.mkdir(parents=True, exist_ok=True)
-    for name, text in texts.items():
-        (arguments.folder / name).write_text(_moved(text), encoding="utf-8", newline="\n")
-    for name, place in named.items():
-        _copy_beside(beside / name, place)
+    with _all_or_none(arguments.folder) as scratch:
+        for name, text in texts.items():
+            (scratch / name).write_text(_moved(text), encoding="utf-8", newline="\n")
+        for name, place in named.items():
+            _copy_beside(beside / name, scratch / place.relative_to(arguments.folder))
     print(f"{len(texts)} chapters copied to {arguments.folder}; read them with: jupyter lab {arguments.folder}")
     if lacking := [name for name in ("jupyterlab", "pytest", "anywidget") if find_spec(name) is None]:
         print(f"they also use: pip install {' '.join(lacking)}")

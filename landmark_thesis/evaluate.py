@@ -5,9 +5,9 @@
 # %% auto #0
 __all__ = ['LEDGER', 'TORN', 'KNOWN_OPENINGS', 'Model', 'PICTURE_ENDINGS', 'predict_points', 'run_points', 'combine',
            'LeakageError', 'Provenance', 'refuse_leakage', 'ledger_entries', 'log_opening', 'openings', 'error_rows',
-           'write_errors', 'read_errors', 'predict', 'picture_files', 'points_csv', 'write_points', 'overlay',
-           'write_overlays', 'Scored', 'refuse_seen', 'OpeningError', 'opened_parts', 'evaluate_runs', 'report',
-           'write_results']
+           'write_errors', 'read_errors', 'predict', 'picture_files', 'points_csv', 'check_names', 'write_points',
+           'overlay', 'write_overlays', 'Scored', 'refuse_seen', 'OpeningError', 'opened_parts', 'evaluate_runs',
+           'report', 'write_results']
 
 # %% ../nbs/12_evaluate.ipynb #982c3b66
 import contextlib
@@ -44,6 +44,7 @@ from landmark_thesis.data import (
     label_grid,
     preprocess,
     read_image,
+    read_whole,
     thesis_split,
     write_whole,
 )
@@ -256,7 +257,7 @@ def ledger_entries(folder: str | Path) -> list[dict[str, Any]]:
     if not path.exists():
         return []
     entries, above, chained = [], {""}, False
-    for number, line in enumerate(_lines(path.read_bytes())[0], 1):
+    for number, line in enumerate(_lines(read_whole(path))[0], 1):
         try:
             entry = _entry(line)
         except (ValueError, TypeError, KeyError) as error:
@@ -372,8 +373,7 @@ def write_errors(rows: Sequence[Mapping[str, Any]], path: str | Path) -> None:
 def read_errors(path: str | Path, part: str | None = None) -> list[dict[str, Any]]:
     """The rows of an `errors.csv` (of one part), numbers as floats; DataError if it is something else."""
     try:
-        with open(path, encoding="utf-8", newline="") as file:
-            rows = list(csv.DictReader(file))
+        rows = list(csv.DictReader(io.StringIO(read_whole(path).decode(), newline="")))
         words = {"part", "image", "category"}
         rows = [{key: value if key in words else float(value) for key, value in row.items()} for row in rows]
         return [row for row in rows if part is None or row["part"] == part]
@@ -448,7 +448,8 @@ def picture_files(paths: Sequence[str | Path]) -> list[Path]:
 
 
 def points_csv(paths: Sequence[Path], points: np.ndarray) -> str:
-    """A table that `check-data` reads: image, x1, y1, ... in pixel indices of each file, to a hundredth."""
+    """A table that `check-data` reads: image, x1, y1, ... in pixel indices of each file, to a hundredth; DataError as `check_names`."""
+    check_names(paths)
     header = ["image", *(f"{axis}{k}" for k in range(1, NUM_LANDMARKS + 1) for axis in "xy")]
     lines = io.StringIO()
     table = csv.writer(lines, lineterminator="\n")
@@ -456,6 +457,15 @@ def points_csv(paths: Sequence[Path], points: np.ndarray) -> str:
     for path, answer in zip(paths, points, strict=True):
         table.writerow([path.name, *(f"{value:.2f}" for value in answer.ravel())])
     return lines.getvalue()
+
+
+def check_names(paths: Sequence[Path]) -> None:
+    """DataError where no table of points can name one of these pictures."""
+    for path in paths:
+        try:
+            path.name.encode()
+        except UnicodeEncodeError:  # bytes that are no UTF-8, as a disk of another system has them
+            raise DataError(f"{str(path).encode(errors='backslashreplace').decode()}: its name is no UTF-8, so no table can hold it; rename the picture") from None
 
 
 def write_points(paths: Sequence[Path], points: np.ndarray, file: str | Path) -> None:

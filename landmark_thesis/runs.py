@@ -41,10 +41,14 @@ from landmark_thesis.data import (
     Split,
     batches,
     check_data,
+    is_named,
+    is_special,
     keep_apart,
     kfold_splits,
     load_data,
+    lock_file,
     phantom_data,
+    read_whole,
     remove_leftovers,
     thesis_split,
     write_whole,
@@ -377,7 +381,7 @@ def locked(folder: Path) -> Iterator[None]:
     except OSError as error:
         raise RunError(f"{folder}: cannot be written to ({error.strerror}); choose another folder") from error
     with file:
-        if not _lock(file) or not _is_there(file, folder / "lock"):
+        if not _lock(file) or not is_named(file, folder / "lock"):
             raise RunError(f"{folder}: another training writes there now; choose another folder or wait for it")
         try:
             yield
@@ -387,41 +391,23 @@ def locked(folder: Path) -> Iterator[None]:
 
 
 def _lock(file: IO) -> bool:
-    """Take the file's lock without waiting; the system takes it back when the file is closed or the process dies, however it dies."""
+    """`data.lock_file`; RunError where the disk knows no locks."""
     try:
-        if os.name == "nt":
-            import msvcrt
-
-            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
-        else:
-            import fcntl
-
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except (BlockingIOError, PermissionError):
-        return False
+        return lock_file(file)
     except OSError as error:
         raise RunError(f"{file.name}: cannot be locked ({error.strerror}); choose a folder on another disk") from error
-    return True
-
-
-def _is_there(file: IO, path: Path) -> bool:
-    """Whether `path` is still the open `file`: a holder that ends between our opening and our locking takes the name away."""
-    try:
-        return os.path.samestat(os.fstat(file.fileno()), path.stat())
-    except FileNotFoundError:
-        return False
 
 # %% ../nbs/11_runs.ipynb #073b0c38
 def _read_json(path: Path) -> dict[str, Any]:
     try:
-        if path.stat().st_size > 2**26:
-            raise ValueError("it has more than 64 MB")
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(read_whole(path).decode())
         if not isinstance(content, dict):
             raise ValueError("it holds no values by name")
         return content
     except (FileNotFoundError, NotADirectoryError) as error:
         raise RunError(f"{path.parent}: no run folder ({path.name} is missing)") from error
+    except DataError as error:
+        raise RunError(f"{error}; put the original back") from error
     except (ValueError, RecursionError, OSError) as error:  # JSONDecodeError and UnicodeDecodeError are ValueErrors
         raise RunError(f"{path}: cannot be read ({str(error)[:150]}); put the original back") from error
 
@@ -474,6 +460,10 @@ class Run:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "path", Path(self.path))
+        for name in (*TRAINING_FILES, *RECORD_FILES):
+            with contextlib.suppress(OSError):  # what is missing is missed where it is needed
+                if is_special(self.path / name):
+                    raise RunError(f"{self.path / name}: is a pipe or a device, not a file; put the original back")
 
     @property
     def name(self) -> str:
@@ -535,8 +525,8 @@ class Run:
         """The rows of history.csv, numbers as floats."""
         path = self.path / "history.csv"
         try:
-            with open(path, encoding="utf-8", newline="") as file:
-                rows = [{key: value if key == "phase" else float(value or "nan") for key, value in row.items()} for row in csv.DictReader(file, strict=True)]
+            file = io.StringIO(read_whole(path).decode(), newline="")
+            rows = [{key: value if key == "phase" else float(value or "nan") for key, value in row.items()} for row in csv.DictReader(file, strict=True)]
             if not all(row.get("phase") and row["epoch"] >= 1 for row in rows):
                 raise ValueError("a row without phase or epoch")
         except (OSError, ValueError, TypeError, KeyError, csv.Error) as error:
@@ -645,8 +635,8 @@ class Run:
         path = self.path / "errors.csv"
         if path.exists():
             try:
-                with open(path, encoding="utf-8", newline="") as file:
-                    rows = [row for row in csv.DictReader(file) if row["part"] == "val"]
+                file = io.StringIO(read_whole(path).decode(), newline="")
+                rows = [row for row in csv.DictReader(file) if row["part"] == "val"]
                 errors = np.array([[float(row[f"{name}_radial"]) for name in LANDMARK_NAMES] for row in rows]).reshape(-1, NUM_LANDMARKS)
                 labelled = np.isfinite(errors).any(1)  # NaN is a missing landmark
                 if labelled.any():
@@ -1200,7 +1190,7 @@ def save_record(run: Run, out: str | Path) -> Run:
     _occupied(out, resume=False)
     for name in RECORD_FILES:
         if (run.path / name).exists():
-            write_whole(out / name, (run.path / name).read_bytes())
+            write_whole(out / name, read_whole(run.path / name))
     source = {**run.settings["source"], "folder": None if run.source.folder is None else run.source.name}
     recipe = {**run.settings["recipe"], "weights": Path(run.recipe.weights).name}
     _write_json(out / "recipe.json", {**run.settings, "recipe": recipe, "source": source})

@@ -11,13 +11,14 @@ __all__ = ['PROCESS_PATIENCE', 'ALONE', 'SCHEDULES', 'WARM_UP', 'WARM_START', 'O
            'random_state', 'set_random_state', 'tell_epoch', 'weight_problems', 'check_weights', 'load_weights',
            'optimizer_problems', 'PhaseRun', 'start_phase', 'check_resume', 'view_loaders', 'FeatureLoader',
            'cache_features', 'why_not_cached', 'cached_loaders', 'TrainerState', 'contradictions', 'ResumableState',
-           'ModelFiles', 'run_epoch', 'run_phase', 'run_phases', 'two_phases', 'LandmarkTrainer']
+           'ModelFiles', 'run_epoch', 'run_phase', 'run_phases', 'two_phases', 'alone_in', 'LandmarkTrainer']
 
 # %% ../nbs/08_trainer.ipynb #627bdcd9
 import contextlib
 import datetime
 import functools
 import itertools
+import math
 import os
 import random
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -48,7 +49,7 @@ from landmark_thesis.callbacks import (
     save_checkpoint,
     warn_if_not_finite,
 )
-from .data import BatchLoader, epoch_seed, remove_leftovers
+from .data import BatchLoader, epoch_seed, is_named, lock_file, remove_leftovers
 from .losses import Criterion, loss_parts
 from .model import check_model, pick_precision
 from .pixel_error import mean_radial_error, radial_errors
@@ -171,11 +172,15 @@ def image_names(meta: Any) -> list[str]:
 def _non_finite(step: int, names: Sequence[str], target: Tensor, what: str = "loss") -> NonFiniteLossError:
     """The error for batch `step` (from 1), with the likely cause where there is one to see."""
     pictures = f"pictures: {', '.join(names)}" if names else "no image_name in its meta"
-    missing = torch.isnan(target.reshape(len(target), -1)).any(1).nonzero().flatten().tolist()
     message = f"the {what} is not finite at batch {step} ({pictures})"
-    if missing:
-        whose = ", ".join(names[i] if i < len(names) else f"number {i + 1} of the batch" for i in missing)
-        message += f"; a landmark is missing (NaN) in {whose}: take a criterion that leaves missing points out, or drop the picture"
+    causes = (
+        (torch.isnan, "a landmark is missing (NaN) in", "take a criterion that leaves missing points out, or drop the picture"),
+        (torch.isinf, "a landmark is infinite in", "mend its labels, or drop the picture"),
+    )
+    for found, cause, cure in causes:
+        if spoilt := found(target.reshape(len(target), -1)).any(1).nonzero().flatten().tolist():
+            whose = ", ".join(names[i] if i < len(names) else f"number {i + 1} of the batch" for i in spoilt)
+            message += f"; {cause} {whose}: {cure}"
     return NonFiniteLossError(message)
 
 # %% ../nbs/08_trainer.ipynb #183c43b6
@@ -623,22 +628,35 @@ def validation_pass(
     ------
     ValueError
         The loader gave no batch.
+    NonFiniteLossError
+        A label that is missing (NaN) or infinite, and a criterion that does not leave it out; it names the pictures.
     """
     model.eval()
-    means, batch_size, given = Mean(), 0, GivenBatches(compute.world)
+    means, batch_size, given, seen = Mean(), 0, GivenBatches(compute.world), []
     try:
         for batch in loader:
-            images, target, _ = compute.batch(batch, loader_name)
+            images, target, meta = compute.batch(batch, loader_name)
             batch_size = len(target)
             given.add(target)
             loss, parts, points = forward_loss(model if forward is None else forward, images, target, criterion, compute)
             _count(means, loss, parts, points, target, compute.image_size)
+            seen.append((loss, image_names(meta), target))
     except torch.OutOfMemoryError as error:
         raise _out_of_memory(compute, loader_name, batch_size) from error
     if not batch_size:
         raise ValueError(f"{loader_name} is empty: it gave no batch (a generator can be walked through only once)")
     given.check(loader_name)
-    return {f"val_{name}": value for name, value in means.read().items()}
+    found = means.read()
+    if not math.isfinite(found["loss"]):
+        _tell_spoilt_labels(seen)
+    return {f"val_{name}": value for name, value in found.items()}
+
+
+def _tell_spoilt_labels(seen: Sequence[tuple[Tensor, list[str], Tensor]]) -> None:
+    """NonFiniteLossError where a validation loss is not finite and its labels are why; a model that answers NaN is told by its error."""
+    for step, (loss, names, target) in enumerate(seen, start=1):
+        if not torch.isfinite(loss) and not torch.isfinite(target).all():
+            raise _non_finite(step, names, target, "validation loss")
 
 # %% ../nbs/08_trainer.ipynb #87ec4bff
 SCHEDULES = ("constant", "cosine", "onecycle")
@@ -1166,6 +1184,9 @@ def _room(example: Tensor, rows: int) -> Tensor:
 @torch.no_grad()
 def cache_features(model: nn.Module, loader: BatchLoader, compute: Compute, views: int = 1) -> FeatureLoader:
     """Run the pictures of `loader` through the frozen part of `model` (in eval mode, where it stays), once for each view.
+
+    Vectors or maps are kept as the backbone gives them: bfloat16 under autocast, half the memory; float32 without, so that training on them
+    equals the plain loop bit for bit.
 
     Raises
     ------
@@ -1804,6 +1825,32 @@ def two_phases(
     )
 
 # %% ../nbs/08_trainer.ipynb #7a742fd7
+@contextlib.contextmanager
+def alone_in(folder: Path | None) -> Iterator[None]:
+    """Hold a folder while the block runs; ValueError where somebody else does, in this process or in another. None holds nothing.
+
+    A process that dies lets go. Where nothing can be written or locked, nothing is held: what comes to be written says so.
+    """
+    with contextlib.ExitStack() as stack:
+        if folder is not None:
+            try:
+                file = stack.enter_context(open(folder / "training.lock", "a"))
+                free = lock_file(file) and is_named(file, folder / "training.lock")
+            except OSError:
+                file, free = None, True
+            if not free:
+                raise ValueError(f"another training writes into {folder} now; give this one a save_dir of its own, or wait for it")
+            if file is not None:
+                stack.callback(_let_go, folder / "training.lock")
+        yield
+
+
+def _let_go(path: Path) -> None:
+    """Take the name away: a process that still has the file open, as a loader's worker may, then holds nothing that anybody can ask for."""
+    with contextlib.suppress(OSError):  # Windows keeps an open file: there the empty file stays, unlocked
+        path.unlink()
+
+# %% ../nbs/08_trainer.ipynb #4293e2cd
 class LandmarkTrainer(ModelFiles):
     """Train a landmark model in two phases: head on a frozen backbone, then everything with a rate per part.
 
@@ -1932,8 +1979,12 @@ class LandmarkTrainer(ModelFiles):
         criterion: Criterion,
         resume: bool = False,
     ) -> dict[str, dict[str, list[float]]]:
-        """Run any phases one after the other: `run_phases` on this trainer, with its arguments, return value and errors."""
-        return run_phases(self, phases, train_loader, val_loader, criterion, resume)
+        """Run any phases one after the other: `run_phases` on this trainer, with its arguments, return value and errors.
+
+        Meanwhile no other trainer may train into `save_dir`: a ValueError, there.
+        """
+        with alone_in(self.save_dir if self.writes else None):
+            return run_phases(self, phases, train_loader, val_loader, criterion, resume)
 
     def train_phase1(
         self,

@@ -303,6 +303,18 @@ def test_errors_of_a_step_say_what_to_do():
     with pytest.raises(NonFiniteLossError, match="batch 1.*missing .NaN. in picture-2: take a criterion"):
         trainer.train_epoch([(images, target, {"image_name": [f"picture-{i}" for i in range(4)]})], optimizer, nn.MSELoss())
     assert all(torch.isfinite(parameter).all() for parameter in model.parameters())
+    names = {"image_name": [f"picture-{i}" for i in range(4)]}
+    with pytest.raises(NonFiniteLossError, match="validation loss.*batch 2.*missing .NaN. in picture-2: take a criterion"):
+        trainer.validate([(images, target.nan_to_num(), names), (images, target, names)], nn.MSELoss())
+    infinite = target.nan_to_num()
+    infinite[3, 0] = float("inf")
+    with pytest.raises(NonFiniteLossError, match="validation loss.*a landmark is infinite in picture-3: mend its labels"):
+        trainer.validate([(images, infinite, names)], nn.MSELoss())
+    with pytest.raises(NonFiniteLossError, match="batch 1.*a landmark is infinite in picture-3: mend its labels"):
+        trainer.train_epoch([(images, infinite, names)], optimizer, nn.MSELoss())
+    blind = ToyModel()
+    blind.head.register_forward_hook(lambda module, inputs, output: output * float("nan"))
+    assert math.isnan(toy_trainer(model=blind).validate([(images, infinite.nan_to_num(posinf=0), names)], nn.MSELoss())["val_loss"])  # no label's fault
 
     def too_big(module, inputs):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate")
@@ -833,6 +845,24 @@ def test_resume_refuses_another_run_and_shows_the_difference(tmp_path):
             resume(**settings)
     assert (tmp_path / "last.pt").read_bytes() == saved
     assert len(resume()["phase2"]["val_loss"]) == 3
+
+
+def test_two_trainers_at_once_in_one_folder_the_second_is_refused(tmp_path):
+    loaders, heard = (toy_loader(), toy_loader(20, 1), nn.MSELoss()), []
+
+    class Other(Callback):
+        def on_epoch_end(self, trainer, phase, epoch, metrics):
+            with pytest.raises(ValueError, match="another training writes into"):
+                toy_trainer(tmp_path, seed=2).train_phase1(*loaders, epochs=1)
+            heard.append(read_checkpoint(tmp_path / "best.pt")["best"]["epoch"])
+
+    trainer = toy_trainer(tmp_path, callbacks=[Other(), Interrupt("phase1", 3, 1)])
+    with pytest.raises(KeyboardInterrupt):
+        trainer.train_phase1(*loaders, epochs=3)
+    assert len(heard) == 2 and sorted(path.name for path in tmp_path.iterdir()) == ["best.pt", "last.pt"]
+    toy_trainer(tmp_path).train_phase1(*loaders, epochs=3)  # the cell, run again
+    (tmp_path / "training.lock").touch()  # of one that was killed
+    toy_trainer(tmp_path).train_phase1(*loaders, epochs=3, resume=True)
 
 
 def test_a_best_file_of_an_epoch_that_never_counted_is_put_right(tmp_path):

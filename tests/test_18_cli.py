@@ -32,3 +32,34 @@ def test_places_are_looked_at_before_the_work(tmp_path):
             raise AssertionError(f"{path} was accepted")
         except _Mistake as error:
             assert word in str(error) and str(error).startswith(f"--csv {path}: ")
+
+
+# cell 79f47ee6
+def test_a_file_that_is_read_or_was_earned_is_not_replaced(tmp_path):
+    run, data = tmp_path / "run", tmp_path / "data"
+    for path in (run / "recipe.json", run / "best.pt", data / "a.png", data / "labels.csv", tmp_path / "old.csv", tmp_path / "tiny.pt"):
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(path.name)
+    (tmp_path / "away").symlink_to(data)
+    (tmp_path / "named.txt").symlink_to(data / "a.png")
+    good = (tmp_path / "new.csv", tmp_path / "old.csv", run / "points.csv", data / "points.csv", tmp_path / "results.json")
+    for path in good:
+        _may_replace("--csv", path, [data / "a.png"], [data, None])
+    _may_replace("--json", run / "results.json", allowed=["results.json"])
+    _may_replace("--json", None)
+    bad = {run / "best.pt": "of the run run", run / "errors.csv": "of the run run", run / "results.json": "of the run run", run / ".." / "run" / "last.pt": "of the run",
+           data / "a.png": "is read", tmp_path / "away" / "a.png": "is read", tmp_path / "named.txt": "is read", data / ".." / "data" / "labels.csv": "table among",
+           tmp_path / "tiny.pt": "is weights"}
+    for path, words in bad.items():
+        try:
+            _may_replace("--csv", path, [data / "a.png"], [data])
+            raise AssertionError(f"{path} was accepted")
+        except _Mistake as error:
+            assert words in str(error) and str(error).startswith(f"--csv {path}: ")
+    for path, words in {run: "holds a run", data: "holds the pictures", tmp_path / "away": "holds the pictures"}.items():
+        try:
+            _no_run("--out", path, data)
+            raise AssertionError(f"{path} was accepted")
+        except _Mistake as error:
+            assert words in str(error)
+    _no_run("--out", tmp_path / "new", data)

@@ -81,6 +81,40 @@ def test_broken_pictures_are_refused_by_name_in_one_line(name, tmp_path):
     assert str(caught.value).startswith(f"{tmp_path / name}: ") and "\n" not in str(caught.value) and len(str(caught.value)) < 400
 
 
+def film(count: int) -> bytes:
+    """A TIFF of `count` pictures that share their pixels."""
+    entries = [(256, 3, 32), (257, 3, 32), (258, 3, 8), (259, 3, 1), (262, 3, 1), (273, 4, 8), (277, 3, 1), (278, 3, 32), (279, 4, 1024)]
+    length, start = 2 + 12 * len(entries) + 4, 8 + 1024
+    content = b"II*\0" + struct.pack("<I", start) + bytes(range(256)) * 4
+    for number in range(count):
+        content += struct.pack("<H", len(entries))
+        content += b"".join(struct.pack("<HHIHH", tag, kind, 1, value, 0) for tag, kind, value in entries)
+        content += struct.pack("<I", start + (number + 1) * length if number < count - 1 else 0)
+    return content
+
+
+def test_a_film_of_thousands_is_refused_at_its_second_picture(tmp_path, monkeypatch):
+    from PIL import TiffImagePlugin
+
+    steps, seek = [], TiffImagePlugin.TiffImageFile._seek
+    monkeypatch.setattr(TiffImagePlugin.TiffImageFile, "_seek", lambda self, frame: (steps.append(frame), seek(self, frame))[1])
+    (tmp_path / "film.tif").write_bytes(film(3000))
+    with pytest.raises(DataError, match="several pictures in one file"):
+        read_image(tmp_path / "film.tif")
+    assert max(steps) == 1
+    (tmp_path / "one.tif").write_bytes(film(1))
+    assert np.array_equal(read_image(tmp_path / "one.tif"), np.tile(np.arange(256, dtype=np.uint8), 4).reshape(32, 32))
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes, which this system lacks")
+def test_a_pipe_or_a_device_is_no_picture(tmp_path):
+    os.mkfifo(tmp_path / "pipe.png")
+    (tmp_path / "endless.png").symlink_to("/dev/zero")
+    for name in ("pipe.png", "endless.png"):
+        with pytest.raises(DataError, match=f"{name}: is a pipe or a device"):
+            read_image(tmp_path / name)
+
+
 def data_folder(place: Path, names=("COVID-1", "Normal-2")) -> Path:
     pictures, points, _ = phantoms(len(names), size=64)
     place.mkdir(parents=True, exist_ok=True)
@@ -99,8 +133,9 @@ def test_links_lead_round_but_not_for_ever(tmp_path):
     (folder / "deep" / "up").symlink_to(tmp_path)
     (folder / "itself").symlink_to(folder / "itself")
     (folder / "gone.png").symlink_to(tmp_path / "nowhere.png")
-    os.mkfifo(folder / "pipe.csv")
-    (folder / "endless.csv").symlink_to("/dev/zero")
+    if hasattr(os, "mkfifo"):  # Windows has neither
+        os.mkfifo(folder / "pipe.csv")
+        (folder / "endless.csv").symlink_to("/dev/zero")
     assert set(find_dataset(folder).images) == {"COVID-1", "Normal-2"}
 
 

@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
+from landmark_thesis import data
 from landmark_thesis.cli import main
 from landmark_thesis.data import DataError, check_data, read_annotations
 from landmark_thesis.landmarks import FLIP_PERMUTATION, fractions_to_pixels
@@ -78,7 +79,7 @@ BAD = {
     "UTF-32": (text(rows()).encode("utf-32"), "is not UTF-8"),
     "a NUL byte": (text(rows()).encode().replace(b"Normal-2", b"Nor\0mal"), "line 2 holds a NUL byte"),
     "zeros at the end": (text(rows()).encode() + bytes(99), "line 7 holds a NUL byte"),
-    "a line of 10 MB": (text(rows()[:2]) + "x" * 10**7, "line 3 is not a row of a CSV (field larger"),
+    "a line of 10 MB": (text(rows()[:2]) + "x" * 10**7, "line 3 is not a row of a CSV (it has more than 131072 characters"),
     "more than 64 MB": (b" " * (2**26 + 1), "more than 64 MB"),
     "a number of 200 digits": (with_cell(2, 5, "1" * 200), "row 3: x3 is '1111111111111111111111111111111111111111...', a pixel of no picture"),
     "a number of 400 digits": (with_cell(2, 5, "1" * 400), "row 3: x3 is '1111111111111111111111111111111111111111...', not finite"),
@@ -140,6 +141,45 @@ def test_everything_else_is_one_line_with_its_place(case, tmp_path):
     message = str(caught.value)
     assert str(path) in message and words in message, message
     assert len(message.splitlines()[0]) < 450 and message.isprintable() or "\n  " in message
+
+
+LONG = {
+    "half a million short lines": (b"1\n" * 2**18, "most lines have 1 columns", 1000),
+    "as many, with a good beginning": (HEADER.encode() + b"1\n" * 2**18, "has more than 200000 rows", 1000),
+    "a row of a million cells": (text(rows()).encode() + b"1," * 2**20, "line 7 is not a row of a CSV (it has more than 131072 characters", 10),
+    "a row of a million cells, on as many lines": (text(rows()).encode() + b'"\n",' * 2**18, "line 7 is not a row of a CSV (it has more", 10),
+}
+
+
+@pytest.mark.parametrize("case", LONG)
+def test_a_table_without_end_costs_no_more_than_a_long_one(case, tmp_path, monkeypatch):
+    """Counted in rows that are parsed, not in seconds: half a million lines that are no table took 4 s, and 64 MB of them would take memory, too."""
+    content, words, most = LONG[case]
+    (tmp_path / "t.csv").write_bytes(content)
+    kept, cells = [], data._cells
+
+    def counted(*arguments):
+        found = cells(*arguments)
+        kept.append(len(found))
+        return found
+
+    monkeypatch.setattr(data, "_cells", counted)
+    with pytest.raises(DataError) as caught:
+        read_annotations(tmp_path / "t.csv")
+    assert words in str(caught.value) and max(kept, default=0) <= most
+
+
+def test_problems_without_end_are_counted_not_kept(tmp_path):
+    """Every cell of 2000 rows is wrong: a thousand are told, the others counted."""
+    table = HEADER + "".join(f"COVID-{k}," + ",".join(["x"] * 30) + "\n" for k in range(2000))
+    good = HEADER + text([[row[-1], *row[1:-1]] for row in rows()])
+    (tmp_path / "t.csv").write_text(good + table[len(HEADER) :].replace("COVID", "Normal-x"))
+    annotations, problems = data._parse_annotations(tmp_path / "t.csv")
+    assert len(annotations) == 6 and len(problems) < 1100 and sum(problem.count for problem in problems) == 60_000
+    with pytest.raises(DataError) as caught:
+        read_annotations(tmp_path / "t.csv")
+    lines = str(caught.value).splitlines()
+    assert lines[0].endswith("t.csv: 60000 problems") and lines[-1].strip() == "... and 59980 more" and len(lines) == 22
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -242,6 +243,74 @@ def test_predicting_what_is_no_picture(run, tmp_path, capsys):
     assert "letter.png" in refused(capsys, "predict", run, tmp_path / "letter.png", "--csv", tmp_path / "points.csv")
     assert "no such picture" in refused(capsys, "predict", run, tmp_path / "gone.png")
     assert not (tmp_path / "points.csv").exists()
+
+
+SPARED = [
+    ("predict {run} {pictures} --overlay {pictures}", "--overlay {pictures}: holds the pictures that are read"),
+    ("predict {run} {pictures}/phantom-000000.png --overlay {pictures}", "holds the pictures that are read"),
+    ("predict {run} {link}/phantom-000000.png --overlay {pictures}", "holds the pictures that are read"),
+    ("predict {run} {pictures}/phantom-000000.png --csv {link}/phantom-000000.png", "is a file that is read here"),
+    ("predict {run} {pictures}/phantom-000000.png --csv {pictures}/phantom-000001.png", "is a picture"),
+    ("predict {run} {pictures}/phantom-000000.png --csv {pictures}/labels.csv", "is a table among the labelled pictures"),
+    ("predict {run} {pictures}/phantom-000000.png --csv {run}/best.pt", "is a file of the run run"),
+    ("predict {run} {pictures}/phantom-000000.png --csv {run}/results.json", "is a file of the run run"),
+    ("evaluate {run} --json {run}/best.pt", "is a file of the run run"),
+    ("evaluate {run} --json {run}/../run/recipe.json", "is a file of the run run"),
+    ("evaluate {run} --json {pictures}/labels.csv", "is a table among the labelled pictures"),
+    ("evaluate {run} --json {pictures}/phantom-000000.png", "is a picture"),
+    ("bench --small --json {run}/last.pt", "is a file of the run run"),
+    ("defend --out {run}", "holds a run, whose results would be replaced"),
+    ("defend --data {pictures} --out {link}", "holds the pictures"),
+    ("defend --records {run} --out {run}", "holds a run"),
+]
+
+
+def test_what_is_read_or_was_earned_is_never_written_over(run, folder, tmp_path, capsys):
+    places = {"run": tmp_path / "run", "pictures": tmp_path / "pictures", "link": tmp_path / "link"}
+    shutil.copytree(run, places["run"])
+    places["pictures"].mkdir()
+    for name in ("phantom-000000.png", "phantom-000001.png", "labels.csv"):
+        shutil.copy(folder / name, places["pictures"])
+    places["link"].symlink_to(places["pictures"])
+    settings = json.loads((places["run"] / "recipe.json").read_text())
+    settings["source"]["folder"] = str(places["pictures"])
+    (places["run"] / "recipe.json").write_text(json.dumps(settings))
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    for words, said in SPARED:
+        assert said.format(**places) in refused(capsys, *(word.format(**places) for word in words.split()))
+        assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before, words
+
+
+@pytest.mark.skipif(sys.platform in ("win32", "darwin"), reason="needs names that are no UTF-8, which this system lacks")
+def test_a_picture_whose_name_is_no_utf_8_cannot_stand_in_a_table(run, folder, tmp_path, capsys):
+    place = os.fsencode(tmp_path) + b"/caf\xe9.png"
+    shutil.copy(os.fsencode(folder / "phantom-000000.png"), place)
+    for words in (["--csv", tmp_path / "o.csv"], []):
+        assert "caf\\udce9.png: its name is no UTF-8" in refused(capsys, "predict", run, os.fsdecode(place), *words)
+    assert [os.fsencode(path) for path in tmp_path.iterdir()] == [place]
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes, which this system lacks")
+def test_a_pipe_is_no_picture(run, tmp_path, capsys):
+    os.mkfifo(tmp_path / "p.png")
+    assert "p.png: is a pipe or a device" in refused(capsys, "predict", run, tmp_path / "p.png", "--csv", tmp_path / "o.csv")
+
+
+def test_chapters_are_copied_all_or_none(tmp_path, monkeypatch, capsys):
+    """The disk is full at the last thing: nothing is left that would refuse the next try."""
+    copied = []
+
+    def full(thing, place, **options):
+        copied.append(place)
+        raise OSError(28, "No space left on device", str(place))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(shutil, "copy", full)
+        patched.setattr(shutil, "copytree", full)
+        assert "No space left" in refused(capsys, "notebooks", tmp_path / "new")
+    assert copied and list(tmp_path.iterdir()) == []
+    assert main(["notebooks", str(tmp_path / "new")]) == 0
+    assert len(list((tmp_path / "new").glob("*.ipynb"))) > 20 and not list((tmp_path / "new").glob(".new-*"))
 
 
 def test_an_occupied_folder_is_left_alone(run, folder, capsys):

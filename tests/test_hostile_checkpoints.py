@@ -17,7 +17,14 @@ import pytest
 import torch
 
 from landmark_thesis import runs
-from landmark_thesis.callbacks import Callback, CheckpointError, EarlyStopping, LRSchedulerCallback, read_checkpoint, save_checkpoint
+from landmark_thesis.callbacks import (
+    Callback,
+    CheckpointError,
+    EarlyStopping,
+    LRSchedulerCallback,
+    read_checkpoint,
+    save_checkpoint,
+)
 from landmark_thesis.cli import main
 from landmark_thesis.data import batches, phantom_data
 from landmark_thesis.losses import WingLoss
@@ -524,7 +531,12 @@ PIECES = {
 }
 
 
-@pytest.mark.parametrize("case", PIECES)
+QUICK = ("whole numbers", "no weights", "a best of NaN", "an epoch to come", "another size", "share one number", "squares", "steps of NaN", "too few", "1e30", "betas",
+         "a method of its own", "no average", "less than nothing", "a stopper of words", "callback's words", "billion", "finished", "no settings", "history of words",
+         "precision", "NumPy", "plateau of words", "a step of its own")  # the others take as long again: .ci/slow
+
+
+@pytest.mark.parametrize("case", [case if any(word in case for word in QUICK) else pytest.param(case, marks=pytest.mark.slow) for case in PIECES])
 def test_a_hostile_piece_of_a_last_pt_is_refused_before_anything_is_written(case, broken_off, monkeypatch):
     """The file itself is read elsewhere (above): here what it held is handed over, changed, which is quicker."""
     change, word = PIECES[case]
@@ -594,6 +606,52 @@ RUNS = {
     "no split at all": ("split.json", lambda folder: (folder / "split.json").unlink(), "split.json"),
     "signatures of others": ("signatures.npz", lambda folder: (folder / "signatures.npz").write_bytes(b"PK"), "is not the file"),
 }
+
+
+def endless(name: str):
+    def write(folder: Path) -> None:
+        (folder / name).unlink(missing_ok=True)
+        (folder / name).symlink_to("/dev/zero")
+
+    return write
+
+
+def pipe(name: str):
+    def write(folder: Path) -> None:
+        (folder / name).unlink(missing_ok=True)
+        os.mkfifo(folder / name)
+
+    return write
+
+
+READ_BY = {"history.csv": "figures", "errors.csv": "figures", "results.json": "figures", "environment.json": "figures", "recipe.json": "evaluate",
+           "split.json": "evaluate", "best.pt": "evaluate", "signatures.npz": "evaluate", "test_ledger.jsonl": "evaluate"}
+
+
+@pytest.mark.skipif(not (hasattr(os, "mkfifo") and Path("/dev/zero").exists()), reason="needs pipes and /dev/zero, which this system lacks")
+@pytest.mark.parametrize("spoil", [endless, pipe])
+def test_files_without_an_end_or_a_beginning(spoil, run, tmp_path, capsys):
+    for name, command in READ_BY.items():
+        held = (run / name).read_bytes() if (run / name).exists() else None
+        spoil(name)(run)
+        out = ["--out", tmp_path / "drawn"] if command == "figures" else ["--json", tmp_path / "out.json"]
+        capsys.readouterr()
+        assert main([command, str(run), *map(str, out)]) == 2
+        error = capsys.readouterr().err
+        assert error.count("\n") == 1 and f"{name}: is a pipe or a device" in error, error
+        (run / name).unlink()
+        if held is not None:
+            (run / name).write_bytes(held)
+    assert not (tmp_path / "drawn").exists() and not (tmp_path / "out.json").exists()
+
+
+@pytest.mark.parametrize("name", ["recipe.json", "history.csv", "errors.csv"])
+def test_no_more_is_read_than_makes_sense_whatever_a_size_claims(name, run, monkeypatch):
+    """A size may say nothing (in /proc every file has 0 bytes) or grow meanwhile: what counts is what was read."""
+    monkeypatch.setattr(runs.read_whole, "__defaults__", (100,))
+    readers = {"recipe.json": lambda: runs.Run(run).settings, "history.csv": lambda: runs.Run(run).history, "errors.csv": lambda: runs.Run(run).validation_error()}
+    with pytest.raises(runs.RunError, match=f"{name}.*has more than 0 MB"):
+        readers[name]()
 
 
 @pytest.mark.parametrize("case", RUNS)

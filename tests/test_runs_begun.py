@@ -38,14 +38,24 @@ def interrupted(recipe, out, monkeypatch):
     return out
 
 
+@pytest.fixture(scope="module")
+def once():
+    """What the first test made, for the others."""
+    return {}
+
+
 @pytest.fixture
-def begun(few_pictures, tmp_path, monkeypatch):
-    """A checkpoint that has seen pictures of its own, and a run begun with it, interrupted: (the checkpoint, its run's recipe and folder)."""
-    model = create_model("tiny", "dense", weights="none")
-    extra = {"provenance": {"trained_on": {"theirs-1": "a", "theirs-2": "b"}, "selected_on": {}}, "model": model.config}
-    file = save_checkpoint(tmp_path / "begin" / "best.pt", {"model_state_dict": model.state_dict(), "extra": extra})
-    recipe = replace(ONE, weights=str(file))
-    return file, recipe, interrupted(recipe, tmp_path / "run", monkeypatch)
+def begun(once, few_pictures, tmp_path, tmp_path_factory, monkeypatch):
+    """A checkpoint that has seen pictures of its own, and a run begun with it, interrupted: (the checkpoint, the run's recipe and folder)."""
+    if not once:
+        place = tmp_path_factory.mktemp("begun")
+        model = create_model("tiny", "dense", weights="none")
+        extra = {"provenance": {"trained_on": {"theirs-1": "a", "theirs-2": "b"}, "selected_on": {}}, "model": model.config}
+        file = save_checkpoint(place / "best.pt", {"model_state_dict": model.state_dict(), "extra": extra})
+        recipe = replace(ONE, weights=str(file))
+        once.update(file=file, content=file.read_bytes(), recipe=recipe, run=interrupted(recipe, place / "run", monkeypatch))
+    once["file"].write_bytes(once["content"])
+    return once["file"], once["recipe"], shutil.copytree(once["run"], tmp_path / "run")
 
 
 def told(run):

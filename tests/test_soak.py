@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 
 from landmark_thesis import runs
+from landmark_thesis.callbacks import LiveCurves, Progress
+from landmark_thesis.figures import draw_all
 from landmark_thesis.trainer import Phase
 
 SHORT = replace(
@@ -31,13 +33,25 @@ def _held() -> tuple[int, int, int]:
 
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="reads /proc, which this system lacks")
-def test_two_hundred_trainings_leave_nothing_behind(tmp_path, few_pictures, capsys):
-    memory, held = [], []
+def test_two_hundred_trainings_leave_nothing_behind(tmp_path, few_pictures, capsys, monkeypatch):
+    """Each draws its curves after every epoch, as in a notebook, and every tenth all figures of its folder."""
+    memory, held, pictures = [], [], []
+
+    class Shown(Progress):
+        def on_epoch_end(self, trainer, phase, epoch, metrics):
+            super().on_epoch_end(trainer, phase, epoch, metrics)
+            LiveCurves(pictures.append).on_epoch_end(trainer, phase, epoch, metrics)
+
+    monkeypatch.setattr(runs, "Progress", Shown)
     for number in range(200):
         run = runs.train(SHORT, runs.Source(phantoms=26), tmp_path / f"run-{number}", seed=number, quiet=True)
         runs.train(SHORT, runs.Source(phantoms=26), run.path, seed=number, resume=True, quiet=True)
+        if number % 10 == 0:
+            assert draw_all(run, run.path, say=lambda line: None)
         for file in run.path.iterdir():
             file.unlink()
+        assert len(pictures) == 2, "one for each epoch"
+        pictures.clear()
         gc.collect()
         memory.append(_resident_mb())
         held.append(_held())
