@@ -163,8 +163,12 @@ class Chapter:
             return document.querySelector('.jp-Notebook-ExecutionIndicator')?.dataset.status === 'idle' && !waiting;
         }"""
         for patience in (2, 5, 10, 30):  # JupyterLab shows the menu before its commands are there
-            self.page.locator('.lm-MenuBar-itemLabel:text-is("Run")').click()
-            self.page.locator('.lm-Menu-itemLabel:text-is("Run All Cells")').click()
+            try:
+                self.page.locator('.lm-MenuBar-itemLabel:text-is("Run")').click()
+                self.page.locator('.lm-Menu-itemLabel:text-is("Run All Cells")').click()
+            except TimeoutError:
+                self.screenshot("covered")
+                raise AssertionError(f"{self.name}: no way to the menu; JupyterLab asks: {self.page.locator('.jp-Dialog').all_inner_texts()}") from None
             try:
                 self.page.wait_for_function(begun, timeout=1000 * patience)
             except TimeoutError:
