@@ -133,7 +133,8 @@ def _wait_for(url: str, server: subprocess.Popen, log: Path, seconds: float = 12
 
 CONNECTED = """async () => {
     const open = await (await fetch(location.origin + '/api/sessions')).json();
-    return open.length === 1 && open[0].kernel.connections > 0 && open[0].kernel.execution_state === 'idle';
+    const known = !document.querySelector('.jp-NotebookPanel-toolbar')?.textContent.includes('No Kernel');  // to the page, too
+    return known && open.length === 1 && open[0].kernel.connections > 0 && open[0].kernel.execution_state === 'idle';
 }"""  # before that, "Run All Cells" asks for a kernel, and what it began is lost when one comes by itself
 
 
