@@ -53,7 +53,7 @@ def made_with() -> dict[str, Any]:
 
 def brief(summary: Mapping[str, Any]) -> dict[str, Any]:
     """The main metrics of a summary, with their intervals."""
-    return {key: summary[key] for name in METRICS for key in (name, f"{name}_ci95")}
+    return {key: summary[key] for name in (*METRICS, "across_lateral_px") for key in (name, f"{name}_ci95")}
 
 
 def write_record(folder: Path, content: Mapping[str, Any], names: Sequence[str], columns: Mapping[str, Sequence[float]]) -> None:

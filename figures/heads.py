@@ -3,8 +3,10 @@
 What wins moves into the package; what loses stays here, so that its row of the table can be made again.
 """
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,6 +17,9 @@ from landmark_thesis import model, runs
 from landmark_thesis.landmarks import project_to_shape
 from landmark_thesis.losses import DenseLoss, LandmarkLoss
 from landmark_thesis.model import DenseHead, DenseOptions, LandmarkOutput, cell_centres
+from landmark_thesis.pixel_error import along_across
+
+FORM = Path(__file__).resolve().parent / "research" / "wavering.json"
 
 
 class RefinedHead(DenseHead):
@@ -125,7 +130,30 @@ class ShapeLoss(DenseLoss):
         return project_to_shape(predicted), target, counted
 
 
+class CorrelatedLoss(DenseLoss):
+    """`DenseLoss`, its distance that of a whole picture, by how the answers of `dense` waver (wavering.json: 30 x 30, from training pictures, no label).
+
+    e = sqrt(r' C^-1 r / 30) with r the errors along and across the axis in px and C of mean variance 1: what wavers together counts once.
+    Points that are not counted have no error.
+    """
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        form = torch.tensor(json.loads(FORM.read_text(encoding="utf-8")), dtype=torch.float64)
+        self.register_buffer("whitener", torch.linalg.cholesky(torch.linalg.inv(form)).float(), persistent=False)
+
+    def forward(self, output: Any, target: Tensor) -> dict[str, Tensor]:
+        labelled = target.view(len(target), -1, 2)  # an end of the axis outside the picture still says how the axis runs
+        predicted, target, counted = self.points(output, target)
+        errors = along_across(labelled + (predicted - target) * counted[..., None], labelled, self.image_size)
+        whitened = errors.flatten(1) @ self.whitener.to(errors.device)
+        distance = (whitened.square().mean(1) + 1e-6).sqrt()  # the root has no slope at 0
+        coordinate = (self.coefficient * torch.log1p(distance / self.scale_px)).mean()
+        heatmap = (self._cross_entropy(output, target) * counted).sum() / counted.sum().clamp(min=1)
+        return {"total": coordinate + self.heatmap_weight * heatmap, "coordinate": coordinate, "heatmap": heatmap}
+
+
 def register() -> None:
     """Make them known by name, in this process alone."""
     model._HEADS.update({name: (head, DenseOptions) for name, head in (("refined", RefinedHead), ("local", LocalHead), ("simcc", SimCCHead))})
-    runs.LOSSES.update({"shape": ShapeLoss, "simcc": SimCCLoss})
+    runs.LOSSES.update({"shape": ShapeLoss, "simcc": SimCCLoss, "correlated": CorrelatedLoss})

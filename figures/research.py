@@ -62,9 +62,9 @@ VARIANTS: dict[str, tuple[Recipe, str]] = {
     "wider": (replace(DENSE, augmentation=replace(WIDE_AUGMENTATION, rotation=20.0, scale=0.25, shift=0.15)), "still wider geometry"),
     "narrow": (replace(DENSE, augmentation=replace(WIDE_AUGMENTATION, rotation=8.0, scale=0.08, shift=0.06)), "narrower geometry"),
     "stretch": (replace(DENSE, augmentation=replace(WIDE_AUGMENTATION, stretch=0.12)), "broader and narrower chests too"),
-    "stretch-80": (
-        replace(_phase2(DENSE, epochs=80), augmentation=replace(WIDE_AUGMENTATION, stretch=0.12)),
-        "the same with twice the schedule: more to see, and more time to see it",
+    "stretch-80-likeliest": (
+        replace(_phase2(DENSE, epochs=80), augmentation=replace(WIDE_AUGMENTATION, stretch=0.12), likeliest=True),
+        "the stretch, twice the schedule to see more, and the likeliest shape instead of the nearest",
     ),
     "batch-8": (replace(DENSE, batch_size=8), "twice the steps"),
     "rate-2x": (_phase2(DENSE, rates={"backbone": 2e-3, "head": 2e-3}), "twice the rate"),
@@ -74,6 +74,7 @@ VARIANTS: dict[str, tuple[Recipe, str]] = {
     "lite0": (replace(DENSE, backbone="efficientnet_lite0", weights="imagenet"), "a backbone with ImageNet weights"),
     "refined": (replace(DENSE, head="refined"), "each coordinate may lean on all others"),
     "shape-loss": (replace(DENSE, loss="shape"), "the distance after projection on the 14-number shape, as prediction has it"),
+    "correlated": (replace(DENSE, loss="correlated"), "one distance a picture, in which what wavers together counts once"),
     "refined-shape": (replace(DENSE, head="refined", loss="shape"), "both of these"),
     "local": (replace(DENSE, head="local"), "maps read in a window about their peak"),
     "simcc": (replace(DENSE, head="simcc", loss="simcc"), "two classifications a point instead of a map (SimCC)"),

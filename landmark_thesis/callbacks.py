@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['EVENTS', 'MODES', 'Callback', 'call_event', 'is_better', 'monitored', 'warn_if_not_finite', 'EarlyStopping',
            'check_storable', 'save_checkpoint', 'CheckpointError', 'read_checkpoint', 'ModelCheckpoint',
-           'LRSchedulerCallback', 'epoch_line', 'Progress', 'draw_history', 'in_notebook', 'LiveCurves', 'history_rows',
-           'CSVLogger']
+           'check_schedule', 'LRSchedulerCallback', 'epoch_line', 'Progress', 'draw_history', 'in_notebook',
+           'LiveCurves', 'history_rows', 'CSVLogger']
 
 # %% ../nbs/07_callbacks.ipynb #3ebc6aaf
 import copy
@@ -131,6 +131,15 @@ def monitored(metrics: Mapping[str, float], name: str) -> float:
     return float(metrics[name])
 
 
+def _check_best_so_far(state: Mapping[str, Any]) -> None:
+    """ValueError where a stored state has a best score or epoch that no call could have left."""
+    score, epoch, phase = state["best_score"], state["best_epoch"], state.get("best_phase")
+    none = score is None and epoch is None
+    some = isinstance(score, int | float) and math.isfinite(score) and isinstance(epoch, int | float)
+    if not (none or some) or not isinstance(phase, str | None):
+        raise ValueError(f"no best so far: score {score!r:.40}, epoch {epoch!r:.40}, phase {phase!r:.40}")
+
+
 def warn_if_not_finite(name: str, score: float, epoch: int) -> None:
     """Say aloud (RuntimeWarning) that a monitored value is NaN or infinite; such an epoch is never the best."""
     if not math.isfinite(score):
@@ -204,8 +213,11 @@ class EarlyStopping(Callback):
         return {name: getattr(self, name) for name in ("best_score", "best_epoch", "counter", "should_stop")}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        self.best_score, self.best_epoch = state["best_score"], state["best_epoch"]
-        self.counter, self.should_stop = int(state["counter"]), bool(state["should_stop"])
+        _check_best_so_far(state)
+        counter, should_stop = state["counter"], state["should_stop"]
+        if type(counter) is not int or counter < 0 or type(should_stop) is not bool:
+            raise ValueError(f"no state of an EarlyStopping: counter {counter!r:.40}, should_stop {should_stop!r:.40}")
+        self.best_score, self.best_epoch, self.counter, self.should_stop = state["best_score"], state["best_epoch"], counter, should_stop
 
 # %% ../nbs/07_callbacks.ipynb #6408e796
 def _plain(value: Any) -> Any:
@@ -403,6 +415,7 @@ class ModelCheckpoint(Callback):
         return {"best_score": self.best_score, "best_epoch": self.best_epoch, "best_phase": self._best_phase}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        _check_best_so_far(state)
         self.best_score, self.best_epoch, self._best_phase = state["best_score"], state["best_epoch"], state.get("best_phase")
 
 # %% ../nbs/07_callbacks.ipynb #84dbd1cd
@@ -414,6 +427,26 @@ def _as_kept(own: Any, saved: Any) -> Any:
     if isinstance(own, list) and isinstance(saved, list) and len(own) == len(saved):
         return [_as_kept(mine, value) for mine, value in zip(own, saved, strict=True)]
     return saved
+
+
+def check_schedule(scheduler: LRScheduler, state: Mapping[str, Any]) -> None:
+    """ValueError where `state` is none of this scheduler: torch would write whatever it holds over the scheduler's own parts, its methods too."""
+    if not isinstance(state, Mapping):
+        raise ValueError(f"no state of a {type(scheduler).__name__}: {state!r:.40}")
+    wrong = [key for key in state if callable(getattr(type(scheduler), str(key), None))]
+    for key, own in scheduler.state_dict().items():
+        saved = state.get(key, own)  # a version of torch may have kept less
+        if isinstance(own, int | float) and not isinstance(saved, int | float) or isinstance(own, list) and not _same_list(own, saved):
+            wrong.append(key)
+    if wrong:
+        raise ValueError(f"no state of a {type(scheduler).__name__}: {', '.join(map(str, wrong))}")
+
+
+def _same_list(own: list, saved: Any) -> bool:
+    """Whether `saved` is a list as long as `own`, with numbers where that has numbers."""
+    return isinstance(saved, list) and len(own) == len(saved) and all(
+        isinstance(value, int | float) and math.isfinite(value) for mine, value in zip(own, saved, strict=True) if isinstance(mine, int | float)
+    )
 
 
 class LRSchedulerCallback(Callback):
@@ -506,6 +539,7 @@ class LRSchedulerCallback(Callback):
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         if self.scheduler is not None:  # before the first phase there is nothing to restore: the phase makes it anew
+            check_schedule(self.scheduler, state)
             self.scheduler.load_state_dict(_as_kept(self.scheduler.state_dict(), dict(state)))
 
 # %% ../nbs/07_callbacks.ipynb #866a0376

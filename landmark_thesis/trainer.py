@@ -8,9 +8,10 @@ __all__ = ['PROCESS_PATIENCE', 'ALONE', 'SCHEDULES', 'WARM_UP', 'WARM_START', 'O
            'NoFiniteEpochError', 'image_names', 'FiniteGuard', 'ProcessError', 'World', 'add_up', 'start_alike',
            'own_chance', 'GivenBatches', 'processes', 'Compute', 'forward_loss', 'train_pass', 'validation_pass',
            'schedule_factor', 'Phase', 'group_rates', 'build_optimizer', 'averaged_copy', 'update_average',
-           'random_state', 'set_random_state', 'tell_epoch', 'load_weights', 'PhaseRun', 'start_phase', 'check_resume',
-           'view_loaders', 'FeatureLoader', 'cache_features', 'why_not_cached', 'cached_loaders', 'TrainerState',
-           'ResumableState', 'ModelFiles', 'run_epoch', 'run_phase', 'run_phases', 'two_phases', 'LandmarkTrainer']
+           'random_state', 'set_random_state', 'tell_epoch', 'weight_problems', 'check_weights', 'load_weights',
+           'optimizer_problems', 'PhaseRun', 'start_phase', 'check_resume', 'view_loaders', 'FeatureLoader',
+           'cache_features', 'why_not_cached', 'cached_loaders', 'TrainerState', 'contradictions', 'ResumableState',
+           'ModelFiles', 'run_epoch', 'run_phase', 'run_phases', 'two_phases', 'LandmarkTrainer']
 
 # %% ../nbs/08_trainer.ipynb #627bdcd9
 import contextlib
@@ -41,6 +42,7 @@ from landmark_thesis.callbacks import (
     call_event,
     is_better,
     CheckpointError,
+    check_schedule,
     check_storable,
     read_checkpoint,
     save_checkpoint,
@@ -829,7 +831,19 @@ def random_state() -> dict[str, Any]:
 
 
 def set_random_state(state: Mapping[str, Any]) -> None:
-    """Put every random stream back to where `random_state` found it."""
+    """Put every random stream back to where `random_state` found it; an error, and none is moved, where `state` is no such state."""
+    name, keys, position, has_gauss, cached = state["numpy"]
+    if name != "MT19937" or keys.shape != (624,) or not 0 <= position <= 624:  # NumPy reads on behind the end of its numbers
+        raise ValueError(f"no random state of NumPy: {name!r:.20}, {tuple(keys.shape)} numbers, position {position!r:.20}")
+    before = random_state()
+    try:
+        _set_streams(state)
+    except BaseException:
+        _set_streams(before)
+        raise
+
+
+def _set_streams(state: Mapping[str, Any]) -> None:
     version, values, gauss = state["python"]
     random.setstate((version, tuple(values), gauss))
     name, keys, position, has_gauss, cached = state["numpy"]
@@ -872,25 +886,39 @@ def _differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> str:
     return "; ".join(f"{name}: {then.get(name)!r} then, {now.get(name)!r} now" for name in names)
 
 
+def weight_problems(own: Mapping[str, Tensor], weights: Any) -> list[str]:
+    """Why tensors by name cannot take the places of `own`: how many of each kind of fault, and the first of them; empty where they can."""
+    if not isinstance(weights, Mapping) or not all(isinstance(value, Tensor) and value.layout == torch.strided for value in weights.values()):
+        return ["no plain tensors by name"]
+    both = [name for name in own if name in weights]
+    shapes = [name for name in both if weights[name].shape != own[name].shape]
+    types = [name for name in both if weights[name].dtype != own[name].dtype]
+    kinds = {
+        "missing in the file": [name for name in own if name not in weights],
+        "unknown to the model": [str(name) for name in weights if name not in own],
+        "of another shape": [f"{name} {tuple(weights[name].shape)} in the file, {tuple(own[name].shape)} in the model" for name in shapes],
+        "of another type": [f"{name} {weights[name].dtype} in the file, {own[name].dtype} in the model" for name in types],
+        # a view may claim any shape: looking at its numbers would take the memory for it
+        "not finite": [name for name in both if name not in {*shapes, *types} and not weights[name].isfinite().all()],
+    }
+    return [f"{len(names)} {kind} ({', '.join(names[:2])}{', ...' if len(names) > 2 else ''})" for kind, names in kinds.items() if names]
+
+
+def check_weights(model: nn.Module, weights: Any, source: str) -> None:
+    """ValueError where `weights` are none for this model: names, shapes or types differ, or a number is not finite."""
+    if problems := weight_problems(model.state_dict(), weights):
+        raise ValueError(f"{source} holds no weights for this {type(model).__name__}, or those of another architecture: {'; '.join(problems)}")
+
+
 def load_weights(model: nn.Module, weights: Mapping[str, Tensor], source: str) -> None:
     """`load_state_dict` that says what does not fit before anything is changed.
 
     Raises
     ------
     ValueError
-        When names or shapes differ: how many, and the first of each kind.
+        As `check_weights`: how many, and the first of each kind.
     """
-    own = model.state_dict()
-    shapes = [f"{n} {tuple(weights[n].shape)} in the file, {tuple(own[n].shape)} in the model" for n in own if n in weights and weights[n].shape != own[n].shape]
-    kinds = {
-        "missing in the file": [name for name in own if name not in weights],
-        "unknown to the model": [name for name in weights if name not in own],
-        "of another shape": shapes,
-        "not finite": [name for name in own if name in weights and weights[name].shape == own[name].shape and not weights[name].isfinite().all()],
-    }
-    problems = [f"{len(names)} {kind} ({', '.join(names[:2])}{', ...' if len(names) > 2 else ''})" for kind, names in kinds.items() if names]
-    if problems:
-        raise ValueError(f"{source} holds no weights for this {type(model).__name__}, or those of another architecture: {'; '.join(problems)}")
+    check_weights(model, weights, source)
     model.load_state_dict(weights)
 
 
@@ -899,6 +927,53 @@ def _weights(model: nn.Module) -> dict[str, Tensor]:
     return {name: value.detach().to("cpu", copy=True) for name, value in model.state_dict().items()}
 
 # %% ../nbs/08_trainer.ipynb #2cc3b4b7
+def _is_number(value: Any, low: float = -1e300, high: float = 1e300) -> bool:
+    """Whether this is a plain number within the bounds; NaN is in none."""
+    return type(value) in (int, float) and low <= value <= high
+
+
+def _group_fits(own: Mapping[str, Any], saved: Any) -> bool:
+    """Whether `saved` are settings of this group of an optimiser: the same switches and parameters, and numbers where those are."""
+    if not isinstance(saved, Mapping) or not {"params", "lr"} <= saved.keys() or not own.keys() >= saved.keys():
+        return False
+    ranges = {float: (0.0, 1e300), int: (0, 2**63)}
+    for key, value in saved.items():
+        pair = isinstance(own[key], tuple)  # Adam's betas
+        good = (isinstance(value, list | tuple) and len(value) == 2 and all(_is_number(one, 0, 1) and one < 1 for one in value)) if pair else (
+            _is_number(value, *ranges[float if type(own[key]) is float else int]) if type(own[key]) in ranges else value == own[key])
+        if not good:
+            return False
+    return True
+
+
+def _moment_fits(name: str, value: Any, parameter: Tensor) -> bool:
+    """Whether this is a count of steps, or a moment of this parameter: its shape and type, each number in a place of its own."""
+    if not isinstance(value, Tensor) or value.layout != torch.strided:
+        return False
+    if name == "step":
+        return value.dim() == 0 and value.dtype in (torch.float32, torch.float64) and bool(0 <= value < 2**53)
+    dense = value.shape == parameter.shape and torch.empty_like(value, device="meta").stride() == value.stride()  # a fused step takes it by its address
+    return dense and value.dtype == parameter.dtype and bool(value.isfinite().all()) and (name == "exp_avg" or bool((value >= 0).all()))
+
+
+def optimizer_problems(optimizer: torch.optim.Optimizer, saved: Any) -> list[str]:
+    """Why `saved` is no state of this Adam or AdamW; empty if it is one. torch looks at none of it, and a moment of another size ends the process."""
+    own = optimizer.state_dict()["param_groups"]
+    if not isinstance(saved, Mapping) or not isinstance(saved.get("param_groups"), list) or not isinstance(saved.get("state"), Mapping):
+        return ["the optimiser has no groups and moments"]
+    groups = saved["param_groups"]
+    if len(groups) != len(own) or not all(_group_fits(*pair) for pair in zip(own, groups, strict=True)):
+        return ["the optimiser has other groups, or settings of another kind"]
+    parameters = dict(zip((number for group in own for number in group["params"]), (p for group in optimizer.param_groups for p in group["params"]), strict=True))
+    names = {number: {"step", "exp_avg", "exp_avg_sq"} | ({"max_exp_avg_sq"} if group["amsgrad"] else set()) for group in own for number in group["params"]}
+    wrong = [
+        number for number, moments in saved["state"].items()
+        if number not in parameters or not isinstance(moments, Mapping) or moments.keys() != names[number]
+        or not all(_moment_fits(name, value, parameters[number]) for name, value in moments.items())
+    ]
+    return [f"the optimiser's moments are not those of {len(wrong)} of its parameters"] if wrong else []
+
+# %% ../nbs/08_trainer.ipynb #161e2efd
 @dataclass
 class PhaseRun:
     """What changes while a phase runs; it goes into last.pt."""
@@ -933,7 +1008,22 @@ class PhaseRun:
             "stop_reason": self.stop_reason,
         }
 
+    def check_state(self, state: Mapping[str, Any]) -> None:
+        """ValueError where `state` is none that this phase could have written; nothing is changed."""
+        problems = optimizer_problems(self.optimizer, state["optimizer"])
+        if self.schedule is not None:
+            check_schedule(self.schedule, state["schedule"])
+            peaks = self.schedule.base_lrs
+            higher = not problems and any(group["lr"] > 1.001 * peak for group, peak in zip(state["optimizer"]["param_groups"], peaks, strict=True))
+            if higher or state["schedule"]["base_lrs"] != peaks or state["schedule"]["last_epoch"] < 0:
+                problems.append("the schedule has other rates or steps")
+        if self.average is not None:
+            problems += weight_problems(self.average.state_dict(), state["average"]) or ["an average of less than nothing"] * (int(state["average"]["n_averaged"]) < 0)
+        if problems:
+            raise ValueError(f"no state of {self.phase.name}: {'; '.join(problems)}")
+
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self.check_state(state)
         self.optimizer.load_state_dict(state["optimizer"])
         if self.schedule is not None:
             self.schedule.load_state_dict(state["schedule"])
@@ -1302,6 +1392,44 @@ _STATE = {"model": dict, "best": dict, "history": dict, "stopped": dict, "phases
           "loaders": list, "precision": str, "random": dict, "running": (dict, type(None))}
 
 
+def contradictions(saved: Mapping[str, Any]) -> list[str]:
+    """The entries of a last.pt (each of its kind in `_STATE`) that no run writes beside the others: numbers out of range, names that are nowhere else."""
+    history, names, finished, running, best = (saved[key] for key in ("history", "phases_run", "finished", "running", "best"))
+    columns = [columns for phase in history.values() for columns in (phase.values() if isinstance(phase, dict) else [None])]
+    if not all(isinstance(column, list) and all(type(value) in (int, float) for value in column) for column in columns):
+        return ["history"]
+    if not all(isinstance(name, str) and name in history and isinstance(saved["settings"].get(name), dict) and names.count(name) == 1 for name in names):
+        return ["phases_run"]
+    done = {name: len(history[name].get("train_loss", ())) for name in names}
+    wrong = [] if all(name in names for name in finished) else ["finished"]
+    wrong += [] if all(isinstance(state, dict) for state in saved["callbacks"].values()) else ["callbacks"]
+    wrong += [] if all(_is_stop(stop) for stop in saved["stopped"].values()) else ["stopped"]
+    wrong += [] if saved["precision"] in ("fp32", "bf16") else ["precision"]
+    wrong += [] if (bool(finished) if running is None else _is_running(running, names, finished, done)) else ["running"]
+    return wrong + ([] if _is_best(best, done) else ["best"])
+
+
+def _is_stop(stop: Any) -> bool:
+    return isinstance(stop, dict) and stop.keys() == {"epoch", "reason", "rates"} and type(stop["epoch"]) is int and isinstance(stop["reason"], str) and (
+        isinstance(stop["rates"], dict) and all(map(_is_number, stop["rates"].values())))
+
+
+def _is_running(running: Mapping[str, Any], names: Sequence[str], finished: Sequence[str], done: Mapping[str, int]) -> bool:
+    """Whether a phase in its middle is the last one begun, not one that is finished, and has as many epochs as its history."""
+    name, epoch = running.get("name"), running.get("epoch")
+    return names[-1:] == [name] and name not in finished and type(epoch) is int and epoch == done[name] and isinstance(running.get("stop_reason", 0), str | None)
+
+
+def _is_best(best: Mapping[str, Any], done: Mapping[str, int]) -> bool:
+    """Whether the best so far is nothing at all, or an epoch of a phase that was run."""
+    if best.keys() != {"state", "error_px", "phase", "epoch"}:
+        return False
+    if best["state"] is None:
+        return all(value is None for value in best.values())
+    error, phase, epoch = best["error_px"], best["phase"], best["epoch"]
+    return (error is None or _is_number(error, 0)) and isinstance(phase, str) and type(epoch) is int and 1 <= epoch <= done.get(phase, 0)
+
+
 def _damage_told(put_back: Callable[..., Any]) -> Callable[..., Any]:
     """A method that puts back what last.pt holds: whatever of it has another form than was written is a CheckpointError naming the file."""
 
@@ -1313,7 +1441,7 @@ def _damage_told(put_back: Callable[..., Any]) -> Callable[..., Any]:
             raise
         except ValueError as error:
             raise CheckpointError(str(error)) from error
-        except (KeyError, TypeError, AttributeError, IndexError, RuntimeError) as error:
+        except (KeyError, TypeError, AttributeError, IndexError, OverflowError, RuntimeError) as error:
             raise CheckpointError(f"{self.save_dir / 'last.pt'}: is damaged, or was changed by hand ({type(error).__name__}: {str(error)[:100]})") from error
 
     return told
@@ -1370,11 +1498,6 @@ class ResumableState(TrainerState):
             check_storable(self.model_file({}))
 
     @_damage_told
-    def restore_phase(self, saved: Mapping[str, Any], run: PhaseRun) -> None:
-        """Put back what `save_state` wrote of the phase that was running."""
-        run.load_state_dict(saved["running"])
-
-    @_damage_told
     def read_state(self, phases: Sequence[Phase], batches: int | None) -> dict[str, Any] | None:
         """What last.pt holds, checked against the phases now asked for; None, said aloud, where there is no such file.
 
@@ -1389,16 +1512,18 @@ class ResumableState(TrainerState):
         if not path.is_file():
             self.say(f"nothing saved in {self.save_dir} yet: the run begins anew")
             return None
-        size = sum(value.nbytes for value in self.model.state_dict().values())
-        saved = read_checkpoint(path, most=8 * size + 2**27)  # weights, two moments, an average, the best; names and random states
+        saved = read_checkpoint(path, self._most_bytes())
         if saved.get("format") != FORMAT:
             raise ValueError(f"{path} has format {saved.get('format')}, this version reads {FORMAT}")
         wrong = [key for key, kind in _STATE.items() if not isinstance(saved.get(key), kind)]
-        wrong += ["running"] * (bool(saved.get("running")) and not (isinstance(saved["running"], dict) and isinstance(saved["running"].get("epoch"), int)))
-        if wrong:
-            raise CheckpointError(f"{path}: {', '.join(wrong)} missing or of the wrong kind; it is damaged, or was changed by hand")
+        if wrong := wrong or contradictions(saved):
+            raise CheckpointError(f"{path}: {', '.join(wrong)} missing, of the wrong kind or out of range; it is damaged, or was changed by hand")
         check_resume(saved, {phase.name: self.settings_of(phase, batches) for phase in phases}, path)
         return saved
+
+    def _most_bytes(self) -> int:
+        """The largest last.pt that makes sense: weights, two moments, an average, the best; names and random states."""
+        return 8 * sum(value.nbytes for value in self.model.state_dict().values()) + 2**27
 
     def _mend_best_file(self) -> None:
         """A process killed between best.pt and last.pt leaves a best.pt of an epoch that never counted; write ours over it."""
@@ -1406,13 +1531,21 @@ class ResumableState(TrainerState):
         if self.best_state is None or not self.writes:
             return
         ours = self.model_file(self.best_state)
-        if not path.is_file() or read_checkpoint(path)["best"] != ours["best"]:
+        if not path.is_file() or read_checkpoint(path, self._most_bytes()).get("best") != ours["best"]:
             save_checkpoint(path, ours, make_folders=False)
 
     @_damage_told
-    def restore(self, saved: Mapping[str, Any], loaders: Iterable[Any]) -> None:
-        """Put back what `save_state` wrote, the random streams last. ValueError if the callbacks or the model are not those of then."""
-        callbacks = self._keyed_callbacks()
+    def restore(self, saved: Mapping[str, Any], loaders: Iterable[Any], run: PhaseRun | None = None) -> None:
+        """Put back what `save_state` wrote, of the phase that was running, too, into its new `run`; the random streams last.
+
+        All of it is looked at before anything is changed, and best.pt is touched when all of it has been put back.
+
+        Raises
+        ------
+        ValueError
+            When callbacks, loaders or model are not those of then; `CheckpointError` for what no run writes.
+        """
+        callbacks, path = self._keyed_callbacks(), self.save_dir / "last.pt"
         lost = sorted(set(saved["callbacks"]) - set(callbacks))
         new = sorted(set(self._callback_states()) - set(saved["callbacks"]))
         if lost or new:
@@ -1420,7 +1553,21 @@ class ResumableState(TrainerState):
         generators = _generators(loaders)
         if len(generators) != len(saved["loaders"]):
             raise ValueError(f"the loaders had {len(saved['loaders'])} random generators then, {len(generators)} now")
-        load_weights(self.model, saved["model"], str(self.save_dir / "last.pt"))
+        check_weights(self.model, saved["model"], str(path))
+        best = saved["best"]["state"]
+        if problems := [] if best is None else weight_problems(self.model.state_dict(), best):
+            raise CheckpointError(f"{path}: its best weights are none for this model: {'; '.join(problems)}; it is damaged, or was changed by hand")
+        try:
+            if run is not None:
+                run.load_state_dict(saved["running"])
+            for key, state in saved["callbacks"].items():
+                callbacks[key].load_state_dict(state)
+            for generator, state in zip(generators, saved["loaders"], strict=True):
+                generator.set_state(state)
+            set_random_state(saved["random"])
+        except ValueError as error:
+            raise CheckpointError(f"{path}: {error}; it is damaged, or was changed by hand") from error
+        self.model.load_state_dict(saved["model"])
         if saved["precision"] != self.precision:
             self.say(f"precision: {saved['precision']}, as the run began (not {self.precision})")
             self.compute = replace(self.compute, dtype=torch.bfloat16 if saved["precision"] == "bf16" else None)
@@ -1429,11 +1576,6 @@ class ResumableState(TrainerState):
         self.history, self.stopped, self.settings = saved["history"], saved["stopped"], saved["settings"]
         self.phases_run, self.finished = list(saved["phases_run"]), list(saved["finished"])
         self._mend_best_file()
-        for key, state in saved["callbacks"].items():
-            callbacks[key].load_state_dict(state)
-        for generator, state in zip(generators, saved["loaders"], strict=True):
-            generator.set_state(state)
-        set_random_state(saved["random"])
 
 # %% ../nbs/08_trainer.ipynb #6ccaa928
 class ModelFiles(ResumableState):
@@ -1537,8 +1679,7 @@ def run_phase(
     try:
         call_event(trainer.listeners, "on_fit_start", trainer, phase)
         if saved is not None:
-            trainer.restore(saved, [train_loader, val_loader])
-            trainer.restore_phase(saved, run)
+            trainer.restore(saved, [train_loader, val_loader], run)
         trainer.check_saving([train_loader, val_loader])
         start_alike(trainer.world, model)
         if phase.cache_views and run.epoch < phase.epochs and run.stop_reason is None:

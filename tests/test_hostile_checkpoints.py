@@ -7,7 +7,6 @@ import json
 import os
 import pickle
 import random
-import resource
 import shutil
 import struct
 import tarfile
@@ -18,9 +17,13 @@ import pytest
 import torch
 
 from landmark_thesis import runs
-from landmark_thesis.callbacks import CheckpointError, read_checkpoint, save_checkpoint
+from landmark_thesis.callbacks import Callback, CheckpointError, EarlyStopping, LRSchedulerCallback, read_checkpoint, save_checkpoint
 from landmark_thesis.cli import main
+from landmark_thesis.data import batches, phantom_data
+from landmark_thesis.losses import WingLoss
 from landmark_thesis.model import WeightsError, create_model, model_from_weights, read_weights
+from landmark_thesis.runs import peak_memory
+from landmark_thesis.trainer import LandmarkTrainer, Phase
 
 RECIPE = runs.changed(runs.SMOKE, phase1_epochs=0, phase2_epochs=1, image_size=64)
 
@@ -54,13 +57,13 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 def refused(capsys, tmp_path: Path, *words) -> str:
     """The one line that a command ends in; it must write nothing, and take no memory to speak of."""
-    before, peak = contents(tmp_path), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before, peak = contents(tmp_path), peak_memory(torch.device("cpu")) or 0  # not counted on Windows
     capsys.readouterr()
     assert main([str(word) for word in words]) == 2
     error = capsys.readouterr().err
     assert error.count("\n") == 1 and error.startswith("landmark-thesis: ") and len(error) < 900, error
     assert contents(tmp_path) == before
-    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - peak < 400_000  # kB
+    assert (peak_memory(torch.device("cpu")) or 0) - peak < 400e6  # bytes
     return error
 
 
@@ -377,6 +380,170 @@ def test_a_hostile_last_pt(spoil, word, run, tmp_path):
         runs.train(RECIPE, runs.Source(phantoms=40), run, resume=True, quiet=True)
     assert "\n" not in str(caught.value) and word in str(caught.value), caught.value
     assert not (run / "owned").exists() and (run / "best.pt").read_bytes() == weights
+
+
+# What only the trainer reads: the state of a phase in its middle, piece by piece.
+
+
+class BreakOff(Callback):
+    """Ctrl+C in the second epoch of phase 2."""
+
+    def on_epoch_start(self, trainer, phase, epoch):
+        if (phase.name, epoch) == ("phase2", 2):
+            raise KeyboardInterrupt
+
+
+@functools.cache
+def drawn():
+    return phantom_data(8, seed=1, size=32)
+
+
+def trained(folder: Path, plateau: bool, broken_off: bool = False, resume: bool = False) -> LandmarkTrainer:
+    """Two phases on phantoms: with a schedule and an average of ours, or with a plateau scheduler of torch's as a callback."""
+    end = {} if plateau else {"schedule": "cosine", "average": 0.9}
+    phases = Phase("phase1", 1, {"head": 3e-3}, trainable="head"), Phase("phase2", 3, {"backbone": 1e-3, "head": 3e-3}, patience=2, **end)
+    callbacks = [EarlyStopping(9, monitor="train_loss")]
+    if plateau:
+        callbacks += [LRSchedulerCallback(torch.optim.lr_scheduler.ReduceLROnPlateau, monitor="train_loss")]
+    torch.manual_seed(0)
+    trainer = LandmarkTrainer(create_model("tiny", weights="none", hidden=8), "cpu", folder, callbacks=[*callbacks, *[BreakOff()] * broken_off], precision="fp32", quiet=True, seed=7)
+    data = drawn()
+    trainer.fit(phases, batches(data, 4, shuffle=True, seed=3), batches(data, 8), WingLoss(), resume=resume)
+    return trainer
+
+
+@pytest.fixture(scope="module")
+def broken_off(tmp_path_factory):
+    """`broken_off(plateau)`: the folder of such a training after one epoch of phase 2, and what its last.pt holds; each once."""
+
+    @functools.cache
+    def made(plateau: bool) -> tuple[Path, dict]:
+        place = tmp_path_factory.mktemp("broken-off") / "run"
+        with pytest.raises(KeyboardInterrupt):
+            trained(place, plateau, broken_off=True)
+        return place, read_checkpoint(place / "last.pt")
+
+    return made
+
+
+def in_last(*path_and_value):
+    """`content[a][b]... = value`; a function of the old value where `value` is one."""
+    *path, last, value = path_and_value
+
+    def change(content):
+        for key in path:
+            content = content[key] if not callable(key) else content[key(content)]
+        for key in [last] if not callable(last) else [last(content)]:
+            content[key] = value(content[key]) if callable(value) else value
+
+    return change
+
+
+def first(content):
+    return next(iter(content))
+
+
+def weight(content):
+    return next(name for name, value in content.items() if value.ndim == 4)
+
+
+def not_finite(value):
+    return torch.full_like(value, float("nan"))
+
+
+MOMENTS = ("running", "optimizer", "state", first)
+GROUP = ("running", "optimizer", "param_groups", 0)
+PLATEAU = ("callbacks", "LRSchedulerCallback")
+PIECES = {
+    "weights of whole numbers": (in_last("model", weight, lambda value: value.long()), "another type"),
+    "weights of half the bits": (in_last("model", weight, lambda value: value.half()), "another type"),
+    "a best of no weights": (in_last("best", "state", {}), "missing in the file"),
+    "a best of NaN": (in_last("best", "state", weight, not_finite), "not finite"),
+    "a best of another shape": (in_last("best", "state", weight, torch.zeros(2, 2)), "another shape"),
+    "a best of another type": (in_last("best", "state", weight, lambda value: value.double()), "another type"),
+    "a best of words": (in_last("best", "state", weight, "many"), "no plain tensors"),
+    "a best that is a word": (in_last("best", "state", "x"), "no plain tensors"),
+    "a best without its epoch": (lambda content: content["best"].pop("epoch"), "best"),
+    "a best with more to say": (in_last("best", "save", 1), "best"),
+    "a best of words for numbers": (in_last("best", "error_px", "small"), "best"),
+    "a best error of NaN": (in_last("best", "error_px", float("nan")), "best"),
+    "a best below nothing": (in_last("best", "error_px", -1.0), "best"),
+    "a best of an epoch to come": (in_last("best", "epoch", 9), "best"),
+    "a best of another phase": (in_last("best", "phase", "phase9"), "best"),
+    "moments of another size": (in_last(*MOMENTS, "exp_avg", torch.zeros(3)), "moments"),
+    "moments that share one number": (in_last(*MOMENTS, "exp_avg", lambda value: torch.zeros(1).expand(value.shape)), "moments"),
+    "moments of another type": (in_last(*MOMENTS, "exp_avg_sq", lambda value: value.double()), "moments"),
+    "moments of NaN": (in_last(*MOMENTS, "exp_avg", not_finite), "moments"),
+    "squares below nothing": (in_last(*MOMENTS, "exp_avg_sq", lambda value: value - 1), "moments"),
+    "a missing moment": (lambda content: content["running"]["optimizer"]["state"][0].pop("exp_avg"), "moments"),
+    "a moment too many": (in_last(*MOMENTS, "more", torch.zeros(3)), "moments"),
+    "moments of nobody": (in_last("running", "optimizer", "state", 999, {}), "moments"),
+    "steps of NaN": (in_last(*MOMENTS, "step", torch.tensor(float("nan"))), "moments"),
+    "steps of many": (in_last(*MOMENTS, "step", torch.zeros(3)), "moments"),
+    "no moments at all": (in_last("running", "optimizer", {}), "no groups and moments"),
+    "a group too few": (lambda content: content["running"]["optimizer"]["param_groups"].pop(), "other groups"),
+    "a rate in words": (in_last(*GROUP, "lr", "x"), "other groups, or settings"),
+    "a rate of NaN": (in_last(*GROUP, "lr", float("nan")), "other groups, or settings"),
+    "a rate of 1e30": (in_last(*GROUP, "lr", 1e30), "other rates"),
+    "betas of 5": (in_last(*GROUP, "betas", (5.0, 5.0)), "other groups, or settings"),
+    "another switch": (in_last(*GROUP, "capturable", True), "other groups, or settings"),
+    "parameters of others": (in_last(*GROUP, "params", [5, 6]), "other groups, or settings"),
+    "a schedule of words": (in_last("running", "schedule", "base_lrs", "ab"), "base_lrs"),
+    "a schedule of other rates": (in_last("running", "schedule", "base_lrs", [1.0, 1.0]), "other rates"),
+    "a schedule before the beginning": (in_last("running", "schedule", "last_epoch", -9), "other rates or steps"),
+    "a schedule with a method of its own": (in_last("running", "schedule", "get_lr", 4), "get_lr"),
+    "no schedule": (in_last("running", "schedule", None), "LambdaLR"),
+    "no average": (in_last("running", "average", None), "no plain tensors"),
+    "an average of another shape": (in_last("running", "average", weight, torch.zeros(2, 2)), "another shape"),
+    "an average of less than nothing": (in_last("running", "average", "n_averaged", torch.tensor(-10)), "less than nothing"),
+    "a stopper of words": (in_last("running", "stopper", "best_score", "x"), "no best so far"),
+    "a stopper that counts down": (in_last("running", "stopper", "counter", -5), "counter"),
+    "a stopper that is no dict": (in_last("running", "stopper", 5), "last.pt"),
+    "a callback's words": (in_last("callbacks", "EarlyStopping", "best_score", "x"), "no best so far"),
+    "a callback that is a word": (in_last("callbacks", "EarlyStopping", "x"), "callbacks"),
+    "an epoch before the first": (in_last("running", "epoch", -5), "running"),
+    "an epoch of a billion": (in_last("running", "epoch", 10**9), "running"),
+    "half an epoch": (in_last("running", "epoch", 1.0), "running"),
+    "a reason of numbers": (in_last("running", "stop_reason", 5), "running"),
+    "the phase that is finished": (in_last("finished", ["phase1", "phase2"]), "running"),
+    "finished phases of nobody": (in_last("finished", ["phase1", "x"]), "finished"),
+    "finished phases of lists": (in_last("finished", [["a"]]), "finished"),
+    "phases of numbers": (in_last("phases_run", [5]), "phases_run"),
+    "no settings": (in_last("settings", {}), "phases_run"),
+    "settings of words": (in_last("settings", "phase1", "x"), "phases_run"),
+    "a history of numbers": (in_last("history", "phase1", 5), "history"),
+    "a history of words": (in_last("history", "phase1", "val_loss", ["x"]), "history"),
+    "stops of words": (in_last("stopped", {"phase1": {"epoch": "x", "reason": 1, "rates": 2}}), "stopped"),
+    "a precision of nobody": (in_last("precision", "fp8"), "precision"),
+    "NumPy's numbers behind their end": (in_last("random", "numpy", 2, 10**9), "NumPy"),
+    "Python's numbers in words": (in_last("random", "python", (3, ("x",), None)), "last.pt"),
+    "too few of torch's numbers": (in_last("random", "torch", torch.zeros(3, dtype=torch.uint8)), "last.pt"),
+    "a plateau of words": (in_last(*PLATEAU, "best", "x"), "best"),
+    "a plateau with a step of its own": (in_last(*PLATEAU, "step", 3), "step"),
+    "a plateau's rates in words": (in_last(*PLATEAU, "min_lrs", ["x", "y"]), "min_lrs"),
+}
+
+
+@pytest.mark.parametrize("case", PIECES)
+def test_a_hostile_piece_of_a_last_pt_is_refused_before_anything_is_written(case, broken_off, monkeypatch):
+    """The file itself is read elsewhere (above): here what it held is handed over, changed, which is quicker."""
+    change, word = PIECES[case]
+    folder, content = broken_off("plateau" in case)
+    content = copy.deepcopy(content)
+    change(content)
+    monkeypatch.setattr("landmark_thesis.trainer.read_checkpoint", lambda path, most=None: content if path.name == "last.pt" else read_checkpoint(path, most))
+    before = contents(folder)
+    with pytest.raises(CheckpointError) as caught:
+        trained(folder, "plateau" in case, resume=True)
+    said = str(caught.value)
+    assert word in said and str(folder / "last.pt") in said and "\n" not in said and len(said) < 700, said
+    assert contents(folder) == before
+
+
+@pytest.mark.parametrize("plateau", [False, True])
+def test_an_honest_last_pt_goes_on(plateau, broken_off, tmp_path):
+    folder = Path(shutil.copytree(broken_off(plateau)[0], tmp_path / "run"))
+    assert len(trained(folder, plateau, resume=True).history["phase2"]["val_loss"]) == 3
 
 
 def edited(name: str, change) -> object:

@@ -95,3 +95,29 @@ def test_the_loss_after_projection_forgives_what_projection_takes_away():
     assert plain.item() == pytest.approx(0.05 * 224 / 15, rel=0.01)
     spread = heads.project_to_shape(moved) - truth
     assert shaped.item() == pytest.approx(spread.norm(dim=-1).mean().item() * 224, rel=0.01) and (spread**2).sum() < 0.5 * 0.05**2
+
+
+def test_a_correlated_distance_counts_what_wavers_together_once():
+    from types import SimpleNamespace
+
+    from landmark_thesis.landmarks import from_shape
+
+    criterion = heads.CorrelatedLoss(coefficient=10.0, scale_px=4.0)
+    form = torch.linalg.inv(criterion.whitener.double() @ criterion.whitener.double().T)
+    assert torch.allclose(form.trace(), torch.tensor(30.0, dtype=torch.float64), rtol=1e-3)
+    truth = from_shape(torch.tensor([[0.5, 0.1, 0.5, 0.9, *[-0.2, 0.2] * 5]]))
+    worst, least = (torch.linalg.eigh(form)[1][:, k].float().view(15, 2) for k in (-1, 0))
+
+    def loss(direction, px=30**0.5):
+        moved = truth + torch.stack([direction[:, 1], direction[:, 0]], -1) * px / 224  # an upright axis: along is y
+        output = SimpleNamespace(landmarks=moved.flatten(1), logits=torch.zeros(1, 15, 28, 28))
+        return criterion(output, truth.flatten(1))["coordinate"]
+
+    values = torch.linalg.eigvalsh(form)
+    for direction, value in ((worst, values[-1]), (least, values[0])):
+        assert loss(direction) == pytest.approx(10 * torch.log1p(value**-0.5 / 4).item(), rel=1e-2)
+    assert loss(worst) < loss(least)
+    below = truth + torch.tensor([0.0, 1.2])  # all but the upper end lies outside
+    output = SimpleNamespace(landmarks=torch.rand(1, 30, requires_grad=True), logits=torch.zeros(1, 15, 28, 28))
+    criterion(output, below.flatten(1))["total"].backward()
+    assert output.landmarks.grad.abs().max() == 0  # neither NaN nor pulled

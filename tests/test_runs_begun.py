@@ -1,0 +1,108 @@
+"""Runs that begin with a file of weights, interrupted: what the file had seen was settled then, whatever becomes of it; and bf16 runs, interrupted."""
+
+import json
+import shutil
+from dataclasses import replace
+
+import pytest
+import torch
+
+from landmark_thesis import runs
+from landmark_thesis.callbacks import read_checkpoint, save_checkpoint
+from landmark_thesis.model import create_model, save_backbone
+from landmark_thesis.trainer import Phase
+
+ONE = replace(
+    runs.changed(runs.SMOKE, image_size=32, precision="fp32"),
+    batch_size=13,
+    phases=(Phase("phase1", 1, {"head": 3e-3}, trainable="head"), Phase("phase2", 2, {"backbone": 1e-3, "head": 3e-3}, average=0.9)),
+)
+
+
+class BreaksOff(runs.CSVLogger):
+    """Ctrl+C when the first epoch of phase 2 is over, and saved."""
+
+    def on_epoch_start(self, trainer, phase, epoch):
+        if (phase.name, epoch) == ("phase2", 2):
+            raise KeyboardInterrupt
+
+
+def go(recipe, out, resume=False):
+    return runs.train(recipe, runs.Source(phantoms=26), out, seed=5, resume=resume, quiet=True)
+
+
+def interrupted(recipe, out, monkeypatch):
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(runs, "CSVLogger", BreaksOff)
+        go(recipe, out)
+    return out
+
+
+@pytest.fixture
+def begun(few_pictures, tmp_path, monkeypatch):
+    """A checkpoint that has seen pictures of its own, and a run begun with it, interrupted: (the checkpoint, its run's recipe and folder)."""
+    model = create_model("tiny", "dense", weights="none")
+    extra = {"provenance": {"trained_on": {"theirs-1": "a", "theirs-2": "b"}, "selected_on": {}}, "model": model.config}
+    file = save_checkpoint(tmp_path / "begin" / "best.pt", {"model_state_dict": model.state_dict(), "extra": extra})
+    recipe = replace(ONE, weights=str(file))
+    return file, recipe, interrupted(recipe, tmp_path / "run", monkeypatch)
+
+
+def told(run):
+    return run.provenance["trained_on"].keys() >= {"theirs-1", "theirs-2"} and run.unverified != ""
+
+
+def test_another_file_under_the_name_of_the_first_is_refused_with_the_difference(begun):
+    file, recipe, out = begun
+    before = (out / "best.pt").read_bytes(), (out / "recipe.json").read_bytes()
+    save_backbone(create_model("tiny", "dense", weights="none").backbone, "tiny", file)
+    with pytest.raises(runs.RunError, match="weights_sha256: '[0-9a-f]{16}' then, '[0-9a-f]{16}' now"):
+        go(recipe, out, resume=True)
+    assert before == ((out / "best.pt").read_bytes(), (out / "recipe.json").read_bytes())
+
+
+def test_the_file_is_not_needed_to_go_on(begun, tmp_path):
+    file, recipe, out = begun
+    settings = (out / "recipe.json").read_text()
+    whole = go(recipe, shutil.copytree(out, tmp_path / "whole"), resume=True)
+    file.unlink()
+    run = go(recipe, out, resume=True)
+    assert told(whole) and told(run) and run.unverified == whole.unverified and run.weights_hash == whole.weights_hash
+    assert (out / "recipe.json").read_text() == settings and "best.pt" in run.checkpoint["extra"]["weights_used"]
+    assert read_checkpoint(out / "best.pt")["extra"] == read_checkpoint(whole.path / "best.pt")["extra"]
+
+
+def test_a_run_older_than_that_line_goes_on_too_and_forgets_nothing(begun):
+    """Its recipe.json holds no sha256: whatever lies there now, what it has seen stands in last.pt."""
+    file, recipe, out = begun
+    settings = json.loads((out / "recipe.json").read_text())
+    del settings["weights_sha256"]
+    (out / "recipe.json").write_text(json.dumps(settings))
+    save_backbone(create_model("tiny", "dense", weights="none").backbone, "tiny", file)
+    assert told(go(recipe, out, resume=True))
+
+
+def test_signatures_of_others_are_refused(begun):
+    file, recipe, out = begun
+    file.unlink()
+    (out / "signatures.npz").unlink()
+    with pytest.raises(runs.RunError, match="signatures.npz: is not the file that last.pt was made with"):
+        go(recipe, out, resume=True)
+    assert not (out / "signatures.npz").exists()
+
+
+def test_without_anything_saved_the_file_is_missed(begun):
+    file, recipe, out = begun
+    file.unlink()
+    (out / "last.pt").unlink()
+    with pytest.raises(ValueError, match="not found"):
+        go(recipe, out, resume=True)
+
+
+def test_a_bf16_run_goes_on_to_the_bit(few_pictures, tmp_path, monkeypatch):
+    recipe = replace(ONE, precision="bf16")
+    whole = go(recipe, tmp_path / "whole")
+    run = go(recipe, interrupted(recipe, tmp_path / "broken", monkeypatch), resume=True)
+    files = [torch.load(path / "best.pt", weights_only=True) for path in (whole.path, run.path)]
+    assert files[0]["precision"] == files[1]["precision"] == "bf16" and files[0]["history"] == files[1]["history"]
+    assert all(torch.equal(value, files[1]["model_state_dict"][name]) for name, value in files[0]["model_state_dict"].items())
