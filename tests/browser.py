@@ -133,7 +133,8 @@ def _wait_for(url: str, server: subprocess.Popen, log: Path, seconds: float = 12
 
 CONNECTED = """async () => {
     const open = await (await fetch(location.origin + '/api/sessions')).json();
-    return open.length === 1 && open[0].kernel.connections > 0 && open[0].kernel.execution_state === 'idle';
+    const known = !document.querySelector('.jp-NotebookPanel-toolbar')?.textContent.includes('No Kernel');  // to the page, too
+    return known && open.length === 1 && open[0].kernel.connections > 0 && open[0].kernel.execution_state === 'idle';
 }"""  # before that, "Run All Cells" asks for a kernel, and what it began is lost when one comes by itself
 
 
@@ -163,8 +164,12 @@ class Chapter:
             return document.querySelector('.jp-Notebook-ExecutionIndicator')?.dataset.status === 'idle' && !waiting;
         }"""
         for patience in (2, 5, 10, 30):  # JupyterLab shows the menu before its commands are there
-            self.page.locator('.lm-MenuBar-itemLabel:text-is("Run")').click()
-            self.page.locator('.lm-Menu-itemLabel:text-is("Run All Cells")').click()
+            try:
+                self.page.locator('.lm-MenuBar-itemLabel:text-is("Run")').click()
+                self.page.locator('.lm-Menu-itemLabel:text-is("Run All Cells")').click()
+            except TimeoutError:
+                self.screenshot("covered")
+                raise AssertionError(f"{self.name}: no way to the menu; JupyterLab asks: {self.page.locator('.jp-Dialog').all_inner_texts()}") from None
             try:
                 self.page.wait_for_function(begun, timeout=1000 * patience)
             except TimeoutError:

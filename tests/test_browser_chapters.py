@@ -33,6 +33,7 @@ def test_a_broken_chapter_is_found_broken(open_chapter, folder):
     chapter = open_chapter("broken")
     try:
         chapter.run_all(seconds=120)
+        chapter.page.wait_for_selector(':text("model not found")', timeout=60_000)  # "Loading widget", before
         found = "\n".join(chapter.problems())
         assert "ZeroDivisionError" in found and "never ran" in found and "Could not create a view" in found
         assert "1 outputs say 'model not found'" in found
