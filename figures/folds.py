@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from experiments import RECORDS, brief, finished, made_with, write_record
+from experiments import RECORDS, brief, finished, made_with, trained_by, write_record
 from sklearn.linear_model import RidgeCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -95,7 +95,7 @@ def judge(runs: Sequence[Run], of: str) -> tuple[dict, Mapping[str, Sequence[flo
     errors = {name: radial_errors(answer, target, 224).mean(1) for name, answer in answers.items()}
     content = {
         "unit": "px@224", "of": of, "n": len(target), "folds": len(runs), "test_fingerprint": results["test_fingerprint"], "test_ledger": results["test_ledger"],
-        "contaminated": results["contaminated"], "unverified": results["unverified"], "command": results["command"], **made_with(),
+        "contaminated": results["contaminated"], "unverified": results["unverified"], "command": results["command"], "trained_by": trained_by(runs), **made_with(),
         "runs": [{"run": run.name, "n_train": len(run.part("train")), "n": len(run.part("oof")), "split_fingerprint": run.split.fingerprint,
                   "mre_px": float(errors[CHOSEN][fold == number].mean())} for number, run in enumerate(runs, 1)],
         "oof": results["oof"],

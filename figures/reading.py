@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from experiments import RECORDS, brief, made_with, validation_part, write_record
+from experiments import RECORDS, brief, made_with, trained_by, validation_part, write_record
 
 from landmark_thesis.evaluate import combine, predict_points
 from landmark_thesis.landmarks import LANDMARK_NAMES, likeliest_shape, project_to_shape
@@ -62,7 +62,7 @@ def judge(folder: Path, runs: Sequence[Run]) -> tuple[dict, dict[str, np.ndarray
         print(name, {way: rows.mean(1).round(3).tolist() for way, rows in errors.items()}, told[-1]["gain"], flush=True)
     content = {
         "unit": "px@224", "part": "val", "n": len(part), "split_fingerprint": split.fingerprint, "tta": True,
-        "command": f"python figures/reading.py DATA {' '.join(run.name for run in runs)}", **made_with(), "recipes": told,
+        "command": f"python figures/reading.py DATA {' '.join(run.name for run in runs)}", "trained_by": trained_by(runs), **made_with(), "recipes": told,
     }
     return content, columns, list(part.names)
 

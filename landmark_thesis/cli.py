@@ -196,7 +196,7 @@ def _command(arguments: argparse.Namespace) -> str:
 def _add_train(commands) -> None:
     command = commands.add_parser("train-landmarks", help="train a model", description="Train one model by a recipe into a run folder.")
     command.add_argument("--data", required=True, type=_data, metavar="DIR|phantom", help="folder of labelled pictures, or the word phantom")
-    command.add_argument("--recipe", default="thesis", help="thesis (default), dense or smoke")
+    command.add_argument("--recipe", default="thesis", help="thesis (default), dense, steady, phantom or smoke")
     command.add_argument("--out", required=True, type=_place, metavar="RUN", help="run folder to write")
     command.add_argument("--seed", type=_SEED, default=0, help="of weights and augmentation (default 0); never moves the split")
     command.add_argument("--split-seed", type=_SEED, default=42, help="of the split (default 42, the thesis')")

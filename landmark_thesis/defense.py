@@ -1305,6 +1305,9 @@ REPORT: Mapping[str, tuple[str, str]] = {
     "prediction_tta": ("mean of the picture and its mirror image", "media de la imagen y su reflejo"),
     "prediction_plain": ("one pass", "una pasada"),
     "projected": ("moved to the nearest shape of 14 numbers", "llevada a la forma más cercana de 14 números"),
+    "likeliest": (
+        "moved to the likeliest shape of 14 numbers, by how the model's own answers waver", "llevada a la forma más verosímil de 14 números, según cómo vacilan las respuestas del modelo"
+    ),
     "seed": ("seeds of the weights", "semillas de los pesos"),
     "deviations": ("Deviations from what was published", "Diferencias con lo publicado"),
     "none": ("none", "ninguna"),
@@ -1951,7 +1954,7 @@ def _method_section(defense: Defense) -> str:
     made, look = run.path / "environment.json", recipe.preprocessing
     stored = json.loads(made.read_text(encoding="utf-8")) if made.exists() else {}
     moved = ", ".join(f"{defense.told(key)} {value:g}" for key, value in vars(recipe.augmentation).items() if isinstance(value, int | float) and value)
-    prediction = [defense.say("prediction_tta" if defense.results["tta"] else "prediction_plain"), *([defense.say("projected")] if recipe.project else [])]
+    prediction = [defense.say("prediction_tta" if defense.results["tta"] else "prediction_plain"), *([defense.say("likeliest" if recipe.likeliest else "projected")] if recipe.project else [])]
     rows = [
         ("recipe", recipe.name), ("network", f"{recipe.backbone}, {defense.told(recipe.head)}"), ("weights", defense.told(stored.get("weights_used", "-"))), ("loss", recipe.loss),
         ("preprocessing", defense.say("preprocessing_says", clip=look.clahe_clip, tiles=look.clahe_tiles, size=look.size)), ("augmentation", moved or defense.say("none")),
