@@ -75,7 +75,7 @@ VARIANTS: dict[str, tuple[Recipe, str]] = {
     "refined": (replace(DENSE, head="refined"), "each coordinate may lean on all others"),
     "shape-loss": (replace(DENSE, loss="shape"), "the distance after projection on the 14-number shape, as prediction has it"),
     "correlated": (replace(DENSE, loss="correlated"), "one distance a picture, in which what wavers together counts once"),
-    "refined-shape": (replace(DENSE, head="refined", loss="shape"), "both of these"),
+    "refined-shape": (replace(DENSE, head="refined", loss="shape"), "each coordinate may lean on all others, and the distance after projection"),
     "local": (replace(DENSE, head="local"), "maps read in a window about their peak"),
     "simcc": (replace(DENSE, head="simcc", loss="simcc"), "two classifications a point instead of a map (SimCC)"),
     "regression": (
