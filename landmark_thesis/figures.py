@@ -608,6 +608,13 @@ def shape_statistics(points: np.ndarray, of: str = "shapes") -> dict[str, Any]:
     return {"of": of, "n": len(fit.aligned), "mean": fit.mean.tolist(), "covariance": scatter.tolist(), "modes": kept}
 
 # %% ../nbs/14_figures.ipynb #0fd0d3d5
+def _ellipse(centre: np.ndarray, covariance: np.ndarray, **options: Any) -> Ellipse:
+    """The ellipse that holds 95 % of a normal distribution."""
+    sizes, axes = np.linalg.eigh(covariance)
+    width, height = 2 * np.sqrt(5.991 * np.maximum(sizes, 0))
+    return Ellipse(centre, width, height, angle=np.degrees(np.arctan2(axes[1, 0], axes[0, 0])), **options)
+
+
 def canonical_shape(shapes: np.ndarray | Mapping[str, Any], *, lang: str = "en", size: str = "page", decimal_comma: bool = False) -> Figure:
     """The mean of shapes aligned by Procrustes with the scatter of each point, and the first three modes of variation, two standard deviations either way.
 
@@ -1129,13 +1136,6 @@ def _hotelling(errors: np.ndarray) -> float:
         return 1.0
     statistic = n * mean @ np.linalg.solve(covariance, mean) * (n - 2) / (2 * (n - 1))
     return float(f_distribution.sf(statistic, 2, n - 2))
-
-
-def _ellipse(centre: np.ndarray, covariance: np.ndarray, **options: Any) -> Ellipse:
-    """The ellipse that holds 95 % of a normal distribution."""
-    sizes, axes = np.linalg.eigh(covariance)
-    width, height = 2 * np.sqrt(5.991 * np.maximum(sizes, 0))
-    return Ellipse(centre, width, height, angle=np.degrees(np.arctan2(axes[1, 0], axes[0, 0])), **options)
 
 # %% ../nbs/14_figures.ipynb #7d76a7a0
 def agreement_plots(rows: Rows, *, stamp: str | None = None, lang: str = "en", size: str = "page", decimal_comma: bool = False) -> Figure:
