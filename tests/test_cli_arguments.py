@@ -36,7 +36,7 @@ WRONG = [
     *((f"{TRAIN} --fold {fold}", "argument --fold: ") for fold in ("0/5", "6/5", "5", "a/b", "1/1", "1/0", "1/5/5", "1.5/5", "-1/5", "''", "/", "1/99999")),
     *((f"evaluate {{run}} --mm-per-px {value}", "argument --mm-per-px: ") for value in ("0", "-1", "nan", "inf", "mm", "1,4")),
     # words
-    (f"{TRAIN} --recipe best", "choose one of thesis, dense, phantom, smoke"), (f"{TRAIN} --precision fp64", "invalid choice: 'fp64'"),
+    (f"{TRAIN} --recipe best", "choose one of thesis, dense, steady, phantom, smoke"), (f"{TRAIN} --precision fp64", "invalid choice: 'fp64'"),
     (f"{TRAIN} --backbone resnet19", "resnet19"), (f"{TRAIN} --backbone ''", "backbone"), (f"{TRAIN} --fold 1/5 --fold-of test", "invalid choice: 'test'"),
     ("evaluate {run} --split train", "invalid choice: 'train'"), ("evaluate {run} --ensemble best", "invalid choice"), (f"{DEFEND} --recipe best", "choose one of"),
     (f"{DEFEND} --split all", "invalid choice"), (f"{DEFEND} --lang fr", "invalid choice: 'fr'"), (f"{FIGURES} --format gif", "invalid choice: 'gif'"),
