@@ -138,6 +138,12 @@ CONNECTED = """async () => {
 }"""  # before that, "Run All Cells" asks for a kernel, and what it began is lost when one comes by itself
 
 
+def _lines_of(error) -> list[str]:
+    """The lines that a traceback points at: an assertion has no other words."""
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", "\n".join(error.traceback))
+    return [line.split(maxsplit=2)[-1] for line in plain.splitlines() if re.match(r"-+> \d", line)]
+
+
 class Chapter:
     """One notebook in one page. `page` is playwright's; `complaints` is what page and console said that is not allowed."""
 
@@ -202,7 +208,7 @@ class Chapter:
         for cell in self.saved().cells:
             if cell.cell_type == "code" and cell.source.strip():
                 errors = [output for output in cell.outputs if output.output_type == "error"]
-                found += [f"error output: {error.ename}: {error.evalue}" for error in errors]
+                found += [f"error output: {error.ename}: {error.evalue} {_lines_of(error)}" for error in errors]
                 told = [output.text for output in cell.outputs if output.get("name") == "stderr"]
                 found += [f"a red box: {text[:200]!r}" for text in told if not _allowed(text)]
                 if not errors and cell.execution_count is None:
