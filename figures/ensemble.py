@@ -6,14 +6,13 @@ Runs of one recipe that differ in their seed alone, scored on the validation par
 paired difference on the same pictures. The test part is not looked at.
 """
 
-import argparse
 import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from experiments import RECORDS, made_with, trained_by, validation_part, write_record
+from experiments import RECORDS, compare_runs, made_with, trained_by, validation_part
 
 from landmark_thesis.evaluate import combine, predict_points
 from landmark_thesis.landmarks import project_to_shape
@@ -49,13 +48,7 @@ def judge(folder: Path, runs: Sequence[Run]) -> tuple[dict, dict[str, np.ndarray
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("data", type=Path)
-    parser.add_argument("runs", type=Path, nargs="+")
-    parser.add_argument("--record", type=Path, default=RECORD)
-    arguments = parser.parse_args()
-    content, columns, names = judge(arguments.data, [Run(path) for path in arguments.runs])
-    write_record(arguments.record, content, names, columns)
+    content = compare_runs(__doc__, RECORD, judge)
     print(json.dumps({key: content[key] for key in ("seeds", "gain_of_the_mirror", "gain_of_the_ensemble")}, indent=1))
     return 0
 

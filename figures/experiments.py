@@ -1,9 +1,10 @@
 """What the experiments of this folder share: the pictures and their split, a guard, and a record that is written whole."""
 
+import argparse
 import csv
 import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,18 @@ def validation_part(folder: Path, runs: Sequence[Run]) -> tuple[LandmarkData, Sp
     part = data.subset(split.parts["val"])
     refuse_seen(runs, part)
     return part, split
+
+
+def compare_runs(told: str, record: Path, judge: Callable[[Path, Sequence[Run]], tuple[Mapping[str, Any], Mapping[str, Sequence[float]], Sequence[str]]]) -> Mapping[str, Any]:
+    """The command `DATA RUN RUN ... [--record DIR]` of a script that says `told` of itself: judge the runs, write the record, return its content."""
+    parser = argparse.ArgumentParser(description=told, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("runs", type=Path, nargs="+")
+    parser.add_argument("--record", type=Path, default=record)
+    arguments = parser.parse_args()
+    content, columns, names = judge(arguments.data, [Run(path) for path in arguments.runs])
+    write_record(arguments.record, content, names, columns)
+    return content
 
 
 def made_with() -> dict[str, Any]:

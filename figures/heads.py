@@ -131,7 +131,7 @@ class ShapeLoss(DenseLoss):
 
 
 class CorrelatedLoss(DenseLoss):
-    """`DenseLoss`, its distance that of a whole picture, by how the answers of `dense` waver (wavering.json: 30 x 30, from training pictures, no label).
+    """`DenseLoss`, its distance that of a whole picture, by how the answers of `dense` waver (`research.py wavering dense-0`: 30 x 30, no label).
 
     e = sqrt(r' C^-1 r / 30) with r the errors along and across the axis in px and C of mean variance 1: what wavers together counts once.
     Points that are not counted have no error.

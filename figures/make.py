@@ -141,9 +141,13 @@ def headlines() -> list[Headline]:
     found = []
     if seeds := measured("ensemble"):
         found.append(Headline("dense", "val", seeds["n"], seeds["seeds"]["mean_px"], tuple(seeds["seeds"]["mean_px_ci95"]), seeds["seeds"]["n_seeds"]))
-    for name, where in (("folds", "folds over the 860 development pictures"), ("oof", "out of fold over all pictures")):
+    if reading := measured("reading"):
+        spread = reading["recipes"][0]["likeliest"]
+        found.append(Headline("steady", "val", reading["n"], spread["mean_px"], tuple(spread["mean_px_ci95"]), spread["n_seeds"]))
+    for name, where in (("folds", "folds over the development pictures"), ("oof", "out of fold over all pictures")):
         if folds := measured(name):
-            found.append(Headline("dense", where.replace("860", str(folds["n"])), folds["n"], folds["oof"]["mre_px"], tuple(folds["oof"]["mre_px_ci95"]), folds["folds"]))
+            read = {"dense": folds["oof"], "steady": folds["readings"].get("likeliest")}
+            found += [Headline(recipe, where, folds["n"], one["mre_px"], tuple(one["mre_px_ci95"]), folds["folds"]) for recipe, one in read.items() if one]
     if test := measured("test"):
         found.append(Headline("dense", "test", test["n"], test["seeds"]["mean_px"], tuple(test["seeds"]["mean_px_ci95"]), test["seeds"]["n_seeds"]))
     for title, run in listed():

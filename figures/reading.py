@@ -6,14 +6,13 @@ Runs of one recipe that differ in their seed alone go together; how a model's an
 The test part is not looked at. The five folds have the same comparison over all development pictures (folds.py).
 """
 
-import argparse
 import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from experiments import RECORDS, brief, made_with, trained_by, validation_part, write_record
+from experiments import RECORDS, brief, compare_runs, made_with, trained_by, validation_part
 
 from landmark_thesis.evaluate import combine, predict_points
 from landmark_thesis.landmarks import LANDMARK_NAMES, likeliest_shape, project_to_shape
@@ -68,13 +67,7 @@ def judge(folder: Path, runs: Sequence[Run]) -> tuple[dict, dict[str, np.ndarray
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("data", type=Path)
-    parser.add_argument("runs", type=Path, nargs="+")
-    parser.add_argument("--record", type=Path, default=RECORD)
-    arguments = parser.parse_args()
-    content, columns, names = judge(arguments.data, [Run(path) for path in arguments.runs])
-    write_record(arguments.record, content, names, columns)
+    content = compare_runs(__doc__, RECORD, judge)
     print(json.dumps([{key: told[key] for key in ("recipe", "nearest", "likeliest", "gain", "together")} for told in content["recipes"]], indent=1))
     return 0
 

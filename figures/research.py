@@ -3,6 +3,7 @@
     python figures/research.py list
     python figures/research.py run VARIANT --data DIR --out DIR [--seeds 0 1 2]     train and score on the validation part
     python figures/research.py table                                               print figures/research/runs.csv as a table
+    python figures/research.py wavering RUN                                        measure what the loss of `correlated` weighs by (wavering.json)
 
 A variant is `dense` with one thing changed. It is screened with one seed on the validation part of the thesis' split; what comes within
 0.15 px of the best gets two more seeds. Nothing here ever scores a test part. Each run adds its line to figures/research/runs.csv, and its
@@ -21,6 +22,7 @@ from pathlib import Path
 import heads
 import numpy as np
 from experiments import METRICS
+from reading import wavering
 
 from landmark_thesis.augment import WIDE_AUGMENTATION
 from landmark_thesis.data import write_whole
@@ -149,6 +151,7 @@ def main() -> int:
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("list")
     commands.add_parser("table")
+    commands.add_parser("wavering").add_argument("run", type=Path)
     one = commands.add_parser("run")
     one.add_argument("variant", choices=VARIANTS)
     one.add_argument("--data", type=Path, required=True)
@@ -159,6 +162,9 @@ def main() -> int:
         print("\n".join(f"{name:14} {why}" for name, (_, why) in VARIANTS.items()))
     elif arguments.command == "table":
         print(table())
+    elif arguments.command == "wavering":
+        rows = [json.dumps(row) for row in wavering(Run(arguments.run)).round(5).tolist()]
+        write_whole(heads.FORM, ("[\n" + ",\n".join(rows) + "\n]\n").encode())
     else:
         run(arguments.variant, arguments.data, arguments.out, arguments.seeds)
     return 0

@@ -93,11 +93,6 @@ def _can_write(option: str, path: Path | None, folder: bool = False) -> None:
         raise _Mistake(f"{option} {path}: {place} is not writable; choose another place")
 
 # %% ../nbs/18_cli.ipynb #846c61a9
-_OF_A_RUN = ("recipe.json", "split.json", "signatures.npz", "environment.json", "history.csv", "train.log", "best.pt", "last.pt", "wavering.json",
-             "errors.csv", "test_ledger.jsonl", "results.json", "lock")
-_PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
-
-
 def _names_of(path: Path) -> set:
     """What a file can be known by: the path that its links lead to, and the place on the disk of one that is there."""
     known: set = {os.path.normcase(os.path.realpath(path))}
@@ -115,14 +110,17 @@ def _may_replace(option: str, path: Path | None, read: Sequence[Path] = (), data
     """
     if path is None:
         return
-    there = Path(os.path.realpath(path))
+    from landmark_thesis import data as pictures
+    from landmark_thesis import runs
+
+    there, of_a_run = Path(os.path.realpath(path)), {*runs.TRAINING_FILES, *runs.RECORD_FILES, "lock"}
     if any(_names_of(path) & _names_of(other) for other in read):
         raise _Mistake(f"{option} {path}: is a file that is read here; choose another place")
-    if there.name in _OF_A_RUN and there.name not in allowed and (there.parent / "recipe.json").exists():
+    if there.name in of_a_run and there.name not in allowed and (there.parent / "recipe.json").exists():
         raise _Mistake(f"{option} {path}: is a file of the run {there.parent.name}; choose another name")
     if not there.exists():
         return
-    if there.suffix.lower() in (".pt", *_PICTURES):
+    if there.suffix.lower() in (".pt", *pictures.IMAGE_EXTENSIONS):
         raise _Mistake(f"{option} {path}: is {'weights' if there.suffix.lower() == '.pt' else 'a picture'}; choose another name")
     if there.suffix.lower() == ".csv" and any(folder is not None and Path(os.path.realpath(folder)) in there.parents for folder in data):
         raise _Mistake(f"{option} {path}: is a table among the labelled pictures; choose another place")
@@ -273,7 +271,6 @@ def _add_evaluate(commands) -> None:
 
 def _evaluate(arguments: argparse.Namespace) -> int:
     _can_write("--json", arguments.json)
-    _may_replace("--json", arguments.json, data=[arguments.data], allowed=["results.json"])
     _different(arguments.runs)
     from landmark_thesis import evaluate, runs
 

@@ -226,7 +226,7 @@ def likeliest_shape(points: np.ndarray, covariance: np.ndarray, steps: int = 3) 
     Args:
         points: isotropic coordinates, as in `project_to_shape`.
         covariance: (30, 30) of the errors (L1 along the axis, L1 across it, L2 along, ...); only its form counts, not its size.
-        steps: three suffice; more moved no point of 860 chests by 0.03 px@224.
+        steps: three bring answers that err by some pixels to where more steps move them by a hundredth of what these did.
 
     Raises:
         ValueError: points of another form, NaN or infinity, or a matrix that is no covariance (`check_covariance`).

@@ -69,7 +69,7 @@ from landmark_thesis.model import (
     read_weights,
 )
 from .pixel_error import along_across
-from .trainer import ALONE, LandmarkTrainer, NoFiniteEpochError, NonFiniteLossError, Phase, ProcessError, World
+from .trainer import ALONE, LandmarkTrainer, NoFiniteEpochError, NonFiniteLossError, Phase, ProcessError, World, landmarks_of
 
 # %% ../nbs/11_runs.ipynb #a2cb4b4b
 MAX_BATCH = 1024  # pictures in a step
@@ -715,8 +715,7 @@ def answer_covariance(
     model, differences = model.to(device, memory_format=torch.channels_last).eval(), []
 
     def answers(views: torch.Tensor) -> torch.Tensor:
-        output = model(views.contiguous(memory_format=torch.channels_last))
-        return getattr(output, "landmarks", output).float().view(len(views), -1, 2)
+        return landmarks_of(model(views.contiguous(memory_format=torch.channels_last))).float().view(len(views), -1, 2)
 
     with torch.inference_mode(), torch.autocast(device.type, dtype=dtype, enabled=dtype is not None):
         for batch in images.split(batch_size):
@@ -1169,7 +1168,7 @@ def _fit(
 
 # %% ../nbs/11_runs.ipynb #e76d9bfd
 def _measure_wavering(run: Run, images: torch.Tensor, device: torch.device) -> None:
-    """Write what `Run.covariance` reads; RunError where the model gives the same answer to everything."""
+    """Write what `Run.covariance` reads; TrainingBroke where the model answers NaN, or does not waver at all."""
     try:
         form = answer_covariance(run.model(), images, seed=run.seed, device=device, precision=run.recipe.precision)
         check_covariance(form)

@@ -160,6 +160,8 @@ def test_the_likeliest_shape_obeys_the_scheme_and_turns_with_the_picture():
     assert np.allclose(likeliest_shape(measured @ turn.T + 0.3, random_covariance()), once @ turn.T + 0.3, atol=1e-9)
     assert np.allclose(likeliest_shape(measured.reshape(8, 5, 15, 2), random_covariance()).reshape(40, 15, 2), once, atol=1e-12)
     assert likeliest_shape(measured.astype(np.float32), np.eye(30)).dtype == np.float32
+    moved = np.abs(once - measured).max()
+    assert np.abs(likeliest_shape(measured, random_covariance(), steps=20) - once).max() < 0.001 * moved  # three steps are enough
 
 
 def test_the_likeliest_shape_trusts_the_sure_points():

@@ -22,8 +22,10 @@ def lab(tmp_path_factory):
 
 
 def panel(chapter, text):
-    """The output area that holds a text."""
-    return chapter.page.locator(".jp-Cell-outputWrapper").filter(has_text=text).first
+    """The output area that holds a text, in sight."""
+    area = chapter.page.locator(".jp-Cell-outputWrapper").filter(has_text=text).first
+    area.scroll_into_view_if_needed()
+    return area
 
 
 def button(area, text):
@@ -70,7 +72,6 @@ def test_every_cell_runs_and_every_widget_has_its_model(lab):
 def test_a_slider_redraws_the_figure_in_place(lab):
     chapter, _ = lab
     area = panel(chapter, "floor (share)")
-    area.scroll_into_view_if_needed()
     before = area.locator("img").get_attribute("src")
     area.locator(".noUi-handle").first.focus()
     chapter.page.keyboard.press("ArrowRight")
@@ -83,7 +84,6 @@ def test_a_slider_redraws_the_figure_in_place(lab):
 def test_the_viewer_leafs_and_keeps_to_a_class(lab):
     chapter, _ = lab
     area = panel(chapter, "as they stand")
-    area.scroll_into_view_if_needed()
     place = slider(area, "picture")
     redraws(chapter, area, lambda: press(chapter, place, "ArrowRight"))
     assert place.get_attribute("aria-valuenow") == "2.0" and place.get_attribute("aria-valuemax") == "24.0"
@@ -103,7 +103,6 @@ def test_the_viewer_leafs_and_keeps_to_a_class(lab):
 def test_the_playground_bends_the_picture(lab):
     chapter, _ = lab
     area = panel(chapter, "CLAHE clip")
-    area.scroll_into_view_if_needed()
     for text, key in (("rotation", "End"), ("CLAHE clip", "Home"), ("picture", "ArrowRight"), ("noise", "End")):
         redraws(chapter, area, lambda text=text, key=key: press(chapter, slider(area, text), key))
     assert slider(area, "rotation").get_attribute("aria-valuenow") == "45.0"
@@ -115,7 +114,6 @@ def test_the_playground_bends_the_picture(lab):
 def test_the_split_explorer_counts_again_and_says_what_it_cannot_draw(lab):
     chapter, _ = lab
     area = panel(chapter, "split that scores")
-    area.scroll_into_view_if_needed()
     members = area.locator("select[multiple]")
     redraws(chapter, area, lambda: members.select_option(label=["42", "123"]))
     redraws(chapter, area, lambda: area.locator("input[type=checkbox]").click())
