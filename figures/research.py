@@ -2,19 +2,29 @@
 
     python figures/research.py list
     python figures/research.py run VARIANT --data DIR --out DIR [--seeds 0 1 2]     train and score on the validation part
+    python figures/research.py sweep JOB ... --data DIR --out DIR --at-once 12     many, several at once on one card; a JOB is VARIANT/SEED, or
+                                                                                   VARIANT/SEED/K for fold K of 5 over the development pictures
     python figures/research.py table                                               print figures/research/runs.csv as a table
     python figures/research.py wavering RUN                                        measure what the loss of `correlated` weighs by (wavering.json)
 
 A variant is `dense` with one thing changed. It is screened with one seed on the validation part of the thesis' split; what comes within
 0.15 px of the best gets two more seeds. Nothing here ever scores a test part. Each run adds its line to figures/research/runs.csv, and its
-radial error of each picture to figures/research/errors.csv, from which paired comparisons are made.
+radial error of each picture to figures/research/errors.csv, from which paired comparisons are made. What a CUDA card trained goes to
+figures/research/cuda, beside its own `dense`: a row is compared with rows of its own kind of device. There each run is also read as the
+likeliest shape (figures/reading.py): likeliest.csv holds those errors. folds.csv has the last candidates over the 860 development pictures, each
+picture judged by a model that was not trained on it.
 """
 
 import argparse
 import csv
+import functools
 import io
 import json
+import multiprocessing
+import re
 import sys
+import time
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,17 +33,20 @@ import heads
 import numpy as np
 from experiments import METRICS
 from reading import wavering
+from torch import set_num_threads
 
 from landmark_thesis.augment import WIDE_AUGMENTATION
 from landmark_thesis.data import write_whole
-from landmark_thesis.evaluate import evaluate_runs, read_errors, write_results
-from landmark_thesis.landmarks import LANDMARK_NAMES
-from landmark_thesis.runs import DENSE, THESIS, Recipe, Run, train
+from landmark_thesis.evaluate import evaluate_runs, predict_points, read_errors, refuse_seen, write_results
+from landmark_thesis.landmarks import LANDMARK_NAMES, likeliest_shape, project_to_shape
+from landmark_thesis.pixel_error import bootstrap_interval, radial_errors
+from landmark_thesis.runs import DENSE, THESIS, Recipe, Run, Source, answer_covariance, pick_device, train
 
 heads.register()
 HERE = Path(__file__).resolve().parent
-LEDGER = HERE / "research" / "runs.csv"
-ERRORS = HERE / "research" / "errors.csv"
+RESEARCH = HERE / "research"
+FOLDS = 5
+JOB = re.compile(rf"[^/]+/\d+(/[1-{FOLDS}])?")  # variant, seed, fold
 
 
 def _phase2(recipe: Recipe, **changes) -> Recipe:
@@ -44,6 +57,7 @@ def _loss(**options) -> Recipe:
     return replace(DENSE, loss_options=options)
 
 
+STRETCHED = replace(DENSE, augmentation=replace(WIDE_AUGMENTATION, stretch=0.12))
 # name -> (recipe, what is asked)
 VARIANTS: dict[str, tuple[Recipe, str]] = {
     "dense": (DENSE, "the reference, and its spread over seeds"),
@@ -63,9 +77,20 @@ VARIANTS: dict[str, tuple[Recipe, str]] = {
     ),
     "wider": (replace(DENSE, augmentation=replace(WIDE_AUGMENTATION, rotation=20.0, scale=0.25, shift=0.15)), "still wider geometry"),
     "narrow": (replace(DENSE, augmentation=replace(WIDE_AUGMENTATION, rotation=8.0, scale=0.08, shift=0.06)), "narrower geometry"),
-    "stretch": (replace(DENSE, augmentation=replace(WIDE_AUGMENTATION, stretch=0.12)), "broader and narrower chests too"),
+    "stretch": (STRETCHED, "broader and narrower chests too"),
+    "stretch-80": (_phase2(STRETCHED, epochs=80), "the stretch, and twice the schedule to see more"),
+    "stretch-160": (_phase2(STRETCHED, epochs=160), "the stretch, and four times the schedule"),
+    "resnet34-stretch-80": (_phase2(replace(STRETCHED, backbone="resnet34"), epochs=80), "a deeper backbone, the stretch, twice the schedule"),
+    "refined-stretch-80": (
+        _phase2(replace(STRETCHED, head="refined", loss="shape"), epochs=80),
+        "each coordinate may lean on all others, the distance after projection, the stretch, twice the schedule",
+    ),
+    "grey-stretch-80": (
+        _phase2(replace(DENSE, augmentation=replace(WIDE_AUGMENTATION, stretch=0.12, brightness=0.4, contrast=0.4, gamma=0.4, noise=0.03)), epochs=80),
+        "stronger changes of exposure, the stretch, twice the schedule",
+    ),
     "stretch-80-likeliest": (
-        replace(_phase2(DENSE, epochs=80), augmentation=replace(WIDE_AUGMENTATION, stretch=0.12), likeliest=True),
+        replace(_phase2(STRETCHED, epochs=80), likeliest=True),
         "the stretch, twice the schedule to see more, and the likeliest shape instead of the nearest",
     ),
     "batch-8": (replace(DENSE, batch_size=8), "twice the steps"),
@@ -104,38 +129,130 @@ def _write(path: Path, rows: list[dict]) -> None:
     write_whole(path, text.getvalue().encode())
 
 
-def note(run: Run, variant: str, results: dict) -> None:
+def place_of(device: str) -> Path:
+    """The folder of the ledger that a run on `device` ("cpu (...)", "cuda (...)") belongs to."""
+    return RESEARCH / "cuda" if device.startswith("cuda") else RESEARCH
+
+
+def both_readings(run: Run, part: str) -> dict[str, dict[str, float]]:
+    """{"nearest", "likeliest"}: image -> mean radial error (px@224) on a part, by how the answers are moved to a shape. LeakageError for what it has seen."""
+    data, device = run.source.load(run.recipe.preprocessing), pick_device("auto")
+    scored, settings = data.subset(run.part(part)), {"device": device, "precision": run.recipe.precision}
+    refuse_seen([run], scored)
+    own = data.subset(sorted(set(run.part("train")) & set(data.names)))  # phantoms that were mixed in lie elsewhere
+    form = answer_covariance(run.model(), own.images, seed=run.seed, **settings)
+    points, target = predict_points(run.model(), scored.images, **settings).astype(float), scored.points.numpy().astype(float)
+    read = {"nearest": project_to_shape(points), "likeliest": likeliest_shape(points, form)}
+    return {way: dict(zip(scored.names, radial_errors(moved, target, 224).mean(1), strict=True)) for way, moved in read.items()}
+
+
+def _column(path: Path, key: str, errors: dict[str, float]) -> None:
+    """Put one column, a value a picture, into the table at `path`."""
+    table = {row["image"]: row for row in _rows(path)} or {name: {"image": name} for name in sorted(errors)}
+    for name, row in table.items():
+        row[key] = f"{errors[name]:.3f}"
+    _write(path, [{"image": name, **{column: row[column] for column in sorted(row) if column != "image"}} for name, row in table.items()])
+
+
+def note(run: Run, variant: str, results: dict, likeliest: dict[str, float] | None = None) -> None:
     """One line in the ledger, one column of errors; a run that is noted again replaces its own."""
     key, metrics = f"{variant}/{run.seed}", results["val"]
     told = json.loads((run.path / "environment.json").read_text(encoding="utf-8"))
+    place = place_of(told["device"])
     row = {"run": key, "asked": VARIANTS[variant][1], "noted": datetime.now(UTC).date().isoformat(), "n": results["n_val"]}
     for name in METRICS:
         low, high = metrics[f"{name}_ci95"]
         row |= {name: f"{metrics[name]:.3f}", f"{name}_ci95": f"{low:.2f} to {high:.2f}"}
-    row |= {"sdr_5": f"{metrics['sdr']['5']:.4f}", "minutes": f"{told['seconds'] / 60:.0f}", "precision": told["precision"], "split": run.split.fingerprint}
+    if likeliest is not None:
+        values = np.array(list(likeliest.values()))
+        low, high = bootstrap_interval(values)
+        row |= {"likeliest_px": f"{values.mean():.3f}", "likeliest_px_ci95": f"{low:.2f} to {high:.2f}"}
+        _column(place / "likeliest.csv", key, likeliest)
+    taken = f"{told['seconds'] / 60:.0f}" if place == RESEARCH else f"{told['seconds'] / 60:.1f}"
+    row |= {"sdr_5": f"{metrics['sdr']['5']:.4f}", "minutes": taken, "precision": told["precision"], "split": run.split.fingerprint}
     row |= {"device": told["device"], "torch": told["versions"]["torch"]}
-    _write(LEDGER, sorted([*(old for old in _rows(LEDGER) if old["run"] != key), row], key=lambda row: row["run"]))
-    errors = {row["image"]: np.mean([row[f"{name}_radial"] for name in LANDMARK_NAMES]) for row in read_errors(run.path / "errors.csv", "val")}
-    table = {row["image"]: row for row in _rows(ERRORS)} or {name: {"image": name} for name in sorted(errors)}
-    for name, row in table.items():
-        row[key] = f"{errors[name]:.3f}"
-    _write(ERRORS, list(table.values()))
+    _write(place / "runs.csv", sorted([*(old for old in _rows(place / "runs.csv") if old["run"] != key), row], key=lambda row: row["run"]))
+    radial = {row["image"]: np.mean([row[f"{name}_radial"] for name in LANDMARK_NAMES]) for row in read_errors(run.path / "errors.csv", "val")}
+    _column(place / "errors.csv", key, radial)
+
+
+def trained(variant: str, seed: int, data: Path, out: Path, fold: int | None = None) -> Run:
+    """The run of one variant and seed below `out` (of one fold of five over the development pictures), trained if need be."""
+    recipe, place = replace(VARIANTS[variant][0], name=variant), out / (f"{variant}-{seed}" if fold is None else f"{variant}-{seed}-fold{fold}")
+    command = f"python figures/research.py run {variant} --seeds {seed}" if fold is None else f"python figures/research.py sweep {variant}/{seed}/{fold}"
+    return train(recipe, data, place, seed=seed, fold=fold and (fold, FOLDS), resume=place.exists(), quiet=True, command=command)
+
+
+def scored(run: Run) -> dict:
+    """Its results on the validation part, kept in its folder."""
+    results = evaluate_runs(run, part="val", command=json.loads((run.path / "environment.json").read_text(encoding="utf-8"))["command"])
+    write_results(results, run.path / "results.json")
+    return results
 
 
 def run(variant: str, data: Path, out: Path, seeds: list[int]) -> None:
-    recipe = replace(VARIANTS[variant][0], name=variant)
     for seed in seeds:
-        place = out / f"{variant}-{seed}"
-        command = f"python figures/research.py run {variant} --seeds {seed}"
-        one = train(recipe, data, place, seed=seed, resume=place.exists(), quiet=True, command=command)
-        results = evaluate_runs(one, part="val", command=command)
-        write_results(results, one.path / "results.json")
-        note(one, variant, results)
+        one = trained(variant, seed, data, out)
+        results = scored(one)
+        note(one, variant, results, both_readings(one, "val")["likeliest"] if pick_device("auto").type == "cuda" else None)
         print(f"{variant}/{seed}: {results['val']['mre_px']:.3f} px@224", flush=True)
 
 
-def table() -> str:
-    rows = sorted(_rows(LEDGER), key=lambda row: float(row["mre_px"]))
+def _worker() -> None:
+    """A process of a sweep: the pictures are read and checked once, not once a run."""
+    set_num_threads(1)
+    Source.load, Source.check = functools.cache(Source.load), functools.cache(Source.check)
+
+
+def _one_of_many(job: str, data: Path, out: Path) -> tuple[Path, dict | None, dict[str, dict[str, float]]]:
+    variant, seed, *fold = job.split("/")
+    one = trained(variant, int(seed), data, out, int(fold[0]) if fold else None)
+    return one.path, None if fold else scored(one), both_readings(one, "oof" if fold else "val")
+
+
+def _note_fold(run: Run, variant: str, read: dict[str, dict[str, float]]) -> None:
+    """The pictures of one fold into folds.csv; columns VARIANT/SEED and VARIANT/SEED/likeliest."""
+    path = place_of(json.loads((run.path / "environment.json").read_text(encoding="utf-8"))["device"]) / "folds.csv"
+    table = {row["image"]: row for row in _rows(path)}
+    for key, errors in ((f"{variant}/{run.seed}", read["nearest"]), (f"{variant}/{run.seed}/likeliest", read["likeliest"])):
+        for name, error in errors.items():
+            table.setdefault(name, {"image": name, "fold": run.settings["fold"]["number"]})[key] = f"{error:.3f}"
+    _write(path, [table[name] for name in sorted(table)])
+
+
+def sweep(jobs: list[str], data: Path, out: Path, at_once: int, seconds: float) -> None:
+    """Train and score one job after the other, `at_once` side by side: one small network does not fill a card.
+
+    What ends is noted at once. After `seconds` nothing new begins, and what has not ended is left as it is, to be resumed.
+    """
+    began, waiting, running = time.perf_counter(), list(jobs), {}
+    pool = ProcessPoolExecutor(at_once, multiprocessing.get_context("spawn"), _worker)
+    while (waiting or running) and (left := began + seconds - time.perf_counter()) > 0:
+        while waiting and len(running) < at_once:
+            job = waiting.pop(0)
+            running[pool.submit(_one_of_many, job, data, out)] = job
+        for done in wait(running, min(left, 3600), FIRST_COMPLETED).done:
+            job = running.pop(done)
+            try:
+                path, results, read = done.result()
+            except Exception as error:  # one variant that fails must not cost the others
+                print(f"{job}: {type(error).__name__}: {error}", flush=True)
+                continue
+            if results is None:
+                _note_fold(Run(path), job.split("/")[0], read)
+            else:
+                note(Run(path), job.split("/")[0], results, read["likeliest"])
+            told = ", ".join(f"{way} {np.mean(list(errors.values())):.3f}" for way, errors in read.items())
+            print(f"{time.perf_counter() - began:4.0f} s  {job}: {told} px@224", flush=True)
+    for job in (*running.values(), *waiting):
+        print(f"{job}: not ended", flush=True)
+    for process in list(pool._processes.values()):  # no public way to end what runs
+        process.terminate()
+    pool.shutdown(wait=False, cancel_futures=True)
+
+
+def table(place: Path = RESEARCH) -> str:
+    rows = sorted(_rows(place / "runs.csv"), key=lambda row: float(row["mre_px"]))
     lines = ["| run | asked | mean radial error | across | along | contour | p95 | min |", "|---|---|---|---|---|---|---|---|"]
     for row in rows:
         interval = row["mre_px_ci95"].replace(" to ", ", ")
@@ -150,21 +267,31 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("list")
-    commands.add_parser("table")
+    commands.add_parser("table").add_argument("--cuda", action="store_true", help="of what a CUDA card trained")
     commands.add_parser("wavering").add_argument("run", type=Path)
     one = commands.add_parser("run")
     one.add_argument("variant", choices=VARIANTS)
     one.add_argument("--data", type=Path, required=True)
     one.add_argument("--out", type=Path, required=True)
     one.add_argument("--seeds", type=int, nargs="+", default=[0])
+    many = commands.add_parser("sweep")
+    many.add_argument("jobs", nargs="+", metavar="VARIANT/SEED[/K]")
+    many.add_argument("--data", type=Path, required=True)
+    many.add_argument("--out", type=Path, required=True)
+    many.add_argument("--at-once", type=int, default=12)
+    many.add_argument("--seconds", type=float, default=float("inf"))
     arguments = parser.parse_args()
     if arguments.command == "list":
         print("\n".join(f"{name:14} {why}" for name, (_, why) in VARIANTS.items()))
     elif arguments.command == "table":
-        print(table())
+        print(table(RESEARCH / "cuda" if arguments.cuda else RESEARCH))
     elif arguments.command == "wavering":
         rows = [json.dumps(row) for row in wavering(Run(arguments.run)).round(5).tolist()]
         write_whole(heads.FORM, ("[\n" + ",\n".join(rows) + "\n]\n").encode())
+    elif arguments.command == "sweep":
+        if unknown := [job for job in arguments.jobs if job.split("/")[0] not in VARIANTS or not JOB.fullmatch(job)]:
+            raise SystemExit(f"no such variant, seed or fold: {', '.join(unknown)} (python figures/research.py list)")
+        sweep(arguments.jobs, arguments.data, arguments.out, arguments.at_once, arguments.seconds)
     else:
         run(arguments.variant, arguments.data, arguments.out, arguments.seeds)
     return 0

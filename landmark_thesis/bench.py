@@ -281,7 +281,8 @@ def phase2_times(size: Size, device: torch.device) -> dict[str, Rounds]:
     """Seconds of one epoch of phase 2 (dense head): ours, the plain way (with and without worker processes), and the bare steps.
 
     Ours is an epoch of the `dense` recipe as the trainer runs it: drawing the batches, augmentation, schedule, moving average, metrics.
-    The bare steps are forward, backward and optimiser, in the same precision, on one batch that lies in memory.
+    The bare steps are forward, backward and optimiser, in the same precision, on one batch that lies in memory. On CUDA "compiled" is
+    ours with `torch.compile` (what `--compile` asks for; the compiling is not counted); on a CPU that takes minutes and gains nothing.
     """
     recipe = RECIPES["dense"]
     data = pictures(size.steps * size.batch, size.side)
@@ -293,6 +294,7 @@ def phase2_times(size: Size, device: torch.device) -> dict[str, Rounds]:
         optimizer = torch.optim.AdamW(plain.parameters(), lr=1e-4)
         things = {
             "ours": _our_epoch(size, data, criterion, phase, recipe.augmentation, device),
+            **({"compiled": _our_epoch(size, data, criterion, phase, recipe.augmentation, device, "inductor")} if device.type == "cuda" else {}),
             "bare": _bare_steps(size, data, criterion, phase, device),
             **{f"plain_{count}": partial(_plain_epoch, plain, loader, criterion, optimizer, device) for count, loader in loaders.items()},
         }
@@ -306,9 +308,9 @@ def _plain_loader(dataset: Dataset, batch: int, workers: int) -> DataLoader:
 
 
 def _our_epoch(
-    size: Size, data: LandmarkData, criterion: nn.Module, phase: Phase, augmentation: Augmentation, device: torch.device
+    size: Size, data: LandmarkData, criterion: nn.Module, phase: Phase, augmentation: Augmentation, device: torch.device, compiler: str | None = None
 ) -> Callable[[], None]:
-    trainer = LandmarkTrainer(_model(size, "dense"), device, save_dir=None, quiet=True)
+    trainer = LandmarkTrainer(_model(size, "dense"), device, save_dir=None, quiet=True, compiler=compiler)
     loader = batches(data, size.batch, shuffle=True, augmentation=augmentation, device=device)
     trainer.run = start_phase(trainer.model, phase, len(loader))
     trainer.begin(phase)
@@ -557,6 +559,7 @@ def _phase2(size: Size, device: torch.device, found: Mapping[str, Any]) -> dict[
     return {
         "phase2_epoch_over_plain": times["ours"] / times[workers],
         "phase2_epoch_over_bare_step": times["ours"] / times["bare"],
+        "phase2_epoch_over_compiled": times["ours"] / times["compiled"] if "compiled" in times else None,
         "phase2_plain_workers": int(workers.removeprefix("plain_")),
         "phase2_epoch_s": times["ours"],
         "phase2_plain_s": times[workers],
@@ -614,7 +617,8 @@ def _operations(size: Size, device: torch.device, found: Mapping[str, Any]) -> d
 def _hardware(size: Size, device: torch.device, found: Mapping[str, Any]) -> dict[str, Any]:
     """what the hardware can do."""
     flops, step = step_flops(size), 1000 / found["phase2_bare_step_ms"]  # steps a second
-    best = {name: matrix_flops(size.matrix, dtype, device) for name, dtype in (("bf16", torch.bfloat16), ("fp32", torch.float32))}
+    side = size.matrix * (4 if device.type == "cuda" else 1)  # what fills a processor leaves a card all but idle
+    best = {name: matrix_flops(side, dtype, device) for name, dtype in (("bf16", torch.bfloat16), ("fp32", torch.float32))}
     used = best["fp32" if pick_precision(device) is None else "bf16"]
     stated = stated_peak(torch.cuda.get_device_name(device)) if device.type == "cuda" else None
     return {
