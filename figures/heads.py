@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from landmark_thesis import model, runs
-from landmark_thesis.landmarks import project_to_shape
-from landmark_thesis.losses import DenseLoss, LandmarkLoss
-from landmark_thesis.model import DenseHead, DenseOptions, LandmarkOutput, cell_centres
+from landmark_thesis.landmarks import AXIS, CENTRAL, LATERAL, LEFT_CONTOUR, LEVELS, NUM_LANDMARKS, project_to_shape
+from landmark_thesis.losses import SHORTEST_AXIS, DenseLoss, LandmarkLoss
+from landmark_thesis.model import DenseHead, DenseOptions, LandmarkOutput, cell_centres, soft_argmax
 from landmark_thesis.pixel_error import along_across
 
 FORM = Path(__file__).resolve().parent / "research" / "wavering.json"
@@ -56,6 +56,16 @@ def local_soft_argmax(logits: Tensor, radius: int = 3, margin: int = 0) -> Tenso
     return torch.stack([x, y], -1)
 
 
+def looked(head: DenseHead, maps: Sequence[Tensor]) -> Tensor:
+    """What the dense head sees before it draws its logits: (B, C, h, w), of which `margin` cells on each side lie outside the picture."""
+    levels = [lateral(x) for lateral, x in zip(head.lateral, maps[-head.levels :], strict=True)]
+    x = head.context(levels.pop())
+    while levels:
+        finer = levels.pop()
+        x = finer + F.interpolate(x, size=finer.shape[-2:], mode="nearest")
+    return head.look(x)
+
+
 class LocalHead(DenseHead):
     """The dense head's maps, read in a window about their peak."""
 
@@ -65,12 +75,7 @@ class LocalHead(DenseHead):
         return LandmarkOutput(local_soft_argmax(whole, margin=self.margin).flatten(1), whole[..., inside, inside])
 
     def _all_logits(self, maps: Sequence[Tensor]) -> Tensor:
-        levels = [lateral(x) for lateral, x in zip(self.lateral, maps[-self.levels :], strict=True)]
-        x = self.context(levels.pop())
-        while levels:
-            finer = levels.pop()
-            x = finer + F.interpolate(x, size=finer.shape[-2:], mode="nearest")
-        return self.logits(self.look(x)).float()
+        return self.logits(looked(self, maps)).float()
 
 
 @dataclass
@@ -153,7 +158,135 @@ class CorrelatedLoss(DenseLoss):
         return {"total": coordinate + self.heatmap_weight * heatmap, "coordinate": coordinate, "heatmap": heatmap}
 
 
+SIDES = tuple(-1.0 if k in LEFT_CONTOUR else 1.0 for k in LATERAL)  # where a lateral point lies, in the sign of `to_shape`
+
+
+def across_axis(ends: Tensor) -> tuple[Tensor, Tensor]:
+    """L1 and L2 (B, 2, 2) -> the axis (B, 2) and its normal towards the image's right (B, 2), of length 1.
+
+    An axis shorter than `SHORTEST_AXIS` has a shorter normal: an untrained head's may vanish, and a direction would have no slope there.
+    """
+    axis = ends[:, 1] - ends[:, 0]
+    length = torch.linalg.vector_norm(axis, dim=-1, keepdim=True).clamp_min(SHORTEST_AXIS)
+    return axis, torch.stack([axis[:, 1], -axis[:, 0]], -1) / length
+
+
+@dataclass
+class ShapeOutput:
+    """Points (B, 30) that have a shape of 14 numbers, the maps (B, 15, h, w) and, for each of LATERAL, one distribution (B, 10, bins)."""
+
+    landmarks: Tensor
+    logits: Tensor
+    distances: Tensor
+
+
+class AxisHead(DenseHead):
+    """First the axis, from the maps of the five points on it; then each lateral distance, looked for along the perpendicular of that axis.
+
+    The axis is the least-squares line through L1, L9, L10, L11 and L2 at their levels. On the perpendicular of each lateral point the
+    features are read at `bins` distances; two convolutions along it make a distribution, whose mean is the distance. So the answer has the
+    14 numbers of the labels and no more. The maps of the lateral points are drawn for the loss alone, which holds the features to them.
+    Places where features are read get no gradient: the axis learns from the points. Coordinates must be isotropic: square pictures.
+    """
+
+    bins = 48
+    farthest = 0.64  # of the picture's width: the labels reach .54, and a view is up to 1.16 times as large
+
+    def __init__(self, channels: Sequence[int], num_landmarks: int, options: DenseOptions):
+        if num_landmarks != NUM_LANDMARKS:
+            raise ValueError(f"the head of the axis knows the {NUM_LANDMARKS} landmarks of landmarks.py, not {num_landmarks} points")
+        super().__init__(channels, num_landmarks, options)
+        width = options.channels
+        self.along = nn.Sequential(  # one place of a perpendicular beside the other; the perpendiculars do not mix
+            nn.Conv2d(width, width, (1, 5), padding=(0, 2)), nn.ReLU(inplace=True), nn.Conv2d(width, len(LATERAL), (1, 5), padding=(0, 2))
+        )
+        nn.init.normal_(self.along[-1].weight, std=0.3)  # flat logits learn slowly, as DenseHead says
+        nn.init.zeros_(self.along[-1].bias)
+        levels = torch.tensor([LEVELS[k] for k in (*AXIS, *CENTRAL)])
+        slope = (levels - levels.mean()) / ((levels - levels.mean()) ** 2).sum()
+        upper = 1 / len(levels) - levels.mean() * slope
+        # constants that live on the device: made anew in each step, their copy would stall it
+        for name, values in {
+            "ends": torch.stack([upper, upper + slope]),  # (2, 5): what each point on the axis says of L1 and of L2
+            "level": torch.tensor(LEVELS),
+            "lateral_level": torch.tensor([LEVELS[k] for k in LATERAL]),
+            "side": torch.tensor(SIDES),
+            "reach": torch.linspace(0, self.farthest, self.bins),
+        }.items():
+            self.register_buffer(f"_{name}", values, persistent=False)
+
+    def forward(self, maps: Sequence[Tensor]) -> ShapeOutput:
+        features = looked(self, maps)
+        whole = self.logits(features).float()
+        ends = self._axis_ends(soft_argmax(whole, self.margin))
+        logits = self.along(self._read(features, ends.detach()))  # (B, 10, 10, bins): each row of weights has its own perpendicular
+        logits = logits.diagonal(dim1=1, dim2=2).transpose(1, 2).float()
+        with torch.autocast(whole.device.type, enabled=False):
+            points = self._points(ends, (logits.softmax(-1) * self._reach).sum(-1))
+        inside = slice(self.margin, -self.margin or None)
+        return ShapeOutput(points.flatten(1), whole[..., inside, inside], logits)
+
+    def _axis_ends(self, points: Tensor) -> Tensor:
+        """(B, 15, 2) -> L1 and L2 (B, 2, 2) of the least-squares line. Products and sums: TF32 would round a matrix product."""
+        on_axis = torch.stack([points[:, k] for k in (*AXIS, *CENTRAL)], 1)
+        return (self._ends[..., None] * on_axis[:, None]).sum(2)
+
+    def _read(self, features: Tensor, ends: Tensor) -> Tensor:
+        """(B, C, h, w) -> (B, C, 10, bins): the features along the perpendiculars, from the axis outwards; beyond the map, those of its border.
+
+        The gradient of grid_sample is not deterministic on CUDA: two runs of one seed differ there. A search bears that, a recipe would not.
+        """
+        with torch.autocast(features.device.type, enabled=False):
+            axis, normal = across_axis(ends)
+            base = ends[:, None, 0] + self._lateral_level[:, None] * axis[:, None]
+            away = self._side[:, None] * normal[:, None]
+            places = base[:, :, None] + self._reach[:, None] * away[:, :, None]  # (B, 10, bins, 2)
+            width, height = features.shape[-1], features.shape[-2]  # -1 and 1 are the edges of the map, which reaches beyond the picture's
+            x, y = ((places[..., k] * (cells - 2 * self.margin) + self.margin) / cells for k, cells in enumerate((width, height)))
+            return F.grid_sample(features.float(), 2 * torch.stack([x, y], -1) - 1, padding_mode="border", align_corners=False)
+
+    def _points(self, ends: Tensor, distances: Tensor) -> Tensor:
+        """L1 and L2 (B, 2, 2) and distances (B, 10), none negative -> (B, 15, 2), as `from_shape` has it."""
+        axis, normal = across_axis(ends)
+        signed, nothing = self._side * distances, torch.zeros_like(distances[:, 0])
+        across = torch.stack([signed[:, LATERAL.index(k)] if k in LATERAL else nothing for k in range(NUM_LANDMARKS)], 1)
+        return ends[:, None, 0] + self._level[:, None] * axis[:, None] + across[..., None] * normal[:, None]
+
+
+class AxisLoss(DenseLoss):
+    """`DenseLoss` and, where the output has `.distances`, a cross-entropy of each with a Gaussian of `sigma_px` round the labelled distance.
+
+    That is the distance of the labelled point from the labelled axis. It counts where the point does and both ends of the axis are known:
+    an end outside the picture still says how the axis runs.
+    """
+
+    def forward(self, output: Any, target: Tensor) -> dict[str, Tensor]:
+        losses = super().forward(output, target)
+        logits = getattr(output, "distances", None)
+        if logits is None:
+            return losses
+        _, inside, counted = self.points(output, target)
+        wanted, known = self._labelled(target.reshape(inside.shape).to(inside.dtype))
+        counted = known & torch.stack([counted[:, k] for k in LATERAL], 1)
+        reach = torch.linspace(0, AxisHead.farthest, logits.shape[-1], device=logits.device)
+        share = (-0.5 * ((reach - wanted[..., None]) * self.image_size / self.sigma_px) ** 2).softmax(-1)
+        crosses = -(share * logits.log_softmax(-1)).sum(-1)
+        distance = (crosses * counted).sum() / counted.sum().clamp(min=1)
+        return {**losses, "total": losses["total"] + distance, "distance": distance}
+
+    def _labelled(self, target: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, 15, 2) -> the lateral distances (B, 10), and which can be told; 0 where not, for NaN times 0 is NaN."""
+        _, normal = across_axis(target[:, : len(AXIS)])
+        distances = [side * ((target[:, k] - target[:, AXIS[0]]) * normal).sum(-1) for k, side in zip(LATERAL, SIDES, strict=True)]
+        wanted = torch.stack(distances, 1)
+        known = wanted.isfinite()
+        return wanted.masked_fill(~known, 0.0), known
+
+
+HEADS = {"refined": RefinedHead, "local": LocalHead, "simcc": SimCCHead, "axis": AxisHead}
+
+
 def register() -> None:
     """Make them known by name, in this process alone."""
-    model._HEADS.update({name: (head, DenseOptions) for name, head in (("refined", RefinedHead), ("local", LocalHead), ("simcc", SimCCHead))})
-    runs.LOSSES.update({"shape": ShapeLoss, "simcc": SimCCLoss, "correlated": CorrelatedLoss})
+    model._HEADS.update({name: (head, DenseOptions) for name, head in HEADS.items()})
+    runs.LOSSES.update({"shape": ShapeLoss, "simcc": SimCCLoss, "correlated": CorrelatedLoss, "axis": AxisLoss})

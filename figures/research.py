@@ -105,6 +105,10 @@ VARIANTS: dict[str, tuple[Recipe, str]] = {
     "refined-shape": (replace(DENSE, head="refined", loss="shape"), "each coordinate may lean on all others, and the distance after projection"),
     "local": (replace(DENSE, head="local"), "maps read in a window about their peak"),
     "simcc": (replace(DENSE, head="simcc", loss="simcc"), "two classifications a point instead of a map (SimCC)"),
+    "axis": (
+        replace(DENSE, head="axis", loss="axis"),
+        "axis ends as distributions, and each lateral distance as one, looked for along the perpendicular of that axis",
+    ),
     "regression": (
         replace(DENSE, head="regression", head_options=THESIS.head_options, loss="wing", loss_options=THESIS.loss_options),
         "the thesis' head and loss, all else as `dense`: what the maps are worth",
