@@ -21,6 +21,7 @@ from pathlib import Path
 
 import heads
 import numpy as np
+import sources
 from experiments import METRICS
 from reading import wavering
 
@@ -31,6 +32,7 @@ from landmark_thesis.landmarks import LANDMARK_NAMES
 from landmark_thesis.runs import DENSE, THESIS, Recipe, Run, train
 
 heads.register()
+sources.register()
 HERE = Path(__file__).resolve().parent
 LEDGER = HERE / "research" / "runs.csv"
 ERRORS = HERE / "research" / "errors.csv"
@@ -84,6 +86,9 @@ VARIANTS: dict[str, tuple[Recipe, str]] = {
         replace(DENSE, head="regression", head_options=THESIS.head_options, loss="wing", loss_options=THESIS.loss_options),
         "the thesis' head and loss, all else as `dense`: what the maps are worth",
     ),
+    "phantom-weights": (DENSE, "a backbone with weights that were trained on phantoms (sources.py)"),
+    "phantom-weights-bn-eval": (replace(DENSE, head_options={"backbone_eval": True}), "the same weights, their batch norm in eval mode throughout"),
+    "phantoms-mixed": (DENSE, "as many phantoms again among the training pictures, so twice the steps"),
     "size-320": (replace(DENSE, preprocessing=replace(DENSE.preprocessing, size=320)), "a larger picture"),
 }
 
@@ -123,11 +128,11 @@ def note(run: Run, variant: str, results: dict) -> None:
 
 
 def run(variant: str, data: Path, out: Path, seeds: list[int]) -> None:
-    recipe = replace(VARIANTS[variant][0], name=variant)
+    recipe, source, split = sources.prepare(variant, replace(VARIANTS[variant][0], name=variant), data, out)
     for seed in seeds:
         place = out / f"{variant}-{seed}"
         command = f"python figures/research.py run {variant} --seeds {seed}"
-        one = train(recipe, data, place, seed=seed, resume=place.exists(), quiet=True, command=command)
+        one = train(recipe, source, place, seed=seed, split=split, resume=place.exists(), quiet=True, command=command)
         results = evaluate_runs(one, part="val", command=command)
         write_results(results, one.path / "results.json")
         note(one, variant, results)
