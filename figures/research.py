@@ -31,6 +31,7 @@ from pathlib import Path
 
 import heads
 import numpy as np
+import sources
 from experiments import METRICS
 from reading import wavering
 from torch import set_num_threads
@@ -43,6 +44,7 @@ from landmark_thesis.pixel_error import bootstrap_interval, radial_errors
 from landmark_thesis.runs import DENSE, THESIS, Recipe, Run, Source, answer_covariance, pick_device, train
 
 heads.register()
+sources.register()
 HERE = Path(__file__).resolve().parent
 RESEARCH = HERE / "research"
 FOLDS = 5
@@ -113,6 +115,9 @@ VARIANTS: dict[str, tuple[Recipe, str]] = {
         replace(DENSE, head="regression", head_options=THESIS.head_options, loss="wing", loss_options=THESIS.loss_options),
         "the thesis' head and loss, all else as `dense`: what the maps are worth",
     ),
+    "phantom-weights": (DENSE, "a backbone with weights that were trained on phantoms (sources.py)"),
+    "phantom-weights-bn-eval": (replace(DENSE, head_options={"backbone_eval": True}), "the same weights, their batch norm in eval mode throughout"),
+    "phantoms-mixed": (DENSE, "as many phantoms again among the training pictures, so twice the steps"),
     "size-320": (replace(DENSE, preprocessing=replace(DENSE.preprocessing, size=320)), "a larger picture"),
 }
 
@@ -182,9 +187,10 @@ def note(run: Run, variant: str, results: dict, likeliest: dict[str, float] | No
 
 def trained(variant: str, seed: int, data: Path, out: Path, fold: int | None = None) -> Run:
     """The run of one variant and seed below `out` (of one fold of five over the development pictures), trained if need be."""
-    recipe, place = replace(VARIANTS[variant][0], name=variant), out / (f"{variant}-{seed}" if fold is None else f"{variant}-{seed}-fold{fold}")
+    recipe, source, split = sources.prepare(variant, replace(VARIANTS[variant][0], name=variant), data, out)
+    place = out / (f"{variant}-{seed}" if fold is None else f"{variant}-{seed}-fold{fold}")
     command = f"python figures/research.py run {variant} --seeds {seed}" if fold is None else f"python figures/research.py sweep {variant}/{seed}/{fold}"
-    return train(recipe, data, place, seed=seed, fold=fold and (fold, FOLDS), resume=place.exists(), quiet=True, command=command)
+    return train(recipe, source, place, seed=seed, split=split, fold=fold and (fold, FOLDS), resume=place.exists(), quiet=True, command=command)
 
 
 def scored(run: Run) -> dict:

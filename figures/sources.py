@@ -1,0 +1,100 @@
+"""Where a variant of the search has its first weights or its pictures from, if not as `dense` has them (research.py names them).
+
+Both come from phantoms, drawn radiographs whose points are known exactly: the weights begin with them, or they are among the training pictures.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from landmark_thesis import runs
+from landmark_thesis.data import (
+    DataError,
+    LandmarkData,
+    PreprocessSettings,
+    Signatures,
+    Split,
+    keep_apart,
+    thesis_split,
+)
+from landmark_thesis.model import LandmarkRegressor, create_model
+from landmark_thesis.runs import DENSE, Recipe, Source, train
+
+BEGIN = replace(DENSE, name="phantom-weights-begin", phases=(DENSE.phases[0], replace(DENSE.phases[1], epochs=20)))
+BEGIN_PHANTOMS, BEGIN_SEED = 2000, 1000  # drawn, of which its split trains on three quarters; a seed that no other run of the search has
+MIXED_PHANTOMS = 717  # as many as the first draw leaves real pictures to train on
+
+Prepared = tuple[Recipe, Source, Split | None]
+
+
+def phantom_weights(recipe: Recipe, data: Path, out: Path) -> Prepared:
+    """`recipe` beginning with the backbone of one training on phantoms, OUT/phantom-weights-begin, which its variants and seeds share."""
+    place = out / BEGIN.name
+    command = "python figures/research.py run phantom-weights"
+    begin = train(BEGIN, Source(phantoms=BEGIN_PHANTOMS), place, seed=BEGIN_SEED, resume=place.exists(), quiet=True, command=command)
+    return replace(recipe, weights=str(begin.path / "best.pt")), Source.of(data), None
+
+
+class MixedSource(Source):
+    """The pictures of a folder and, after them, `phantoms` drawn ones. A run keeps its fields as a plain `Source`: it is evaluated on the folder."""
+
+    def check(self, preprocessing: PreprocessSettings) -> tuple[LandmarkData, list[tuple], Signatures]:
+        """As `Source.check`; also DataError where a picture has the name of a phantom. Near-duplicates are pairs of the folder's pictures."""
+        data, duplicates, signatures = super().check(preprocessing)
+        drawn, _, theirs = Source(phantoms=self.phantoms, phantom_seed=self.phantom_seed).check(preprocessing)
+        if both := sorted(set(data.names) & set(drawn.names)):
+            raise DataError(f"{self.folder}: {both[0]} is the name of a phantom, too ({len(both)} such names)")
+        return _with(data, drawn), duplicates, Signatures(
+            (*signatures.names, *theirs.names),
+            *(np.concatenate([getattr(signatures, key), getattr(theirs, key)]) for key in ("counts", "places", "descriptors", "digests")),
+        )
+
+
+def _with(data: LandmarkData, drawn: LandmarkData) -> LandmarkData:
+    return LandmarkData(
+        images=torch.cat([data.images, drawn.images]),
+        points=torch.cat([data.points, drawn.points]),
+        names=(*data.names, *drawn.names),
+        categories=(*data.categories, *drawn.categories),
+        frames=(*data.frames, *drawn.frames),
+        pixel_hash={**data.pixel_hash, **drawn.pixel_hash},
+    )
+
+
+def phantoms_mixed(recipe: Recipe, data: Path, out: Path) -> Prepared:
+    """The thesis' split of the folder's pictures, its training part with phantoms added; what `keep_apart` takes for a copy leaves, as in every run."""
+    source = MixedSource(Source.of(data).folder, phantoms=MIXED_PHANTOMS)
+    joined, duplicates, signatures = source.check(recipe.preprocessing)
+    drawn = joined.names[-source.phantoms :]
+    real = joined.subset(joined.names[: -source.phantoms])
+    split = thesis_split(real.names, real.categories, duplicates=duplicates, pixel_hash=real.pixel_hash)
+    parts = {**split.parts, "train": (*split.parts["train"], *drawn)}
+    split = replace(split, parts=parts, pixel_hash=joined.pixel_hash)
+    return recipe, source, keep_apart(split, source.compared(real, recipe.preprocessing), signatures)
+
+
+# variant -> (recipe, folder of the real pictures, folder of the runs) -> what `train` is given
+PREPARE: dict[str, Callable[[Recipe, Path, Path], Prepared]] = {
+    "phantom-weights": phantom_weights,
+    "phantom-weights-bn-eval": phantom_weights,
+    "phantoms-mixed": phantoms_mixed,
+}
+
+
+def prepare(variant: str, recipe: Recipe, data: Path, out: Path) -> Prepared:
+    """What `train` is given: a recipe, a source, and a split or None for the thesis' own."""
+    return PREPARE[variant](recipe, data, out) if variant in PREPARE else (recipe, Source.of(data), None)
+
+
+def _create_model(*arguments: Any, stays_eval: bool | None = None, backbone_eval: bool | None = None, **options: Any) -> LandmarkRegressor:
+    """`create_model`, which a recipe cannot ask for `stays_eval`: among its head's options this takes it as `backbone_eval`."""
+    return create_model(*arguments, stays_eval=stays_eval if backbone_eval is None else backbone_eval, **options)
+
+
+def register() -> None:
+    """Let recipes ask for `backbone_eval`, in this process alone; a run's checkpoint says it as `stays_eval`, which needs none of this."""
+    runs.create_model = _create_model
