@@ -52,7 +52,7 @@ def searched(tmp_path_factory):
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(runs, "_fit", spied)
-        patch.setattr(research, "note", lambda run, variant, results: seen.setdefault(variant, (run, results, begun[-1])))
+        patch.setattr(research, "note", lambda run, variant, results, likeliest: seen.setdefault(variant, (run, results, begun[-1])))
         patch.setattr(sources, "BEGIN", replace(TINY, name=sources.BEGIN.name))
         patch.setattr(sources, "BEGIN_PHANTOMS", 40)
         patch.setattr(sources, "MIXED_PHANTOMS", 25)
