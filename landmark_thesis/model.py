@@ -24,7 +24,7 @@ import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol, runtime_checkable
+from typing import Any, BinaryIO, Protocol
 
 import torch
 import torchvision
@@ -797,9 +797,8 @@ def count_parameters(model: nn.Module) -> dict[str, int]:
     return {**groups, "total": numbers(model.parameters()), "trainable": trainable, "buffers": numbers(model.buffers())}
 
 # %% ../nbs/06_model.ipynb #906bf12c
-@runtime_checkable
 class LandmarkModel(Protocol):
-    """What the trainer asks of any model, ours or yours; `check_model` says what is missing.
+    """What the trainer asks of any model, ours or yours: for type checkers; at run time `check_model` says what is missing.
 
     An nn.Module whose `forward(images)` gives fractions (B, 2K), or an object whose `.landmarks` are that.
     """

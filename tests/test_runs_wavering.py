@@ -102,7 +102,7 @@ def test_the_score_of_a_run_is_of_the_likeliest_shape(run, copy):
     torch.save(weights, copy / "best.pt")
     nearest = Run(copy)
     assert nearest.covariance is None and nearest.weights_hash == run.weights_hash
-    likely, near = (evaluate_runs(model, part="val")["val"]["mre_px"] for model in (run, nearest))
+    likely, near = (evaluate_runs(model, part="val", device="cpu")["val"]["mre_px"] for model in (run, nearest))
     data = run.source.load(run.recipe.preprocessing).subset(run.part("val"))
     for model, error in ((run, likely), (nearest, near)):
         moved = (run_points(model, data.images) - data.points.numpy()) * 224

@@ -33,7 +33,7 @@ def test_the_host_waits_for_the_device_once_an_epoch(monkeypatch, head, criterio
     compute = Compute(device, torch.bfloat16)
     model, criterion = compute.place(create_model("tiny", head, weights="none")), criterion()
     optimizer, average = build_optimizer(model, PHASE), averaged_copy(model)
-    loader = batches(PICTURES, 3, shuffle=True, augmentation=WIDE_AUGMENTATION, device=device)
+    loader = batches(PICTURES, 4, shuffle=True, augmentation=WIDE_AUGMENTATION, device=device)
 
     def epoch():
         train_pass(model, loader, criterion, optimizer, compute, clip_norm=1.0, after_step=lambda step: update_average(average, model, 0.9))

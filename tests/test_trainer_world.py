@@ -32,6 +32,9 @@ from landmark_thesis.trainer import (
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="starts its processes by fork, which this system lacks")
 
 
+START = "spawn" if torch.cuda.is_available() else "fork"  # quick, but a fork cannot use the CUDA that an earlier test began
+
+
 def _one(rank, size, port, work, folder, patience):
     os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(size), MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
     os.environ["TORCHELASTIC_USE_AGENT_STORE"] = "True"
@@ -44,7 +47,7 @@ def _one(rank, size, port, work, folder, patience):
 def run_together(work, folder, size=2, patience=60.0, limit=120.0):
     """What `work(world)` gives in each of `size` processes, started as torchrun would; their exit codes where one of them failed."""
     store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)  # torchrun, too, keeps it outside the processes
-    context = multiprocessing.get_context("fork")
+    context = multiprocessing.get_context(START)
     running = [context.Process(target=_one, args=(rank, size, store.port, work, folder, patience)) for rank in range(size)]
     for process in running:
         process.start()
