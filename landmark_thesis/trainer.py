@@ -4,14 +4,15 @@
 
 # %% auto #0
 __all__ = ['PROCESS_PATIENCE', 'ALONE', 'SCHEDULES', 'WARM_UP', 'WARM_START', 'OPTIMIZERS', 'CACHE_BUDGET', 'FORMAT',
-           'PHASE2_FLOOR', 'Mean', 'picture_errors', 'train_mode', 'landmarks_of', 'batch_loss', 'NonFiniteLossError',
-           'NoFiniteEpochError', 'image_names', 'FiniteGuard', 'ProcessError', 'World', 'add_up', 'start_alike',
-           'own_chance', 'GivenBatches', 'processes', 'Compute', 'forward_loss', 'train_pass', 'validation_pass',
-           'schedule_factor', 'Phase', 'group_rates', 'build_optimizer', 'averaged_copy', 'update_average',
-           'random_state', 'set_random_state', 'tell_epoch', 'weight_problems', 'check_weights', 'load_weights',
-           'optimizer_problems', 'PhaseRun', 'start_phase', 'check_resume', 'view_loaders', 'FeatureLoader',
-           'cache_features', 'why_not_cached', 'cached_loaders', 'TrainerState', 'contradictions', 'ResumableState',
-           'ModelFiles', 'run_epoch', 'run_phase', 'run_phases', 'two_phases', 'alone_in', 'LandmarkTrainer']
+           'SAVING_SHARE', 'SMALL_FILE', 'PHASE2_FLOOR', 'Mean', 'picture_errors', 'train_mode', 'landmarks_of',
+           'batch_loss', 'NonFiniteLossError', 'NoFiniteEpochError', 'image_names', 'FiniteGuard', 'ProcessError',
+           'World', 'add_up', 'start_alike', 'own_chance', 'GivenBatches', 'processes', 'Compute', 'forward_loss',
+           'train_pass', 'validation_pass', 'schedule_factor', 'Phase', 'group_rates', 'build_optimizer',
+           'averaged_copy', 'update_average', 'random_state', 'set_random_state', 'tell_epoch', 'weight_problems',
+           'check_weights', 'load_weights', 'optimizer_problems', 'PhaseRun', 'start_phase', 'check_resume',
+           'view_loaders', 'FeatureLoader', 'cache_features', 'why_not_cached', 'cached_loaders', 'TrainerState',
+           'contradictions', 'ResumableState', 'ModelFiles', 'run_epoch', 'run_phase', 'run_phases', 'two_phases',
+           'alone_in', 'LandmarkTrainer']
 
 # %% ../nbs/08_trainer.ipynb #627bdcd9
 import contextlib
@@ -21,6 +22,7 @@ import itertools
 import math
 import os
 import random
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from functools import partial
@@ -1286,6 +1288,8 @@ class TrainerState:
         self.batches: int | None = None  # of an epoch, if the loader knows
         self.optimizer: torch.optim.Optimizer | None = None  # the last one used
         self.optimizer_state: dict[str, Any] | None = None  # of a loaded file
+        self.next_saving = 0.0  # by `time.monotonic`: large files wait until then
+        self.seconds_saving = 0.0  # since last.pt was last written
         self._forget_best()
 
     def _forget_best(self) -> None:
@@ -1293,6 +1297,7 @@ class TrainerState:
         self.best_error_px: float | None = None
         self.best_phase: str | None = None
         self.best_epoch: int | None = None
+        self.best_is_saved = True
 
     @property
     def device(self) -> torch.device:
@@ -1378,12 +1383,31 @@ class TrainerState:
         if phase.select == "last" or is_better(error, self.best_error_px):
             self.best_state = _weights(self.validated_model)
             self.best_error_px = error if np.isfinite(error) else None
-            self.best_phase, self.best_epoch = phase.name, epoch
-            if self.writes:
-                save_checkpoint(self.save_dir / "best.pt", self.model_file(self.best_state), make_folders=False)
+            self.best_phase, self.best_epoch, self.best_is_saved = phase.name, epoch, False
+            if self.saving_is_due:
+                self.save_best()
+
+    @property
+    def saving_is_due(self) -> bool:
+        """Whether files may be written at the end of this epoch: small ones always, large ones for `SAVING_SHARE` of the time."""
+        return time.monotonic() >= self.next_saving
+
+    def save_best(self) -> None:
+        """Write the best weights to `save_dir/best.pt`, unless they are there (nothing without a save_dir)."""
+        if self.writes and not self.best_is_saved:
+            self.write("best.pt", self.model_file(self.best_state))
+            self.best_is_saved = True
+
+    def write(self, name: str, contents: Mapping[str, Any]) -> Path:
+        """Write a checkpoint into the folder, whole or not at all; its time is counted."""
+        began = time.monotonic()
+        path = save_checkpoint(self.save_dir / name, contents, make_folders=False)
+        self.seconds_saving += time.monotonic() - began
+        return path
 
     def end(self, phase: Phase) -> None:
-        """A phase is over: the model takes the best weights, of whichever phase."""
+        """A phase is over: the model takes the best weights, of whichever phase; they are in best.pt."""
+        self.save_best()
         self.model.load_state_dict(self.best_state)
         self.model.eval()
         self.finished.append(phase.name)
@@ -1409,6 +1433,8 @@ class TrainerState:
         }
 
 # %% ../nbs/08_trainer.ipynb #59a139c5
+SAVING_SHARE = 0.05  # of the time of a training may go into writing large files
+SMALL_FILE = 2**24  # bytes: up to there a last.pt is written after each epoch
 _STATE = {"model": dict, "best": dict, "history": dict, "stopped": dict, "phases_run": list, "finished": list, "settings": dict, "callbacks": dict,
           "loaders": list, "precision": str, "random": dict, "running": (dict, type(None))}
 
@@ -1508,9 +1534,13 @@ class ResumableState(TrainerState):
         }
 
     def save_state(self, loaders: Iterable[Any]) -> None:
-        """Write everything that a later process needs to `save_dir/last.pt`, whole or not at all (nothing without a save_dir)."""
-        if self.writes:
-            save_checkpoint(self.save_dir / "last.pt", self._state(loaders), make_folders=False)
+        """Write everything that a later process needs to `save_dir/last.pt`, whole or not at all (nothing without a save_dir), after best.pt."""
+        if not self.writes:
+            return
+        self.save_best()
+        large = self.write("last.pt", self._state(loaders)).stat().st_size > SMALL_FILE
+        self.next_saving = time.monotonic() + self.seconds_saving * (1 / SAVING_SHARE - 1) if large else 0.0
+        self.seconds_saving = 0.0
 
     def check_saving(self, loaders: Iterable[Any]) -> None:
         """TypeError naming what best.pt and last.pt could not give back (nothing is asked without a save_dir)."""
@@ -1594,6 +1624,7 @@ class ResumableState(TrainerState):
             self.compute = replace(self.compute, dtype=torch.bfloat16 if saved["precision"] == "bf16" else None)
         for name, value in saved["best"].items():
             setattr(self, f"best_{name}", value)
+        self.best_is_saved = True  # or put right in a moment
         self.history, self.stopped, self.settings = saved["history"], saved["stopped"], saved["settings"]
         self.phases_run, self.finished = list(saved["phases_run"]), list(saved["finished"])
         self._mend_best_file()
@@ -1641,7 +1672,7 @@ class ModelFiles(ResumableState):
 def run_epoch(
     trainer: ResumableState, run: PhaseRun, train_loader: Iterable, val_loader: Iterable | None, criterion: Criterion
 ) -> None:
-    """One epoch: train, validate, keep the best, ask the stopper, tell the callbacks; last.pt is written when all have had their say."""
+    """One epoch: train, validate, keep the best, ask the stopper, tell the callbacks; last.pt is written, if due, when all have had their say."""
     phase, epoch, callbacks, compiler = run.phase, run.epoch + 1, trainer.listeners, trainer.compute.compiler
     rates = {f"lr_{group['name']}": float(group["lr"]) for group in run.optimizer.param_groups}
     tell_epoch(train_loader, trainer.epochs_before(phase) + run.epoch)
@@ -1674,7 +1705,8 @@ def run_epoch(
     if run.stop_reason is not None:
         now = {group["name"]: float(group["lr"]) for group in run.optimizer.param_groups}
         trainer.stopped[phase.name] = {"epoch": epoch, "reason": run.stop_reason, "rates": now}
-    trainer.save_state([train_loader, val_loader])
+    if trainer.saving_is_due:
+        trainer.save_state([train_loader, val_loader])
 
 # %% ../nbs/08_trainer.ipynb #d66b6809
 def run_phase(
@@ -1713,6 +1745,8 @@ def run_phase(
         trainer.run = None
         model.load_state_dict(begun_with if trainer.best_state is None else trainer.best_state)
         model.eval()  # as after a phase that ends well: whoever predicts now must not do it under dropout
+        with contextlib.suppress(OSError):  # a full disk or a vanished folder may be what `error` tells
+            trainer.save_best()
         call_event(trainer.listeners, "on_exception", trainer, phase, error)
         raise
     trainer.end(phase)
@@ -1855,7 +1889,7 @@ class LandmarkTrainer(ModelFiles):
     """Train a landmark model in two phases: head on a frozen backbone, then everything with a rate per part.
 
     A thin face on the functions above. It keeps the best weights over all phases, writes `best.pt` at each improvement and `last.pt` (all
-    state) after each epoch, and can go on from there exactly.
+    state) after each epoch, large ones so seldom that they take at most `SAVING_SHARE` of the time, and can go on from there exactly.
 
     Parameters
     ----------

@@ -877,6 +877,44 @@ def test_a_best_file_of_an_epoch_that_never_counted_is_put_right(tmp_path):
     assert same(read_checkpoint(tmp_path / "best.pt"), first)
 
 
+def test_large_files_are_written_for_a_share_of_the_time_and_nothing_else_changes(tmp_path, monkeypatch):
+    """A clock that only writing moves: each write takes a second, an epoch none but those that are counted in."""
+    module = __import__("landmark_thesis.trainer", fromlist=["time"])
+    now, written, write = [100.0], [], save_checkpoint
+
+    def slow(path, contents, **options):
+        now[0] += 1.0
+        written.append((path.name, len(contents["history"].get("phase2", {}).get("train_loss", ()))))
+        return write(path, contents, **options)
+
+    class Epochs(Callback):
+        def on_epoch_start(self, trainer, phase, epoch):
+            now[0] += 9.0
+
+    def train(folder, callbacks=(), **options):
+        trainer = toy_trainer(folder, callbacks=[Epochs(), *callbacks])
+        loaders = toy_loader(40, 0, 8), toy_loader(20, 1), nn.MSELoss()
+        return trainer, trainer.train_full(*loaders, 0, 8, phase2_backbone_lr=1e-3, **options)
+
+    monkeypatch.setattr(module.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(module, "save_checkpoint", slow)
+    every, history = train(tmp_path / "small")
+    assert [epoch for name, epoch in written if name == "last.pt"] == [1, 2, 3, 4, 5, 6, 7, 8, 8]
+    written.clear()
+    monkeypatch.setattr(module, "SMALL_FILE", 0)
+    monkeypatch.setattr(module, "SAVING_SHARE", 0.05)
+    seldom, same_history = train(tmp_path / "large")
+    assert [epoch for name, epoch in written if name == "last.pt"] == [1, 6, 8]  # the last of them when the phase has ended
+    assert written[:2] == [("best.pt", 1), ("last.pt", 1)] and same_history == history
+    assert same(*(read_checkpoint(tmp_path / name / "best.pt") for name in ("small", "large")))
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path / "broken", [Interrupt("phase2", 4, 1)])
+    kept = read_checkpoint(tmp_path / "broken" / "best.pt")["best"]
+    assert read_checkpoint(tmp_path / "broken" / "last.pt")["running"]["epoch"] == 1 and kept["epoch"] > 1  # the best of epochs 1 to 3 is not lost
+    resumed, again = train(tmp_path / "broken", resume=True)
+    assert again == history and same(dict(resumed.model.state_dict()), dict(every.model.state_dict()))
+
+
 def test_resume_with_nothing_saved_begins_anew_and_says_so(tmp_path, capsys):
     trainer = toy_trainer(tmp_path, quiet=False)
     trainer.train_phase1(toy_loader(), toy_loader(20, 1), nn.MSELoss(), epochs=1, resume=True)
