@@ -8,11 +8,11 @@ __all__ = ['PROCESS_PATIENCE', 'ALONE', 'SCHEDULES', 'WARM_UP', 'WARM_START', 'O
            'batch_loss', 'NonFiniteLossError', 'NoFiniteEpochError', 'image_names', 'FiniteGuard', 'ProcessError',
            'World', 'add_up', 'start_alike', 'own_chance', 'GivenBatches', 'processes', 'Compute', 'forward_loss',
            'train_pass', 'validation_pass', 'schedule_factor', 'Phase', 'group_rates', 'build_optimizer',
-           'averaged_copy', 'update_average', 'random_state', 'set_random_state', 'tell_epoch', 'weight_problems',
-           'check_weights', 'load_weights', 'optimizer_problems', 'PhaseRun', 'start_phase', 'check_resume',
-           'view_loaders', 'FeatureLoader', 'cache_features', 'why_not_cached', 'cached_loaders', 'TrainerState',
-           'contradictions', 'ResumableState', 'ModelFiles', 'run_epoch', 'run_phase', 'run_phases', 'two_phases',
-           'alone_in', 'LandmarkTrainer']
+           'averaged_copy', 'update_average', 'average_mover', 'random_state', 'set_random_state', 'tell_epoch',
+           'weight_problems', 'check_weights', 'load_weights', 'optimizer_problems', 'PhaseRun', 'start_phase',
+           'check_resume', 'view_loaders', 'FeatureLoader', 'cache_features', 'why_not_cached', 'cached_loaders',
+           'TrainerState', 'contradictions', 'ResumableState', 'ModelFiles', 'run_epoch', 'run_phase', 'run_phases',
+           'two_phases', 'alone_in', 'LandmarkTrainer']
 
 # %% ../nbs/08_trainer.ipynb #627bdcd9
 import contextlib
@@ -58,24 +58,33 @@ from .pixel_error import mean_radial_error, radial_errors
 
 # %% ../nbs/08_trainer.ipynb #a04bd32b
 class Mean:
-    """Weighted means of several quantities, summed on the device and read once: `add(name, value, weight)`, then `read()`."""
+    """Weighted means of several quantities, kept on the device and read once: `add(name, value, weight)`, then `read()`."""
 
     def __init__(self) -> None:
-        self._sums: dict[str, Tensor] = {}
+        self._seen: dict[str, tuple[list[Tensor], list[Tensor]]] = {}
 
     def add(self, name: str, value: Tensor, weight: Tensor) -> None:
-        """Count `value` (scalar) with `weight` (scalar, at least 0); a weight of 0 counts nothing, even if the value is NaN."""
-        wide = torch.float32 if value.device.type == "mps" else torch.float64
-        value, weight = value.detach().to(wide), weight.to(wide)
-        pair = torch.stack([torch.where(weight > 0, value * weight, torch.zeros_like(value)), weight])
-        self._sums[name] = self._sums[name] + pair if name in self._sums else pair
+        """Count `value` (scalar) with `weight` (scalar, at least 0); a weight of 0 counts nothing, even if the value is NaN.
+
+        Nothing is computed yet: on a card each of a batch's small sums would cost more than the training's large products leave time for.
+        """
+        values, weights = self._seen.setdefault(name, ([], []))
+        values.append(value.detach())
+        weights.append(weight.detach())
 
     def read(self) -> dict[str, float]:
         """The means so far (NaN where nothing was counted); the only place that waits for the device."""
-        if not self._sums:
+        if not self._seen:
             return {}
-        values = torch.stack(list(self._sums.values())).tolist()
-        return {name: total / weight if weight else float("nan") for name, (total, weight) in zip(self._sums, values, strict=True)}
+        sums = torch.stack([self._sum(torch.stack(values), torch.stack(weights)) for values, weights in self._seen.values()]).tolist()
+        return {name: total / weight if weight else float("nan") for name, (total, weight) in zip(self._seen, sums, strict=True)}
+
+    @staticmethod
+    def _sum(values: Tensor, weights: Tensor) -> Tensor:
+        """(2,): the weighted sum and the sum of weights, in double precision where the device has it."""
+        wide = torch.float32 if values.device.type == "mps" else torch.float64
+        values, weights = values.to(wide), weights.to(wide)
+        return torch.stack([torch.where(weights > 0, values * weights, torch.zeros_like(values)).sum(), weights.sum()])
 
 # %% ../nbs/08_trainer.ipynb #2d68ebac
 def picture_errors(prediction: Tensor, target: Tensor, image_size: int | tuple[int, int]) -> tuple[Tensor, Tensor]:
@@ -819,19 +828,28 @@ def update_average(average: AveragedModel, model: nn.Module, decay: float) -> No
     d = min(decay, (1 + n) / (10 + n)) after n steps, so that the start is forgotten soon (as in TensorFlow's moving average);
     whole-number buffers are copied.
     """
-    n = int(average.n_averaged)  # a counter that stays on the CPU: `update_parameters` would send it to the device, and the host would wait
-    blend = get_ema_multi_avg_fn(min(decay, (1 + n) / (10 + n)))
+    average_mover(average, model)(decay)
+
+
+def average_mover(average: AveragedModel, model: nn.Module) -> Callable[[float], None]:
+    """`update_average` for many steps, `move(decay)`: the hundred tensors are looked up once. Good until one is replaced, for an epoch, say."""
     groups: dict[Any, tuple[list[Tensor], list[Tensor]]] = {}  # tensors of one device and kind are moved together
     for mean, value in zip(_parts(average.module), _parts(model), strict=True):
-        if n and mean.is_floating_point():
-            averaged, current = groups.setdefault((mean.device, mean.dtype), ([], []))
-            averaged.append(mean)
-            current.append(value)
-        else:
-            mean.copy_(value)
-    for averaged, current in groups.values():
-        blend(averaged, current, n)
-    average.n_averaged += 1
+        averaged, current = groups.setdefault((mean.device, mean.dtype), ([], []))
+        averaged.append(mean)
+        current.append(value)
+
+    def move(decay: float) -> None:
+        n = int(average.n_averaged)  # a counter that stays on the CPU: `update_parameters` would send it to the device, and the host would wait
+        blend = get_ema_multi_avg_fn(min(decay, (1 + n) / (10 + n)))
+        for (_, kind), (averaged, current) in groups.items():
+            if n and kind.is_floating_point:
+                blend(averaged, current, n)
+            else:
+                torch._foreach_copy_(averaged, current)
+        average.n_averaged += 1
+
+    return move
 
 
 def _parts(module: nn.Module) -> Iterator[Tensor]:
@@ -1677,12 +1695,13 @@ def run_epoch(
     rates = {f"lr_{group['name']}": float(group["lr"]) for group in run.optimizer.param_groups}
     tell_epoch(train_loader, trainer.epochs_before(phase) + run.epoch)
     call_event(callbacks, "on_epoch_start", trainer, phase, epoch)
+    move_average = None if run.average is None else average_mover(run.average, trainer.model)
 
     def after_step(step: int) -> None:
         if run.schedule is not None:
             run.schedule.step()
-        if run.average is not None:
-            update_average(run.average, trainer.model, phase.average)
+        if move_average is not None:
+            move_average(phase.average)
         call_event(callbacks, "on_batch_end", trainer, phase, epoch, step)
 
     trained = train_pass(
