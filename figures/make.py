@@ -441,8 +441,14 @@ def speed_block() -> str:
 def memory_line() -> str:
     """The peak memory of training runs, from their own environment.json; it does not grow with the epochs."""
     found = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted((HERE / "bench" / "memory").glob("*.json"))}
-    runs = [f"`{name}` {one['peak_memory_bytes'] / 1e9:.1f} GB ({one['precision']}, `{one['command']}`)" for name, one in found.items()]
+    runs = [f"`{name.split('-')[0]}` {_taken(one)} ({one['precision']}, `{one['command']}`)" for name, one in found.items()]
     return f"Peak memory of a training on the real pictures, by recipe, the pictures in it: {'; '.join(runs)}."
+
+
+def _taken(told: dict) -> str:
+    """Memory; of a card that and the time of the whole training, files and validation included."""
+    memory = f"{told['peak_memory_bytes'] / 1e9:.1f} GB"
+    return f"{memory} and {told['seconds']:.0f} s on {told['device']}" if told["device"].startswith("cuda") else memory
 
 
 def with_block(text: str, lang: str = "en") -> str:

@@ -711,6 +711,7 @@ SENTENCES: Mapping[str, str] = {
     "phase1_plain_over_cached_fp32": "the same, one view, both in float32",
     "phase2_epoch_over_plain": "phase 2: an epoch of ours / the plain way (files, one by one, float32)",
     "phase2_epoch_over_bare_step": "phase 2: an epoch of ours / its bare steps on one batch in memory",
+    "phase2_epoch_over_compiled": "the same / with `torch.compile`",
     "step_share_of_matrix": "a bare step's operations a second, as a share of the best matrix product's",
     "step_share_of_convolutions": "the convolutions' share of that step's time",
     "convolutions_share_of_matrix": "and their own operations a second, as a share of the best matrix product's",
@@ -731,5 +732,6 @@ def markdown(found: Mapping[str, Any]) -> str:
     rows = [
         f"| {sentence} | **{_short(found[name])}** | {_short(found[name + '_min'])} to {_short(found[name + '_max'])} |"
         for name, sentence in SENTENCES.items()
+        if f"{name}_min" in found  # what was not measured there, or not yet
     ]
     return "\n".join([head, "", "| what | median | smallest to largest |", "|---|---|---|", *rows])
