@@ -1,0 +1,72 @@
+"""The ledgers of the search: each row follows from the errors beside it, and nobody looked at another part than validation."""
+
+import csv
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from landmark_thesis.runs import Run
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "figures"))
+import research
+
+ROOT = Path(__file__).resolve().parents[1]
+LEDGERS = {"processor": research.RESEARCH, "card": research.RESEARCH / "cuda"}
+
+
+def rows_of(path):
+    with open(path, encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def column(table, name):
+    return np.array([float(row[name]) for row in table])
+
+
+@pytest.mark.parametrize("place", LEDGERS.values(), ids=LEDGERS)
+def test_each_row_follows_from_its_column_of_errors_on_the_validation_part(place):
+    runs, errors = rows_of(place / "runs.csv"), rows_of(place / "errors.csv")
+    validation = set(Run(ROOT / "figures" / "records" / "dense").part("val"))
+    assert {row["image"] for row in errors} == validation and len(errors) == 144
+    assert {row["run"] for row in runs} == errors[0].keys() - {"image"}
+    assert [row["run"] for row in runs] == sorted(row["run"] for row in runs)
+    for row in runs:
+        assert float(row["mre_px"]) == pytest.approx(column(errors, row["run"]).mean(), abs=1e-3), row["run"]
+        assert row["n"] == "144" and row["device"].startswith("cuda" if place.name == "cuda" else "cpu")
+        low, high = map(float, row["mre_px_ci95"].split(" to "))
+        assert low < float(row["mre_px"]) < high
+
+
+@pytest.mark.parametrize("place", LEDGERS.values(), ids=LEDGERS)
+def test_all_were_trained_on_the_same_pictures_but_those_that_say_so(place):
+    own = [row for row in rows_of(place / "runs.csv") if row["split"] != "d0c23795be920b05"]
+    assert {row["run"].split("/")[0] for row in own} <= {"phantoms-mixed"}
+
+
+@pytest.mark.parametrize("place", LEDGERS.values(), ids=LEDGERS)
+def test_the_likeliest_shape_stands_beside_it_where_it_was_read(place):
+    if not (place / "likeliest.csv").exists():
+        pytest.skip("no run of this ledger was read both ways")
+    runs, errors = {row["run"]: row for row in rows_of(place / "runs.csv")}, rows_of(place / "likeliest.csv")
+    read = errors[0].keys() - {"image"}
+    assert read == {name for name, row in runs.items() if row.get("likeliest_px")}
+    for name in read:
+        assert float(runs[name]["likeliest_px"]) == pytest.approx(column(errors, name).mean(), abs=1e-3), name
+
+
+def test_a_run_on_a_card_goes_to_the_ledger_of_cards():
+    assert research.place_of("cuda (NVIDIA H200)") == LEDGERS["card"] and research.place_of("cpu (x86_64)") == LEDGERS["processor"]
+
+
+@pytest.mark.parametrize(("job", "good"), [("dense/0", True), ("dense/10/5", True), ("dense", False), ("dense/0/6", False), ("dense/x", False), ("/0", False)])
+def test_a_job_names_a_variant_a_seed_and_perhaps_one_of_five_folds(job, good):
+    assert bool(research.JOB.fullmatch(job)) is good
+
+
+def test_a_column_joins_the_others_by_picture_and_order_never_matters(tmp_path):
+    research._column(tmp_path / "errors.csv", "b/0", {"y": 2.0, "x": 1.0})
+    research._column(tmp_path / "errors.csv", "a/0", {"x": 3.0, "y": 4.0})
+    research._column(tmp_path / "errors.csv", "b/0", {"x": 5.0, "y": 6.0})  # noted again: replaced
+    assert (tmp_path / "errors.csv").read_text() == "image,a/0,b/0\nx,3.000,5.000\ny,4.000,6.000\n"
