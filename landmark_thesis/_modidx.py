@@ -1299,6 +1299,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': '', 'git_url
                                                                                        'landmark_thesis/pixel_error.py'),
                                              'landmark_thesis.pixel_error._columns': ( 'pixel_error.html#_columns',
                                                                                        'landmark_thesis/pixel_error.py'),
+                                             'landmark_thesis.pixel_error._continued': ( 'pixel_error.html#_continued',
+                                                                                         'landmark_thesis/pixel_error.py'),
                                              'landmark_thesis.pixel_error._counts': ( 'pixel_error.html#_counts',
                                                                                       'landmark_thesis/pixel_error.py'),
                                              'landmark_thesis.pixel_error._finite': ( 'pixel_error.html#_finite',

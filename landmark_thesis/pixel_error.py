@@ -159,20 +159,28 @@ def along_across(pred: Array, target: Array, image_size: Size, axis: Sequence[in
 
 # %% ../nbs/01_pixel_error.ipynb #0fe6ee99
 def contour_error(
-    pred: Array, target: Array, image_size: Size, lines: Sequence[Sequence[int]] = (LEFT_CONTOUR, RIGHT_CONTOUR)
+    pred: Array, target: Array, image_size: Size, lines: Sequence[Sequence[int]] = (LEFT_CONTOUR, RIGHT_CONTOUR), continued: bool = False
 ) -> Array:
     """Distance between two outlines whatever their points slid along them, (...,), in px@`image_size`.
 
     Each point of the predicted `lines` (by default the ten lateral points) to the labelled polyline of its side, and each
-    labelled point to the predicted polyline; the mean of all. NaN where a point is missing.
+    labelled point to the predicted polyline; the mean of all. NaN where a point is missing. `continued`: the polylines go on straight beyond
+    their ends, so that where an outline begins and ends costs nothing.
     """
     zero = 0 * _as_points(target)
     pred, target = displacements(pred, zero, image_size), displacements(target, zero, image_size)
     parts = []
     for line in lines:
         ours, theirs = pred[..., list(line), :], target[..., list(line), :]
-        parts += [_to_polyline(ours, theirs), _to_polyline(theirs, ours)]
+        reach = _continued if continued else (lambda line: line)
+        parts += [_to_polyline(ours, reach(theirs)), _to_polyline(theirs, reach(ours))]
     return (torch.cat(parts, -1) if isinstance(pred, torch.Tensor) else np.concatenate(parts, -1)).mean(-1)
+
+
+def _continued(line: Array) -> Array:
+    """A polyline (..., V, 2) with its first and last segment four times as long, (..., V + 2, 2): longer than any axis is misjudged by."""
+    first, last = 4 * line[..., :1, :] - 3 * line[..., 1:2, :], 4 * line[..., -1:, :] - 3 * line[..., -2:-1, :]
+    return torch.cat([first, line, last], -2) if isinstance(line, torch.Tensor) else np.concatenate([first, line, last], -2)
 
 
 def _to_polyline(points: Array, line: Array) -> Array:

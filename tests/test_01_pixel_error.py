@@ -121,6 +121,10 @@ def test_contour_error():
     assert np.isclose(contour_error(wider, straight, 224), 4)
     slid = straight + np.array([0, 7]) / 224  # all ten slide 7 px: only the end that sticks out counts
     assert np.isclose(contour_error(slid, straight, 224), 4 * 7 / 20)
+    assert np.isclose(contour_error(slid, straight, 224, continued=True), 0)  # on the border, which goes on
+    assert np.isclose(contour_error(wider, straight, 224, continued=True), 4)
+    assert (contour_error(pred, target, 224, continued=True) <= contour_error(pred, target, 224) + 1e-9).all()
+    assert np.allclose(contour_error(torch.tensor(pred), torch.tensor(target), 224, continued=True), contour_error(pred, target, 224, continued=True))
     assert np.allclose(contour_error(torch.tensor(pred), torch.tensor(target), 224), contour_error(pred, target, 224))
 
 
