@@ -1596,6 +1596,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': '', 'git_url
                                                                                                 'landmark_thesis/trainer.py'),
                                          'landmark_thesis.trainer.TrainerState.begin': ( 'trainer.html#trainerstate.begin',
                                                                                          'landmark_thesis/trainer.py'),
+                                         'landmark_thesis.trainer.TrainerState.best_file': ( 'trainer.html#trainerstate.best_file',
+                                                                                             'landmark_thesis/trainer.py'),
                                          'landmark_thesis.trainer.TrainerState.device': ( 'trainer.html#trainerstate.device',
                                                                                           'landmark_thesis/trainer.py'),
                                          'landmark_thesis.trainer.TrainerState.end': ( 'trainer.html#trainerstate.end',

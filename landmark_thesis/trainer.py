@@ -1413,7 +1413,7 @@ class TrainerState:
     def save_best(self) -> None:
         """Write the best weights to `save_dir/best.pt`, unless they are there (nothing without a save_dir)."""
         if self.writes and not self.best_is_saved:
-            self.write("best.pt", self.model_file(self.best_state))
+            self.write("best.pt", self.best_file())
             self.best_is_saved = True
 
     def write(self, name: str, contents: Mapping[str, Any]) -> Path:
@@ -1436,6 +1436,13 @@ class TrainerState:
             self.say(f"{phase.name}: stopped after epoch {stop['epoch']}, {stop['reason']}; rates then: {rates}")
         self.say(f"{phase.name}: the model holds the weights of {self.best_phase}, epoch {self.best_epoch} (validation error {error})")
 
+    def best_file(self) -> dict[str, Any]:
+        """What best.pt holds: the best weights, and the history up to their epoch, whenever the file is written."""
+        until = self.phases_run[: self.phases_run.index(self.best_phase) + 1] if self.best_phase in self.phases_run else []
+        history = {name: self.history[name] for name in until[:-1]}
+        history |= {name: {column: values[: self.best_epoch] for column, values in self.history[name].items()} for name in until[-1:]}
+        return {**self.model_file(self.best_state), "history": history}
+
     def model_file(self, weights: Mapping[str, Tensor]) -> dict[str, Any]:
         """What a file of weights holds: with them history, architecture, precision, unit, where they come from, and `extra`."""
         config = getattr(self.model, "config", None)
@@ -1452,7 +1459,7 @@ class TrainerState:
 
 # %% ../nbs/08_trainer.ipynb #59a139c5
 SAVING_SHARE = 0.05  # of the time of a training may go into writing large files
-SMALL_FILE = 2**24  # bytes: up to there a last.pt is written after each epoch
+SMALL_FILE = 2**26  # bytes: up to there a last.pt is written after each epoch
 _STATE = {"model": dict, "best": dict, "history": dict, "stopped": dict, "phases_run": list, "finished": list, "settings": dict, "callbacks": dict,
           "loaders": list, "precision": str, "random": dict, "running": (dict, type(None))}
 
@@ -1599,7 +1606,7 @@ class ResumableState(TrainerState):
         path = self.save_dir / "best.pt"
         if self.best_state is None or not self.writes:
             return
-        ours = self.model_file(self.best_state)
+        ours = self.best_file()
         if not path.is_file() or read_checkpoint(path, self._most_bytes()).get("best") != ours["best"]:
             save_checkpoint(path, ours, make_folders=False)
 

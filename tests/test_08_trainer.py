@@ -913,6 +913,7 @@ def test_large_files_are_written_for_a_share_of_the_time_and_nothing_else_change
     assert read_checkpoint(tmp_path / "broken" / "last.pt")["running"]["epoch"] == 1 and kept["epoch"] > 1  # the best of epochs 1 to 3 is not lost
     resumed, again = train(tmp_path / "broken", resume=True)
     assert again == history and same(dict(resumed.model.state_dict()), dict(every.model.state_dict()))
+    assert same(*(read_checkpoint(tmp_path / name / "best.pt") for name in ("small", "broken")))
 
 
 def test_resume_with_nothing_saved_begins_anew_and_says_so(tmp_path, capsys):

@@ -74,9 +74,14 @@ def _moments(end_at, torn, by):
     return passed
 
 
-def _one_run(data, recipe, out, resume=False, end_at=0, torn=False, by=signal.SIGTERM, pipe=None):
-    """In a process of its own: one run from drawn pictures to the end, or to a signal at moment `end_at`."""
+def _one_run(data, recipe, out, resume=False, end_at=0, torn=False, by=signal.SIGTERM, pipe=None, seldom=False):
+    """In a process of its own: one run from drawn pictures to the end, or to a signal at moment `end_at`.
+
+    `seldom`: its files count as large, and are written at the first epoch and the end of a phase alone.
+    """
     torch.set_num_threads(1)
+    if seldom:
+        trainer.SMALL_FILE, trainer.SAVING_SHARE = 0, 1e-6
     runs.Source.check = lambda self, preprocessing: (data, [], runs.Signatures.of(data.images, data.names))
     passed = _moments(end_at, torn, by)
     runs.train(recipe, runs.Source(phantoms=len(data)), out, seed=5, resume=resume, quiet=True)
@@ -152,7 +157,7 @@ def assert_same_run(killed, whole):
 
 
 def survives(start, peaceful, name, out, moments, by=signal.SIGKILL, **options):
-    """A run that is ended at each of `moments`, one process after the other, and then goes on to its end."""
+    """A run that is ended at each of `moments`, one process after the other, and then goes on to its end (writing as it always does)."""
     for number, moment in enumerate(moments):
         ends(start(RECIPES[name], out, resume=number > 0, end_at=moment, by=by, **options), -by if by == signal.SIGKILL else 1)
     ends(start(RECIPES[name], out, resume=True), 0)
@@ -173,6 +178,13 @@ def test_so_does_one_killed_in_the_middle_of_a_write_and_then_again(start, peace
     written = when(moments, "before last.pt", 3)
     again = random.Random(1).randint(1, len(moments) - written)
     survives(start, peaceful, "averaged", tmp_path / "run", [written - 2, again], torn=True)
+
+
+def test_so_does_one_whose_large_files_are_written_seldom(start, peaceful, tmp_path):
+    """What was trained since is trained again; files, histories in them included, do not tell when they were written."""
+    moments = peaceful("two phases")[1]
+    place = when(moments, "before on_epoch_end", -1)  # in the last epoch of phase 2, two epochs after the last file
+    survives(start, peaceful, "two phases", tmp_path / "run", [place - 8], seldom=True)
 
 
 def test_so_does_one_killed_before_anything_was_saved_and_in_phase_1_on_stored_features(start, peaceful, tmp_path):
@@ -259,6 +271,14 @@ def test_thirty_kills_from_outside(start, peaceful, tmp_path, seed):
         return
     ends(start(RECIPES[name], out, resume=True), 0)
     assert_same_run(out, whole)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(8))
+def test_kills_where_large_files_are_written_seldom(start, peaceful, tmp_path, seed):
+    name, by = list(RECIPES)[seed % len(RECIPES)], (signal.SIGKILL, signal.SIGINT)[seed // 4]
+    moments = len(peaceful(name)[1])
+    survives(start, peaceful, name, tmp_path / "run", [random.Random(seed).randint(1, 3 * moments // 4)], by=by, seldom=True)
 
 
 @pytest.mark.slow
