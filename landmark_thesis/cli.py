@@ -34,7 +34,7 @@ def _whole(low: int, high: int) -> Callable[[str], int]:
     return number
 
 
-_SEED, _EPOCHS, _BATCH, _SIZE, _LABEL_SIZE = _whole(0, 2**32 - 1), _whole(0, 10_000), _whole(1, 1024), _whole(16, 2048), _whole(0, 100_000)
+_SEED, _EPOCHS, _VIEWS, _BATCH, _SIZE, _LABEL_SIZE = _whole(0, 2**32 - 1), _whole(0, 10_000), _whole(0, 100), _whole(1, 1024), _whole(16, 2048), _whole(0, 100_000)
 
 
 def _place(text: str) -> Path:
@@ -204,6 +204,7 @@ def _add_train(commands) -> None:
     command.add_argument("--weights", metavar="W", help="auto (default), imagenet, none, or a file")
     command.add_argument("--phase1-epochs", type=_EPOCHS, metavar="N", help="head on the frozen backbone; 0 skips it")
     command.add_argument("--phase2-epochs", type=_EPOCHS, metavar="N", help="fine-tuning; 0 skips it")
+    command.add_argument("--cache-views", type=_VIEWS, metavar="N", help="phase 1 sees N views of each picture again and again (1: as it is; 2: mirrored, too), and is done sooner")
     command.add_argument("--batch-size", type=_BATCH, metavar="N", help="pictures in a step (default 16): smaller where memory is short")
     command.add_argument("--image-size", type=_SIZE, metavar="N", help="side of the network's input (default 224)")
     command.add_argument("--device", default="auto", help="auto (default), cpu, cuda or cuda:N")
@@ -225,7 +226,8 @@ def _train(arguments: argparse.Namespace) -> int:
     scored = arguments.resume and (arguments.out / "results.json").exists() and runs.Run(arguments.out).finished  # that resume has nothing to do
     recipe = runs.changed(
         _recipe(arguments.recipe), backbone=arguments.backbone, weights=arguments.weights, phase1_epochs=arguments.phase1_epochs,
-        phase2_epochs=arguments.phase2_epochs, precision=arguments.precision, image_size=arguments.image_size, batch_size=arguments.batch_size,
+        phase2_epochs=arguments.phase2_epochs, cache_views=arguments.cache_views, precision=arguments.precision, image_size=arguments.image_size,
+        batch_size=arguments.batch_size,
     )
     with trainer.processes(runs.pick_device(arguments.device)) as (world, device):  # one, or those that torchrun started
         run = runs.train(

@@ -218,6 +218,7 @@ def changed(
     weights: str | None = None,
     phase1_epochs: int | None = None,
     phase2_epochs: int | None = None,
+    cache_views: int | None = None,
     precision: str | None = None,
     image_size: int | None = None,
     batch_size: int | None = None,
@@ -228,6 +229,9 @@ def changed(
         if epochs is not None and epochs != phases[number].epochs:
             said.append(f"{phases[number].name} has {epochs} epochs, not {phases[number].epochs}")
             phases[number] = replace(phases[number], epochs=epochs)
+    if cache_views is not None and cache_views != phases[0].cache_views:
+        said.append(f"{phases[0].name} computes its frozen features once, of {cache_views} views a picture, not anew in each epoch")
+        phases[0] = replace(phases[0], cache_views=cache_views)
     for name, value in (("backbone", backbone), ("weights", weights), ("precision", precision)):
         if value is not None and value != getattr(recipe, name):
             said.append(f"{name} is {Path(value).name}, not {getattr(recipe, name)}")

@@ -18,6 +18,9 @@ def test_recipes_survive_json_and_name_what_changed():
     assert shorter.batch_size == 8
     assert (shorter.phases[0].epochs, shorter.weights, shorter.preprocessing.size) == (0, "none", 96)
     assert changed(DENSE) == DENSE
+    stored = changed(THESIS, cache_views=4)
+    assert stored.phases == (replace(THESIS.phases[0], cache_views=4), THESIS.phases[1]) and "of 4 views a picture" in stored.deviations[-1]
+    assert changed(THESIS, cache_views=0) == THESIS
     for broken in ({**THESIS.to_dict(), "strange": 1}, {**THESIS.to_dict(), "phases": None}, {"name": "thesis"}):
         try:
             Recipe.from_dict(broken)
