@@ -12,7 +12,6 @@ __all__ = ['VERDICTS', 'TEXTS', 'COMPUTATIONS', 'STANDARD_CLAIMS', 'RECORD_CLAIM
 
 # %% ../nbs/15_defense.ipynb #3347a548
 import base64
-import csv
 import contextlib
 import html
 import inspect
@@ -22,6 +21,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 import tempfile
 import time
 import tomllib
@@ -33,7 +33,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .data import THESIS_TEST_FINGERPRINT, DataError, LabelGrid, category_of, write_whole
+from .data import THESIS_TEST_FINGERPRINT, DataError, LabelGrid, category_of, read_json, read_rows, read_whole, write_whole
 from .evaluate import KNOWN_OPENINGS, evaluate_runs, openings, read_errors, report, write_results
 from .figures import LANGUAGES, draw_all, draw_measured, forms_of, landmark_table, published_results, rank_correlation, results_table, stored_stamp
 from .figures import WORDS as FIGURE_WORDS
@@ -221,10 +221,7 @@ class Records:
         path = self.folder(name) / file
         if not path.exists():
             raise _NoEvidence("no_file", name=name, file=file)
-        try:
-            return self._once(path, lambda: json.loads(path.read_text(encoding="utf-8")))
-        except (ValueError, OSError) as error:
-            raise DataError(f"{path}: cannot be read ({error}); put the original back") from None
+        return self._once(path, lambda: read_json(path))
 
     def rows(self, name: str, part: str) -> list[dict[str, Any]]:
         """The stored errors of one part, at least two pictures of it."""
@@ -553,11 +550,13 @@ def _recompute(records: Records, name: str, file: str) -> dict[str, Any]:
 
 
 def _columns(path: Path) -> dict[str, np.ndarray]:
-    """The columns of an errors.csv; numbers as such."""
-    with open(path, encoding="utf-8", newline="") as file:
-        rows = list(csv.reader(file))
-    texts = {name: np.array(column) for name, column in zip(rows[0], zip(*rows[1:], strict=True), strict=True)}
-    return {name: column if name in ("image", "arm", "model", "category", "part") else column.astype(float) for name, column in texts.items()}
+    """The columns of an errors.csv, numbers as such; DataError for anything else."""
+    rows, words = read_rows(path), ("image", "arm", "model", "category", "part")
+    try:
+        columns = {name: [row[name] if name in words else float(row[name]) for row in rows] for name in (rows or [{}])[0]}
+    except ValueError as error:
+        raise DataError(f"{path}: not a table of errors ({str(error)[:100]}); put the original back") from None
+    return {name: np.array(column, object if name in words else float) for name, column in columns.items()}  # no row pays for the longest word
 
 
 def _again_exposure(records: Records, content: Mapping[str, Any], table: _Columns) -> dict[str, Any]:
@@ -769,12 +768,14 @@ def read_claims(source: str | Path, name: str = "") -> list[Claim]:
     """
     where = name or (str(source) if isinstance(source, Path) else "claims")
     try:
-        text = source.read_text(encoding="utf-8") if isinstance(source, Path) else source
+        text = read_whole(source).decode() if isinstance(source, Path) else source
         content = tomllib.loads(text)
     except OSError as error:
         raise ClaimsError(f"{where}: cannot be read ({error.strerror}); name an existing file with --claims") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ClaimsError(f"{where}: no TOML ({error}); texts need quotes, and each claim begins with a line [[claim]]") from None
+    except DataError as error:
+        raise ClaimsError(f"{error}; name a file of claims with --claims") from None
+    except (ValueError, RecursionError) as error:  # no UTF-8, no TOML, a number of 5000 digits
+        raise ClaimsError(f"{where}: no TOML ({str(error)[:150]}); texts need quotes, and each claim begins with a line [[claim]]") from None
     tables = content.get("claim")
     if not isinstance(tables, list) or not tables or content.keys() - {"claim"}:
         raise ClaimsError(f"{where}: holds {', '.join(content) or 'nothing'}; each claim begins with a line [[claim]], and nothing else stands beside them")
@@ -801,8 +802,8 @@ def _claim(table: Mapping[str, Any]) -> Claim:
     _check_arguments(table["compute"], arguments)
     limits = {key: table[key] for key in ("is", "tolerance", "below", "above", "at_most", "at_least") if key in table}
     for key, value in limits.items():
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            raise ClaimsError(f"{key} must be a number, not {value!r}")
+        if not _is_number(value):
+            raise ClaimsError(f"{key} must be a number, not {value!r:.40}")
     if not limits.keys() - {"tolerance"}:
         raise ClaimsError("nothing could contradict it; add is = ..., below = ..., above = ..., at_most = ... or at_least = ...")
     low = max((limits[key] for key in ("above", "at_least") if key in limits), default=-math.inf)
@@ -819,6 +820,11 @@ def _claim(table: Mapping[str, Any]) -> Claim:
     )
 
 
+def _is_number(value: Any) -> bool:
+    """Whether anything can be compared with it: TOML knows nan, below which nothing lies, and inf, below which all does."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
+
+
 def _check_arguments(compute: str, arguments: Mapping[str, Any]) -> None:
     wanted = dict(list(inspect.signature(COMPUTATIONS[compute]).parameters.items())[1:])
     if unknown := sorted(arguments.keys() - wanted.keys()):
@@ -827,8 +833,8 @@ def _check_arguments(compute: str, arguments: Mapping[str, Any]) -> None:
         raise ClaimsError(f"{compute} needs {' and '.join(missing)}")
     for name, value in arguments.items():
         number = wanted[name].annotation in (float, "float")
-        if isinstance(value, bool) or not isinstance(value, (int, float) if number else str):
-            raise ClaimsError(f"{name} must be a {'number' if number else 'text in quotes'}, not {value!r}")
+        if not (_is_number(value) if number else isinstance(value, str)):
+            raise ClaimsError(f"{name} must be a {'number' if number else 'text in quotes'}, not {value!r:.40}")
 
 
 def _must_contain(table: Mapping[str, Any], number: float) -> None:
@@ -1692,9 +1698,10 @@ def _told_test(defense: Defense) -> dict[str, Any] | None:
 
 def _worst_pictures(path: Path, lang: str) -> dict[str, Any]:
     """Of a table image, run, run, ...: the three worst pictures, what the worst tenth holds, and how alike the runs err."""
-    with open(path, encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
-    errors = np.array([[float(value) for key, value in row.items() if key != "image"] for row in rows])
+    table = _columns(path)
+    if "image" not in table or len(table) < 2:
+        raise DataError(f"{path}: holds no errors of pictures; put the original back")
+    rows, errors = [{"image": image} for image in table["image"]], np.stack([values for name, values in table.items() if name != "image"], axis=1)
     means = errors.mean(1)
     tenth, worst = _worst_tenth(rows, means)
     classes = [category_of(rows[k]["image"]) for k in tenth]
@@ -1951,8 +1958,7 @@ def _data_section(defense: Defense) -> str:
 
 def _method_section(defense: Defense) -> str:
     run, recipe = defense.runs[0], defense.runs[0].recipe
-    made, look = run.path / "environment.json", recipe.preprocessing
-    stored = json.loads(made.read_text(encoding="utf-8")) if made.exists() else {}
+    stored, look = _made(run), recipe.preprocessing
     moved = ", ".join(f"{defense.told(key)} {value:g}" for key, value in vars(recipe.augmentation).items() if isinstance(value, int | float) and value)
     prediction = [defense.say("prediction_tta" if defense.results["tta"] else "prediction_plain"), *([defense.say("likeliest" if recipe.likeliest else "projected")] if recipe.project else [])]
     rows = [
@@ -2237,12 +2243,12 @@ def _write_json(path: Path, content: Any) -> None:
 
 def _read_results(folder: Path) -> dict[str, Any] | None:
     path = folder / "results.json"
-    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+    return read_json(path) if path.exists() else None
 
 
 def _made(run: Run) -> dict[str, Any]:
     path = run.path / "environment.json"
-    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    return read_json(path) if path.exists() else {}
 
 
 def environment_of(defense: Defense) -> dict[str, Any]:

@@ -44,6 +44,7 @@ from landmark_thesis.data import (
     label_grid,
     preprocess,
     read_image,
+    read_rows,
     read_whole,
     thesis_split,
     write_whole,
@@ -243,7 +244,7 @@ def _lines(content: bytes) -> tuple[list[bytes], bytes]:
     if lines and not content.endswith((b"\n", b"\r")):
         try:
             _entry(lines[-1])
-        except (ValueError, TypeError, KeyError):
+        except (ValueError, TypeError, KeyError, RecursionError):
             return lines[:-1], lines[-1]
     return lines, b""
 
@@ -261,7 +262,7 @@ def ledger_entries(folder: str | Path) -> list[dict[str, Any]]:
     for number, line in enumerate(_lines(read_whole(path))[0], 1):
         try:
             entry = _entry(line)
-        except (ValueError, TypeError, KeyError) as error:
+        except (ValueError, TypeError, KeyError, RecursionError) as error:
             raise DataError(f"{path}, line {number}: not an entry of a ledger ({error}); was it edited by hand?") from error
         chained = chained or "previous" in entry  # lines of before the chain was thought of stand first, if anywhere
         if chained and entry.get("previous") not in above:
@@ -373,13 +374,12 @@ def write_errors(rows: Sequence[Mapping[str, Any]], path: str | Path) -> None:
 
 def read_errors(path: str | Path, part: str | None = None) -> list[dict[str, Any]]:
     """The rows of an `errors.csv` (of one part), numbers as floats; DataError if it is something else."""
+    mend, words = "evaluate the run again to write it", {"part", "image", "category"}
     try:
-        rows = list(csv.DictReader(io.StringIO(read_whole(path).decode(), newline="")))
-        words = {"part", "image", "category"}
-        rows = [{key: value if key in words else float(value) for key, value in row.items()} for row in rows]
+        rows = [{key: value if key in words else float(value) for key, value in row.items()} for row in read_rows(path, mend)]
         return [row for row in rows if part is None or row["part"] == part]
-    except (OSError, ValueError, TypeError, KeyError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: not a table of errors ({error}); evaluate the run again to write it") from error
+    except (OSError, ValueError, KeyError) as error:
+        raise error if isinstance(error, DataError) else DataError(f"{path}: not a table of errors ({str(error)[:150]}; {mend}") from error
 
 # %% ../nbs/12_evaluate.ipynb #825d8a8d
 Model = Run | str | Path

@@ -40,7 +40,7 @@ from scipy.stats import binomtest, spearmanr
 from scipy.stats import f as f_distribution
 from scipy.stats import t as student
 
-from .data import DataError, LandmarkData, Split, category_of, phantom_data, write_whole
+from .data import DataError, LandmarkData, Split, category_of, phantom_data, read_json, read_rows, read_whole, write_whole
 from .evaluate import read_errors
 from landmark_thesis.landmarks import (
     AXIS,
@@ -1935,7 +1935,7 @@ def save_figure(
 
 
 def _digest(file: Path) -> str:
-    return hashlib.sha256(file.read_bytes()).hexdigest()[:16]
+    return hashlib.sha256(read_whole(file)).hexdigest()[:16]
 
 
 def _shorter(svg: bytes) -> bytes:
@@ -1949,11 +1949,11 @@ def _check_formats(formats: Sequence[str]) -> None:
 
 # %% ../nbs/14_figures.ipynb #1cdb0d82
 def drawn_from(path: str | Path) -> dict[str, str]:
-    """What a figure's file (svg, pdf or png) says that it was drawn from: folder/name -> first 16 digits of the sha256."""
-    content, found = Path(path).read_bytes(), {}
+    """What a figure's file (svg, pdf or png) says that it was drawn from: folder/name -> first 16 digits of the sha256; raises as `data.read_whole`."""
+    content, found = read_whole(path), {}
     for mark in re.finditer(rb" sha256:([0-9a-f]{16})", content):
         before = re.split(rb"[\s\x00;()<>\"]", content[max(0, mark.start() - 400) : mark.start()])[-1]
-        found[unquote(before.decode("ascii"))] = mark[1].decode()
+        found[unquote(before.decode("ascii", "replace"))] = mark[1].decode()
     return found
 
 
@@ -2056,12 +2056,12 @@ def _pictures_of(chosen: _Set, data: LandmarkData | None) -> LandmarkData | None
 
 def _kept_epoch(run: Run) -> tuple[str, int] | None:
     """(phase, epoch) of the weights that a finished run kept, as its environment.json says."""
-    path = run.path / "environment.json"
+    path, mend = run.path / "environment.json", "put the original back, or remove it"
+    best = read_json(path, mend).get("best") if path.exists() else None
     try:
-        best = json.loads(path.read_text(encoding="utf-8")).get("best") if path.exists() else None
         return None if not best or best.get("phase") is None else (best["phase"], int(best["epoch"]))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise DataError(f"{path}: cannot be read ({str(error)[:100]}); put the original back, or remove it") from None
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DataError(f"{path}: cannot be read ({str(error)[:100]}); {mend}") from None
 
 
 def _only_numbers(values: Any) -> bool:
@@ -2076,13 +2076,14 @@ def _stored_results(run: Run) -> dict[str, Any] | None:
     path = run.path / "results.json"
     if not path.exists():
         return None
+    mend = f"landmark-thesis evaluate {run.path} --json writes it anew"
+    results = read_json(path, mend)
     try:
-        results = json.loads(path.read_text(encoding="utf-8"))
         if not _only_numbers(results[results["part"]]):
             raise DataError("its metrics are not numbers")
         result_of_scores(results)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:  # a DataError is a ValueError
-        raise DataError(f"{path}: cannot be read ({str(error)[:150]}); landmark-thesis evaluate {run.path} --json writes it anew") from None
+    except (ValueError, KeyError, TypeError, AttributeError) as error:  # a DataError is a ValueError
+        raise DataError(f"{path}: cannot be read ({str(error)[:150]}); {mend}") from None
     return results
 
 # %% ../nbs/14_figures.ipynb #33e4638f
@@ -2247,11 +2248,7 @@ def draw_measured(
 def _measured(record: Path) -> dict[str, Any] | None:
     """What NAME/NAME.json holds, or None where there is none."""
     path = record / f"{record.resolve().name}.json"
-    try:
-        content = json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
-    except (OSError, ValueError, RecursionError) as error:
-        raise DataError(f"{path}: cannot be read ({str(error)[:100]}); put the original back") from None
-    return content if isinstance(content, dict) else None
+    return read_json(path) if path.exists() else None
 
 
 def _arms(content: Mapping[str, Any]) -> dict[str, list[Result]]:
@@ -2307,8 +2304,10 @@ def _draw_limits(content: Mapping[str, Any], record: Path, look: dict[str, Any])
 def _draw_exposure(content: Mapping[str, Any], record: Path, look: dict[str, Any]) -> _Drawn:
     """The errors of the run that it names, against the exposure of each picture's file."""
     run, table = Run(record.parent / content["run"]), record / "errors.csv"
-    with open(table, encoding="utf-8", newline="") as file:
-        exposure = {row["image"]: {name: float(row[name]) for name in ("grey_mean", "grey_sd")} for row in csv.DictReader(file)}
+    try:
+        exposure = {row["image"]: {name: float(row[name]) for name in ("grey_mean", "grey_sd")} for row in read_rows(table)}
+    except (ValueError, KeyError) as error:
+        raise error if isinstance(error, DataError) else DataError(f"{table}: no table of exposure ({str(error)[:100]}); put the original back") from None
     rows = read_errors(run.path / "errors.csv", content["part"])
     return _Drawn(exposure_errors(rows, exposure, stamp=stored_stamp(run, rows), **look), [table, *_files(run, *_OF_SET)])
 

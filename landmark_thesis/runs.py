@@ -48,6 +48,7 @@ from landmark_thesis.data import (
     load_data,
     lock_file,
     phantom_data,
+    read_json,
     read_whole,
     remove_leftovers,
     thesis_split,
@@ -403,17 +404,13 @@ def _lock(file: IO) -> bool:
 
 # %% ../nbs/11_runs.ipynb #073b0c38
 def _read_json(path: Path) -> dict[str, Any]:
+    """`data.read_json` with a RunError; an option of a recipe may be infinite."""
     try:
-        content = json.loads(read_whole(path).decode())
-        if not isinstance(content, dict):
-            raise ValueError("it holds no values by name")
-        return content
+        return read_json(path, finite=False)
     except (FileNotFoundError, NotADirectoryError) as error:
         raise RunError(f"{path.parent}: no run folder ({path.name} is missing)") from error
     except DataError as error:
-        raise RunError(f"{error}; put the original back") from error
-    except (ValueError, RecursionError, OSError) as error:  # JSONDecodeError and UnicodeDecodeError are ValueErrors
-        raise RunError(f"{path}: cannot be read ({str(error)[:150]}); put the original back") from error
+        raise RunError(str(error)) from error
 
 
 def _read_weights(path: Path) -> dict[str, Any]:

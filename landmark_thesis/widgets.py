@@ -12,6 +12,7 @@ __all__ = ['THESIS_CLASSES', 'THESIS_MEMBER_SEEDS', 'MIN_AXIS_PX', 'ANNOTATOR_HE
 
 # %% ../nbs/16_widgets.ipynb #01499f23
 import base64
+import contextlib
 import functools
 import hashlib
 import html
@@ -49,6 +50,7 @@ from landmark_thesis.data import (
     preprocess,
     read_annotations,
     read_image,
+    read_whole,
     thesis_split,
     write_whole,
 )
@@ -791,9 +793,19 @@ def _written(rows: Sequence[_Row]) -> str:
 _HEADERS = {_written([]).strip(), points_csv([], np.zeros((0, NUM_LANDMARKS, 2))).strip()}  # the second: before sizes were written
 
 
+def _held(path: Path) -> bytes:
+    """What stands in a table; nothing where there is no file yet. DataError: a pipe, a device, a folder, or without end."""
+    try:
+        return read_whole(path) if path.exists() else b""
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror}); give a new file") from None
+    except DataError as error:
+        raise DataError(f"{error}; give a new file") from None
+
+
 def _read_own(path: Path) -> tuple[bytes, dict[str, _Row]]:
     """Content and rows (by stem) of a table that the annotator wrote; nothing where there is no file yet."""
-    content = path.read_bytes() if path.exists() else b""
+    content = _held(path)
     header, _, rest = content.decode("utf-8", "replace").strip().partition("\n")
     if header and header.strip() not in _HEADERS:
         raise DataError(f"{path}: was not written by the annotator, which would drop its other columns; give a new file, and its points as `start`")
@@ -968,6 +980,12 @@ class AnnotationSession:
         self.chosen = min(self.chosen, len(self.draft.points()) - 1)
         self.status = self._says() if moved else f"nothing to {'undo' if by < 0 else 'redo'} on this picture"
 
+    def _unchanged(self, again: bool) -> bool:
+        """Whether a table is still what this session read or wrote; a pipe in its place is not."""
+        with contextlib.suppress(DataError):
+            return _held(self._files[again]) == self._read[again][0]
+        return False
+
     def _save(self, points: np.ndarray) -> None:
         fatal = [text for is_fatal, text in _shape_faults(points) if is_fatal]
         if fatal:
@@ -976,7 +994,7 @@ class AnnotationSession:
         height, width = self.image().shape
         row = _Row(self.path.name, points, (width, height))
         path, rows = self._files[slot.again], {**self._kept[slot.again], self._stems[slot.picture]: row}
-        if (path.read_bytes() if path.exists() else b"") != self._read[slot.again][0]:
+        if not self._unchanged(slot.again):
             raise DataError(f"not saved: {path.name} was changed by another program; keep a copy and open the session again")
         order = {stem: place for place, stem in enumerate(self._stems)}
         names = sorted(rows, key=lambda stem: order.get(stem, -1))
