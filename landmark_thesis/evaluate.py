@@ -379,7 +379,7 @@ def read_errors(path: str | Path, part: str | None = None) -> list[dict[str, Any
         rows = [{key: value if key in words else float(value) for key, value in row.items()} for row in read_rows(path, mend)]
         return [row for row in rows if part is None or row["part"] == part]
     except (OSError, ValueError, KeyError) as error:
-        raise error if isinstance(error, DataError) else DataError(f"{path}: not a table of errors ({str(error)[:150]}; {mend}") from error
+        raise error if isinstance(error, DataError) else DataError(f"{path}: not a table of errors ({str(error)[:150]}); {mend}") from error
 
 # %% ../nbs/12_evaluate.ipynb #825d8a8d
 Model = Run | str | Path
