@@ -13,6 +13,7 @@ __all__ = ['VERDICTS', 'TEXTS', 'COMPUTATIONS', 'STANDARD_CLAIMS', 'RECORD_CLAIM
 # %% ../nbs/15_defense.ipynb #3347a548
 import base64
 import contextlib
+import copy
 import html
 import inspect
 import json
@@ -33,9 +34,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .data import THESIS_TEST_FINGERPRINT, DataError, LabelGrid, category_of, read_json, read_rows, read_whole, write_whole
+from .data import THESIS_TEST_FINGERPRINT, DataError, LabelGrid, category_of, read_rows, read_whole, write_whole
 from .evaluate import KNOWN_OPENINGS, evaluate_runs, openings, read_errors, report, write_results
-from .figures import LANGUAGES, draw_all, draw_measured, forms_of, landmark_table, published_results, rank_correlation, results_table, stored_stamp
+from .figures import LANGUAGES, _checked, draw_all, draw_measured, forms_of, landmark_table, published_results, rank_correlation, read_record, results_table, stored_stamp
 from .figures import WORDS as FIGURE_WORDS
 from .landmarks import LANDMARK_NAMES, describe
 from .pixel_error import bootstrap_interval, compare_errors, seed_spread, summarise_errors
@@ -153,6 +154,9 @@ TEXTS: Mapping[str, tuple[str, str]] = {
     "no_test_part": ("no record knows the test part {of}", "ningún registro conoce la parte de prueba {of}"),
     "no_part": ("record '{name}' holds no errors of part '{part}'", "el registro '{name}' no guarda errores de la parte '{part}'"),
     "no_value": ("record '{name}' states no {path}", "el registro '{name}' no da {path}"),
+    "no_number": ("what is stored gives no finite number", "lo guardado no da ningún número finito"),
+    "no_division": ("record '{name}' gives 0 for {path}, by which nothing can be divided", "el registro '{name}' da 0 para {path}, entre lo que nada se puede dividir"),
+    "unknown_errors": ("{of}: unknown of {missing} of {n} pictures", "{of}: se desconoce en {missing} de {n} imágenes"),
     "other_pictures": ("{a} and {b} were not scored on the same pictures", "{a} y {b} no se evaluaron con las mismas imágenes"),
     "contradiction": ("{name}: {file} says {stated} ({path}), its errors.csv gives {value}", "{name}: {file} dice {stated} ({path}), su errors.csv da {value}"),
     "recorded_only": (
@@ -204,7 +208,11 @@ class Records:
     @property
     def runs(self) -> list[Run]:
         """Those that are run folders: experiments with a JSON of their own are not."""
-        return [Run(path) for path in self.folders.values() if (path / "recipe.json").exists()]
+        return [self.run(name) for name, path in self.folders.items() if (path / "recipe.json").exists()]
+
+    def run(self, name: str) -> Run:
+        """A record as a run; RunError or DataError where its recipe.json is none."""
+        return self._once(("run", name), lambda: _checked(Run(self.folder(name))))
 
     @cached_property
     def measured(self) -> dict[str, dict[str, Any]]:
@@ -217,11 +225,11 @@ class Records:
         return self.folders[name]
 
     def content(self, name: str, file: str = "results.json") -> dict[str, Any]:
-        """A stored JSON file of a record; DataError where it is damaged."""
+        """A stored JSON file of a record, as `figures.read_record` reads it; DataError where it is damaged, or lacks what is asked of it."""
         path = self.folder(name) / file
         if not path.exists():
             raise _NoEvidence("no_file", name=name, file=file)
-        return self._once(path, lambda: read_json(path))
+        return self._once(path, lambda: read_record(path))
 
     def rows(self, name: str, part: str) -> list[dict[str, Any]]:
         """The stored errors of one part, at least two pictures of it."""
@@ -288,10 +296,12 @@ def metric(records: Records, of: str, metric: str) -> Evidence:
         value, interval = lookup(records.summary(name, part), metric)
     except KeyError as error:
         raise ClaimsError(f"metric = \"{metric}\": {error.args[0]}") from None
+    if value is None:
+        raise _NoEvidence("no_value", name=name, path=f"{part}.{metric}")
     _must_be_number(metric, value)
     stored = records.content(name)
     with contextlib.suppress(KeyError):
-        stated = lookup(stored[part], metric)[0]
+        stated = lookup(stored.get(part), metric)[0]
         if not _agree(metric, stated, value):
             raise _contradiction(name, "results.json", f"{part}.{metric}", stated, value)
     upwards = metric.split(".")[0] in ("sdr", "auc_ced_15px")
@@ -309,21 +319,20 @@ def _of(text: str) -> tuple[str, str, str]:
 
 
 def _must_be_number(path: str, value: Any) -> None:
-    if isinstance(value, bool) or not isinstance(value, int | float):
+    if not _measures(value):
         inside = f"; below it there are: {', '.join(map(str, value))}" if isinstance(value, dict) else ""
         raise ClaimsError(f"\"{path}\" is no number{inside}")
 
 
 def _selected(records: Records, name: str, part: str) -> bool:
     """Whether a model was selected on these pictures, as its split and its recipe say."""
-    path = records.folder(name)
-    return (path / "recipe.json").exists() and stored_stamp(Run(path), records.rows(name, part)) == "selected"
+    return (records.folder(name) / "recipe.json").exists() and stored_stamp(records.run(name), records.rows(name, part)) == "selected"
 
 
 def _origin(records: Records, *names: str) -> dict[str, Any]:
     """Where evidence from these records comes from, and what spoils it."""
     stored = [records.content(name) for name in names]
-    spoilt = next((word for word, held in (("contaminated", "contaminated"), ("unverified", "unverified")) if any(one.get(held) for one in stored)), "")
+    spoilt = next((word for word in ("contaminated", "unverified") if any(one[word] for one in stored)), "")
     return {
         "records": names, "split": stored[0].get("split_fingerprint", ""), "command": stored[0].get("command", ""),
         "seeds": min(len(one.get("models", [1])) for one in stored), "spoilt": spoilt,
@@ -343,13 +352,17 @@ def ratio(records: Records, a: str, b: str = "", over: str = "") -> Evidence:
         raise ClaimsError("ratio: give either b = \"record/part\" or over = \"path in results.json\"")
     if over:
         name, part, series = _of(a)
-        values, whole = _series(records.rows(name, part), series), _stated(records, name, "results.json", over)[0]
+        values, whole = _known(_series(records.rows(name, part), series), a), _stated(records, name, "results.json", over)[0]
         if (known := _place(recomputed(records, name), over)[0]) is not None and not _agree(over, whole, known):
             raise _contradiction(name, "results.json", over, whole, known)
+        if not whole:
+            raise _NoEvidence("no_division", name=name, path=over)
         low, high = bootstrap_interval(values)
         pushed = frozenset({-1}) if _selected(records, name, part) else frozenset()
         return Evidence(values.mean() / whole, (low / whole, high / whole), n=len(values), part=part, pushed=pushed, **_origin(records, name))
     first, second, origin = _paired(records, a, b)
+    if not second.any():
+        raise _NoEvidence("no_division", name=_of(b)[0], path=b)
     low, high = bootstrap_interval(np.arange(len(first)), lambda chosen, axis: first[chosen.astype(int)].mean(axis) / second[chosen.astype(int)].mean(axis))
     return Evidence(first.mean() / second.mean(), (low, high), n=len(first), **origin)
 
@@ -359,16 +372,25 @@ def _paired(records: Records, a: str, b: str) -> tuple[np.ndarray, np.ndarray, d
     rows = {side: {row["image"]: row for row in records.rows(name, part)} for side, name, part in (("a", name_a, part_a), ("b", name_b, part_b))}
     if rows["a"].keys() != rows["b"].keys():
         raise _NoEvidence("other_pictures", a=a, b=b)
-    first, second = _series(list(rows["a"].values()), series_a), _series([rows["b"][image] for image in rows["a"]], series_b)
+    first = _known(_series(list(rows["a"].values()), series_a), a)
+    second = _known(_series([rows["b"][image] for image in rows["a"]], series_b), b)
     names = tuple(dict.fromkeys((name_a, name_b)))
     pushed = set() if name_a == name_b else {sign for sign, name, part in ((-1, name_a, part_a), (1, name_b, part_b)) if _selected(records, name, part)}
     return first, second, {"part": part_a, "pushed": frozenset(pushed), **_origin(records, *names)}
 
 
+def _known(values: np.ndarray, of: str) -> np.ndarray:
+    """The same values, none of which is missing: a mean over the pictures that have one would be of other pictures than the sentence says."""
+    if missing := np.count_nonzero(~np.isfinite(values)):
+        raise _NoEvidence("unknown_errors", of=of, missing=missing, n=len(values))
+    return values
+
+
 def _series(rows: Sequence[Mapping[str, Any]], series: str) -> np.ndarray:
     """One value a picture: mean "radial" error, mean absolute error "along" or "across" the axis, the error of a landmark, or a column."""
     if series in ("radial", "along", "across"):
-        return np.nanmean(np.abs([[row[f"{name}_{series}"] for name in LANDMARK_NAMES] for row in rows]), axis=1)
+        errors = np.abs([[row[f"{name}_{series}"] for name in LANDMARK_NAMES] for row in rows])
+        return np.array([np.nanmean(one) if np.isfinite(one).any() else np.nan for one in errors])
     column = f"{series}_radial" if series in LANDMARK_NAMES else series
     if not isinstance(rows[0].get(column), float):
         raise ClaimsError(f"series \"{series}\": choose radial, along, across, a landmark such as L2, or a column of errors.csv such as contour_px")
@@ -419,9 +441,10 @@ def _again_leakage(content: Mapping[str, Any], table: _Columns) -> dict[str, Any
 def _again_folds(content: Mapping[str, Any], table: _Columns) -> dict[str, Any]:
     """Readings of the same answers; the one that was chosen is that against which nothing is gained."""
     chosen = next(name for name in content["readings"] if name not in content["gains"])
-    scored = [table[chosen][table["fold"] == number] for number in range(1, content["folds"] + 1)]
+    numbers = np.unique(table["fold"])
+    scored = [table[chosen][table["fold"] == number] for number in numbers]
     return {
-        "oof": _mean(table[chosen]), "readings": {name: _mean(table[name]) for name in content["readings"]},
+        "folds": len(numbers), "oof": _mean(table[chosen]), "readings": {name: _mean(table[name]) for name in content["readings"]},
         "gains": {name: compare_errors(table[chosen], table[name]) for name in content["gains"]},
         "runs": [{"run": run["run"], "n": len(errors), "mre_px": float(errors.mean())} for run, errors in zip(content["runs"], scored, strict=True)],
     }
@@ -451,6 +474,24 @@ def _again_reading(content: Mapping[str, Any], table: _Columns) -> dict[str, Any
 def _again_shape(content: Mapping[str, Any], table: _Columns) -> dict[str, Any]:
     scored = {part: table["mean_shape"][table["part"] == part] for part in content["mean_shape_errors"]}
     return {"mean_shape_errors": {part: {"n": len(errors), **_mean(errors)} for part, errors in scored.items()}}
+
+
+def _again_contour(content: Mapping[str, Any], table: _Columns) -> dict[str, Any]:
+    """Outlines that end, and outlines that go on beyond their ends."""
+    def of(one: Mapping[str, Any]) -> dict[str, Any]:
+        return _mean(table[f"{one['run']} ends"], "ends_px") | _mean(table[f"{one['run']} continued"], "continued_px")
+
+    return {"contours": _each(content, "contours", ("run",), of)}
+
+
+def _again_prior(content: Mapping[str, Any], table: _Columns) -> dict[str, Any]:
+    """Each variance against none; without the ranks of the gains, which are hardly larger than the last decimal that is stored of an error."""
+    def of(one: Mapping[str, Any]) -> dict[str, Any]:
+        errors = table[f"variance {one['variance']:g}"]
+        gain = compare_errors(table["variance 0"], errors)
+        return _mean(errors) | {"gain": {name: gain[name] for name in ("difference_px", "difference_px_ci95")}}
+
+    return {"priors": _each(content, "priors", ("variance",), of)}
 
 
 def _again_phase1(content: Mapping[str, Any], table: _Columns) -> dict[str, Any]:
@@ -514,7 +555,7 @@ _AGAIN: Sequence[tuple[set[str], Callable[[Mapping[str, Any], _Columns], dict[st
     ({"runs", "seeds", "gain_of_the_mirror"}, _again_ensemble), ({"runs", "seeds", "test"}, _again_test), ({"clean_minus_leaky"}, _again_leakage),
     ({"readings", "gains", "folds"}, _again_folds), ({"results", "mm_per_px"}, _again_outside), ({"results", "points", "bandwidth_rows"}, _again_drift),
     ({"results", "limits", "fit"}, _again_curve), ({"results", "epochs", "image_size"}, _again_phase1),
-    ({"mean_shape_errors"}, _again_shape), ({"recipes"}, _again_reading),
+    ({"mean_shape_errors"}, _again_shape), ({"recipes"}, _again_reading), ({"contours"}, _again_contour), ({"priors"}, _again_prior),
 )
 
 
@@ -617,16 +658,26 @@ def _place(content: Any, path: str) -> tuple[Any, list[float] | None]:
     return None, None
 
 
-def _agree(path: str, stated: float, found: float) -> bool:
+def _measures(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _in_words(value: Any) -> str:
+    return _number(value) if value is None or _measures(value) else f"{value!s:.40}"
+
+
+def _agree(path: str, stated: Any, found: Any) -> bool:
     """Whether two numbers differ by no more than the rounding of stored errors (three decimals) can do; a fitted limit carries that further."""
+    if not _measures(stated) or not _measures(found):
+        return stated == found
     if "p_value" in path or "rho" in path:
         return math.isclose(stated, found, rel_tol=1e-6, abs_tol=1e-9)
     return math.isclose(stated, found, rel_tol=2e-3, abs_tol=0.03 if "limits." in path else 5e-3 if "_ci95" in path else 2e-3)
 
 
-def _contradiction(name: str, file: str, path: str, stated: float, value: float) -> _NoEvidence:
-    told = (_number(stated), _number(value))
-    if told[0] == told[1]:
+def _contradiction(name: str, file: str, path: str, stated: Any, value: Any) -> _NoEvidence:
+    told = (_in_words(stated), _in_words(value))
+    if told[0] == told[1] and _measures(stated) and _measures(value):
         told = f"{stated:.6g}", f"{value:.6g}"
     return _NoEvidence("contradiction", "FAIL", name=name, file=file, path=path, stated=told[0], value=told[1])
 
@@ -635,7 +686,7 @@ def _stated(records: Records, name: str, file: str, path: str) -> tuple[float, l
     try:
         value, interval = lookup(records.content(name, file), path)
     except KeyError as error:
-        raise ClaimsError(f"path \"{path}\" in {file} of {name}: {error.args[0]}") from None
+        raise ClaimsError(f"path \"{path}\" in {records.folder(name) / file}: {error.args[0]}") from None
     if value is None:
         raise _NoEvidence("no_value", name=name, path=path)
     _must_be_number(path, value)
@@ -669,15 +720,17 @@ def unplanned_openings(records: Records, record: str = "", of: str = THESIS_TEST
     """
     if record:
         chosen = {record: records.content(record)}
-        of = chosen[record].get("test_fingerprint", "")
+        of = chosen[record]["test_fingerprint"]
     else:
         results = {run.path.name: records.content(run.path.name) for run in records.runs if (run.path / "results.json").exists()}
         chosen = {name: content for name, content in (results | records.measured).items() if content.get("test_fingerprint") == of}
         if not chosen:
             raise _NoEvidence("no_test_part", of=of)
-    ledgers = [content.get("test_ledger", {}) for content in chosen.values()]
-    opened = max(sum(ledger.get("opened") or 0 for ledger in ledgers), openings([records.folder(name) for name in chosen], of))
-    planned = sum(ledger.get("planned", 1) for ledger in ledgers if record or ledger.get("opened"))
+    ledgers = {name: content["test_ledger"] for name, content in chosen.items() if record or "test_ledger" in content}
+    if unknown := [name for name, ledger in ledgers.items() if ledger["opened"] is None]:  # as is written where a ledger is damaged
+        raise _NoEvidence("no_value", name=unknown[0], path="test_ledger.opened")
+    opened = max(sum(ledger["opened"] for ledger in ledgers.values()), openings([records.folder(name) for name in chosen], of))
+    planned = sum(ledger["planned"] for ledger in ledgers.values() if record or ledger["opened"])
     first = next(iter(chosen.values()))
     told = {"split": first.get("split_fingerprint", ""), "command": first.get("command", ""), "seeds": len(first.get("models", [1]))}
     return Evidence(max(0, opened - planned), exact=True, n=opened, part="test", records=tuple(chosen), **told)
@@ -700,16 +753,17 @@ def disagreements(records: Records, record: str = "") -> Evidence:
     return Evidence(0, exact=True, n=compared, records=(record,) if record else tuple(records.folders), command="landmark-thesis defend --records")
 
 
-def _pairs(content: Any, again: Any, path: str = "") -> Iterator[tuple[str, float, float]]:
-    """Each number of `again` with what stands at the same place of `content`, and where."""
+def _pairs(content: Any, again: Any, path: str = "") -> Iterator[tuple[str, Any, Any]]:
+    """Each number of `again` with what stands at the same place of `content`, number or not, and where; what `content` does not tell is left out."""
     steps = again.items() if isinstance(again, dict) else enumerate(again) if isinstance(again, list | tuple) else ()
     for step, value in steps:
         where = f"{path}.{step}".lstrip(".")
-        stated = content.get(step) if isinstance(content, dict) else content[step] if isinstance(content, list) and step < len(content) else None
-        if isinstance(value, dict | list | tuple):
-            yield from _pairs(stated, value, where)
-        elif isinstance(value, int | float) and not isinstance(value, bool) and isinstance(stated, int | float) and math.isfinite(value):
-            yield where, stated, value
+        there = step in content if isinstance(content, dict) else isinstance(content, list) and step < len(content)
+        nested = isinstance(value, dict | list | tuple)
+        if there and nested and isinstance(content[step], dict | list):
+            yield from _pairs(content[step], value, where)
+        elif there and (nested or _measures(value) and math.isfinite(value)):
+            yield where, content[step], value
 
 
 COMPUTATIONS: Mapping[str, Callable[..., Evidence]] = {
@@ -734,6 +788,8 @@ def judge(claim: Claim, records: Records) -> Verdict:
         raise ClaimsError(f"claim '{claim.id}': {error}") from None
     if evidence.spoilt:
         return Verdict(claim, "NOT SUPPORTED", f"spoilt_{evidence.spoilt}", evidence=evidence)
+    if not np.isfinite([evidence.value, *(evidence.interval or ())]).all():
+        return Verdict(claim, "NOT SUPPORTED", "no_number", evidence=replace(evidence, value=math.nan, interval=None))
     numbers, agrees = {"value": _number(evidence.value), "stated": claim.stated}, "counted" if evidence.exact else "states"
     if claim.stated is not None and abs(evidence.value - claim.stated) > claim.tolerance + 1e-9:
         return Verdict(claim, "FAIL", "states", numbers, evidence)
@@ -1517,7 +1573,7 @@ class Defense:
         dataset = "phantom" if self.runs[0].source.folder is None else "real" if self.results.get("test_fingerprint") == THESIS_TEST_FINGERPRINT else "other"
         facts = {
             "n": self.results[f"n_{self.part}"], "mre": _digits(metrics["mre_px"]), "low": _digits(low), "high": _digits(high), "ruler": _digits(ruler), "floor": floor,
-            "ratio": "-" if not ruler else f"{100 * metrics['mre_px'] / ruler:.0f}", "max": _digits(metrics["max_px"]), "failures": f"{100 * metrics['failure_rate_10px']:.0f}",
+            "ratio": _percent(metrics["mre_px"], ruler), "max": _digits(metrics["max_px"]), "failures": f"{100 * metrics['failure_rate_10px']:.0f}",
             "median": _digits(metrics["median_px"]), "p95": _digits(metrics["p95_px"]), "along": _digits(metrics["along_px"]), "across": _digits(metrics["across_px"]),
             "contour": _digits(metrics["contour_px"]), "worst": f"{worst}, {describe(LANDMARK_NAMES.index(worst), self.lang)}", "worst_px": _digits(landmarks[worst]),
             "easy": f"{easy}, {describe(LANDMARK_NAMES.index(easy), self.lang)}", "easy_px": _digits(landmarks[easy]),
@@ -1578,7 +1634,11 @@ class Defense:
 
 
 def _digits(value: float | None, digits: int = 2) -> str:
-    return "-" if value is None else f"{value:.{digits}f}"
+    return "-" if value is None or not math.isfinite(value) else f"{value:.{digits}f}"
+
+
+def _percent(part: float | None, whole: float | None, digits: int = 0) -> str:
+    return _digits(100 * part / whole, digits) if whole and part is not None else "-"
 
 
 def _between(ends: Sequence[float] | None, digits: int = 2) -> str:
@@ -1614,9 +1674,8 @@ def _folds(defense: Defense) -> Iterator[dict[str, Any]]:
         scored, conformal = one["oof"], one["oof"].get("conformal")
         facts = {"record": name, "of": one.get("of", "dev"), "n": one["n"], "folds": one["folds"], "mre": _digits(scored["mre_px"])}
         facts |= dict(zip(("low", "high"), map(_digits, scored["mre_px_ci95"]), strict=True)) | {"value": scored["mre_px"], "interval": scored["mre_px_ci95"]}
-        if conformal:
-            kept = [100 * value for value in conformal["per_landmark"].values() if value is not None]
-            facts |= {"level": f"{100 * conformal['level']:.0f}", "least": f"{min(kept):.0f}", "most": f"{max(kept):.0f}", "whole": f"{100 * conformal['whole_picture']:.0f}"}
+        if conformal and (kept := [100 * value for value in conformal["per_landmark"].values() if value is not None]):
+            facts |= {"level": f"{100 * conformal['level']:.0f}", "least": f"{min(kept):.0f}", "most": f"{max(kept):.0f}", "whole": _percent(conformal["whole_picture"], 1)}
         yield facts | {"spoilt": bool(one.get("contaminated"))}
 
 # %% ../nbs/15_defense.ipynb #1990faa4
@@ -1689,8 +1748,8 @@ def _told_test(defense: Defense) -> dict[str, Any] | None:
     facts = {
         "n": one["n"], "mre": _digits(seeds["mean_px"]), "low": _digits(low), "high": _digits(high), "seeds": seeds["n_seeds"], "sd": _digits(seeds["seed_sd_px"]),
         "sd_interval": _between(seeds["seed_sd_px_ci95"]), "least": _digits(min(each)), "most": _digits(max(each)),
-        "of_pictures": f"{100 * seeds['variance_picture'] / whole:.0f}", "of_seeds": _digits(100 * seeds["variance_seed"] / whole), "ruler": _digits(ruler),
-        "ratio": f"{100 * seeds['mean_px'] / ruler:.0f}", "set": _part_name("test", defense.lang),
+        "of_pictures": _percent(seeds["variance_picture"], whole), "of_seeds": _percent(seeds["variance_seed"], whole, 2), "ruler": _digits(ruler),
+        "ratio": _percent(seeds["mean_px"], ruler), "set": _part_name("test", defense.lang),
         "clean": next((_digits(result.value) for result in quoted if result.kind == "published"), ""), "claimed": _digits(min((result.value for result in quoted), default=None)),
     }
     return facts | _worst_pictures(defense.records.folder(name) / "errors.csv", defense.lang)
@@ -2243,12 +2302,12 @@ def _write_json(path: Path, content: Any) -> None:
 
 def _read_results(folder: Path) -> dict[str, Any] | None:
     path = folder / "results.json"
-    return read_json(path) if path.exists() else None
+    return read_record(path) if path.exists() else None
 
 
 def _made(run: Run) -> dict[str, Any]:
     path = run.path / "environment.json"
-    return read_json(path) if path.exists() else {}
+    return read_record(path) if path.exists() else {}
 
 
 def environment_of(defense: Defense) -> dict[str, Any]:
@@ -2262,7 +2321,7 @@ def as_dict(verdict: Verdict) -> dict[str, Any]:
     limits = {"is": claim.stated, "tolerance": claim.tolerance if claim.stated is not None else None}
     limits |= {name: value if math.isfinite(value) else None for name, value in (("low", claim.low), ("high", claim.high))}
     evidence = None if found is None else {
-        "value": found.value, "interval_95": found.interval and list(found.interval), "n": found.n, "unit": found.unit, "exact": found.exact, "records": list(found.records),
+        "value": found.value if math.isfinite(found.value) else None, "interval_95": found.interval and list(found.interval), "n": found.n, "unit": found.unit, "exact": found.exact, "records": list(found.records),
         "part": found.part, "split_fingerprint": found.split, "seeds": found.seeds, "command": found.command,
     }
     return {
@@ -2422,7 +2481,8 @@ def defend_records(
     first = main or next((name for one in verdicts for name in (one.evidence.records if one.evidence else ()) if name in by_name), next(iter(by_name)))
     if first not in by_name:
         raise RunError(f"no record '{first}' with a results.json in {folder}; there are: {', '.join(by_name)}")
-    results = {**records.content(first), "verdicts": _tally(verdicts)}
+    results = copy.copy(records.content(first))
+    results["verdicts"] = _tally(verdicts)
     others = tuple(run for name, run in by_name.items() if name != first)
     more = [command for one in records.measured.values() for command in (*one.get("trained_by", ()), one.get("command")) if command]
     made = Defense((by_name[first],), results, verdicts, others, _commands([by_name[first], *others], *more, command), lang, records, decimal_comma)

@@ -12,7 +12,8 @@ __all__ = ['Rows', 'UNIT', 'LANGUAGES', 'WORDS', 'STYLES', 'OKABE_ITO', 'STAMPS'
            'recipe_curves', 'Difference', 'paired_differences', 'seed_luck', 'ablation_forest', 'error_limits',
            'leakage_gap', 'ensemble_gain', 'annotator_drift', 'learning_curve', 'example_rows', 'prediction_examples',
            'write_table', 'landmark_table', 'class_table', 'ablation_table', 'Headline', 'headline_table',
-           'results_table', 'save_figure', 'drawn_from', 'outdated_inputs', 'stored_stamp', 'draw_all', 'draw_measured']
+           'results_table', 'save_figure', 'drawn_from', 'outdated_inputs', 'stored_stamp', 'read_record', 'draw_all',
+           'draw_measured']
 
 # %% ../nbs/14_figures.ipynb #68b55e23
 import csv
@@ -21,8 +22,9 @@ import io
 import json
 import re
 import textwrap
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import quote, unquote
@@ -496,8 +498,8 @@ def _with_intervals(columns: np.ndarray) -> np.ndarray:
 
 
 def _whiskers(numbers: np.ndarray) -> np.ndarray:
-    """(3, M) mean, low, high to the (2, M) lengths that matplotlib wants."""
-    return np.stack([numbers[0] - numbers[1], numbers[2] - numbers[0]])
+    """(3, M) mean, low, high to the (2, M) lengths that matplotlib wants; none on a side where a stored mean lies beyond its own interval."""
+    return np.maximum([numbers[0] - numbers[1], numbers[2] - numbers[0]], 0)
 
 
 def _set_note(look: _Look, rows: Rows, *more: str) -> str:
@@ -1246,7 +1248,7 @@ def conformal_coverage(
     look = _Look(lang, size, decimal_comma)
     try:
         radii = np.array([np.nan if (value := conformal["radius_px"][name]) is None else value for name in LANDMARK_NAMES])
-        inside = 100 * np.array([[conformal["per_landmark"][name], *conformal["per_landmark_ci95"][name]] for name in LANDMARK_NAMES]).T
+        inside = 100 * np.array([[conformal["per_landmark"][name], *(conformal["per_landmark_ci95"][name] or (None, None))] for name in LANDMARK_NAMES], float).T
         level, whole, n = conformal["level"], conformal["whole_picture"], conformal["n"]
     except (KeyError, TypeError) as error:
         raise DataError(f"not the conformal part of a results.json ({type(error).__name__}: {error})") from None
@@ -1258,13 +1260,14 @@ def conformal_coverage(
                     capsize=0.6 * look.style.marker_pt, lw=look.style.line_pt)
     bottom.axhline(100 * level, color="black", ls="--", lw=look.style.line_pt, label=look.say("promised", level=look.number(100 * level, 0)))
     bottom.set_xticks(range(len(radii)), LANDMARK_NAMES)
-    bottom.set(xlim=(-0.7, len(radii) - 0.3), ylim=(min(100 * level - 15, inside[1].min() - 3), 101))
-    top.set_ylim(top=1.35 * np.nanmax(radii))
+    bottom.set(xlim=(-0.7, len(radii) - 0.3), ylim=(min(100 * level - 15, *inside[1][np.isfinite(inside[1])] - 3), 101))
+    if np.isfinite(radii).any():  # too few pictures have none
+        top.set_ylim(top=1.35 * np.nanmax(radii))
     look.dress(top, y=look.say("radius", unit=UNIT))
     look.dress(bottom, y=look.say("coverage"))
     look.legend(top, loc="upper center", ncols=3)
     look.legend(bottom, loc="lower left")
-    return look.finish(figure, "conformal_coverage", look.say("note_conformal", n=n, whole=look.number(100 * whole, 0)), stamp)
+    return look.finish(figure, "conformal_coverage", look.say("note_conformal", n=n, whole="-" if whole is None else look.number(100 * whole, 0)), stamp)
 
 # %% ../nbs/14_figures.ipynb #ce30d834
 class Result(NamedTuple):
@@ -1977,6 +1980,142 @@ def stored_stamp(run: Run, rows: Rows) -> str | None:
     selects = any(phase.select == "best" and phase.epochs > 0 for phase in run.recipe.phases)
     return "selected" if selects and scored & set(parts.get("val", ())) else None
 
+# %% ../nbs/14_figures.ipynb #f56b2a90
+class _Kind(NamedTuple):
+    """What a stored value may be: in words, and as a test."""
+
+    says: str
+    fits: Callable[[Any], bool]
+
+
+def _within(low: float, high: float, kinds: Any = int | float) -> Callable[[Any], bool]:
+    return lambda value: isinstance(value, kinds) and not isinstance(value, bool) and low <= value <= high
+
+
+def _list_of(fits: Callable[[Any], bool], count: int | None = None) -> Callable[[Any], bool]:
+    return lambda value: isinstance(value, list) and (count is None or len(value) == count) and all(map(fits, value))
+
+
+def _or_null(kind: _Kind) -> _Kind:
+    return _Kind(f"{kind.says}, or null", lambda value: value is None or kind.fits(value))
+
+
+def _columns_fit(value: Any) -> bool:
+    """Columns of one table: lists of one length, of numbers or of words."""
+    columns = list(value.values()) if isinstance(value, dict) else [None]
+    kinds = (_list_of(_NUMBER.fits), _list_of(_TEXT.fits))
+    return all(column and any(fits(column) for fits in kinds) for column in columns) and len({len(column) for column in columns}) == 1
+
+
+_SEED = 2**64  # seeds are drawn from anywhere
+_FAR = 1e6  # no number of ours lies beyond; far beyond it no axis can be drawn
+_TEXT, _FLAG = _Kind("a text", lambda value: isinstance(value, str)), _Kind("true or false", lambda value: isinstance(value, bool))
+_TEXTS = _Kind("a list of texts", _list_of(_TEXT.fits))
+_NUMBER, _LENGTH = _Kind("a number", _within(-_FAR, _FAR)), _Kind("a number from 0 to 1000", _within(0, 1000))
+_COUNT, _SOME = _Kind("a whole number, 0 or more", _within(0, _FAR, int)), _Kind("a whole number from 1 to 100000", _within(1, 1e5, int))
+_WHOLE = _Kind("a whole number", _within(-_SEED, _SEED, int))
+_INTERVAL = _Kind("two numbers, the lower first", lambda value: _list_of(_NUMBER.fits, 2)(value) and value[0] <= value[1])
+_POINTS = _Kind("a number for x and y of each of 15 points", _list_of(_list_of(_NUMBER.fits, 2), len(LANDMARK_NAMES)))
+_SCATTER = _Kind("a 2 by 2 table for each of 15 points", _list_of(_list_of(_list_of(_NUMBER.fits, 2), 2), len(LANDMARK_NAMES)))
+_OF_LANDMARKS = _Kind("numbers by landmark", lambda value: isinstance(value, dict) and value.keys() <= set(LANDMARK_NAMES) and any(map(_NUMBER.fits, value.values()))
+                      and all(one is None or _NUMBER.fits(one) for one in value.values()))
+_COLUMNS = _Kind("columns of one length, of numbers or of texts", _columns_fit)
+
+# %% ../nbs/14_figures.ipynb #3d9af600
+# What stands under a name, itself or the first with "*" for any letters: a kind, names below it, or [entries of a list that is not empty]. Other names may hold anything.
+_ANY_NUMBER, _ANY_INTERVAL = {"*": _or_null(_NUMBER)}, {"*": _or_null(_INTERVAL)}
+_MEAN = {"mre_px": _LENGTH, "mre_px_ci95": _INTERVAL}
+_PAIRED = {"difference_px": _NUMBER, "difference_px_ci95": _INTERVAL, "*": _or_null(_NUMBER)}
+_CONFORMAL = {"n": _COUNT, "level": _NUMBER, "whole_picture": _or_null(_NUMBER), "per_landmark_ci95": _ANY_INTERVAL, "radius_px": _ANY_NUMBER, "per_landmark": _ANY_NUMBER}
+_METRICS = {**_MEAN, "failure_rate_10px": _NUMBER, "conformal": _CONFORMAL, "sdr": {"*": _NUMBER}, "sdr_ci95": _ANY_INTERVAL, "per_*_ci95": _ANY_INTERVAL, "per_*": _ANY_NUMBER,
+            "per_landmark": _OF_LANDMARKS, "per_category_landmark": {"*": _ANY_NUMBER}, "per_category_landmark_ci95": {"*": _ANY_INTERVAL},
+            **dict.fromkeys(("nme_*_ci95", "auc_*_ci95", "*_px_ci95", "*_px_*_ci95"), _or_null(_INTERVAL)), **dict.fromkeys(("nme_*", "auc_*", "*_px", "*_px_*"), _or_null(_NUMBER))}
+_SPREAD = {"mean_px": _LENGTH, "mean_px_ci95": _INTERVAL, "variance_*": _NUMBER, "n_*": _SOME, "*_ci95": _or_null(_INTERVAL), "*": _or_null(_NUMBER)}
+_RUN = {"run": _TEXT, "recipe": _TEXT, "arm": _TEXT, "seed": _WHOLE, "n*": _COUNT, "split_fingerprint": _TEXT, **_MEAN, "*_ci95": _INTERVAL, "*_px": _or_null(_NUMBER)}
+_RESULT = {"border_*_ci95": _INTERVAL, "border_*": _LENGTH, **_RUN, "model": _TEXT, "start": _TEXT, "head": _TEXT, "seeds": _SOME, "n_train": _SOME, "told_the_row": _FLAG, "gain": _PAIRED, "gain_by_seed_px": _Kind("a list of numbers", _list_of(_NUMBER.fits)),
+           "first_px": _LENGTH, "once_px": _LENGTH, "along_px": _LENGTH, "across_lateral_px": _LENGTH}
+_HELD: Mapping[str, Any] = {
+    **dict.fromkeys(("part", "of", "unit", "dataset", "run", "command", "device", "fit", "weights_used", "split_fingerprint", "test_fingerprint"), _TEXT),
+    **dict.fromkeys(("trained_by", "unverified"), _TEXTS), **dict.fromkeys(("contaminated", "selected_on_part", "tta"), _FLAG),
+    "n": _COUNT, "n_*": _COUNT, "folds": _COUNT, "cells": _Kind("a whole number from 1 to 1000", _within(1, 1000, int)), "versions": {"*": _TEXT}, "models": [_RUN], "seed_sd_px": _or_null(_LENGTH),
+    "baselines": {"*": _or_null(_LENGTH)}, "test_ledger": {"opened": _or_null(_COUNT), "*": _COUNT}, "mean_shape_errors": {"*": {"n": _COUNT, **_MEAN}},
+    "test": _METRICS, "val": _METRICS, "oof": _METRICS, "all": _METRICS, "readings": {"*": _MEAN}, "gains": {"*": _PAIRED}, "gain_of_*": _PAIRED, "clean_minus_leaky": [_PAIRED],
+    "ensembles": [{**_RUN, "members": _SOME}], "results": [_RESULT], "recipes": [{"recipe": _TEXT, "runs": [_RUN], "nearest": _SPREAD, "likeliest": _SPREAD, "gain*": _PAIRED, "together": {"*": _LENGTH}}],
+    "contours": [{**_RUN, "*_px": _LENGTH}], "priors": [{**_MEAN, "variance": _NUMBER, "gain": _PAIRED}], "twice": [{"pair": _TEXTS, "mre_px": _LENGTH}],
+    "*_px_ci95": _INTERVAL, "rounding_px": _LENGTH, "scheme_px": _LENGTH, "mm_per_px": _NUMBER, "p_value*": _NUMBER, "bandwidth_rows": _NUMBER, "shrink": _NUMBER, "points": _COLUMNS, "curve": _COLUMNS,
+    "limits": {"*": {"limit": _LENGTH, "limit_ci95": _INTERVAL, "factor": _NUMBER, "exponent": _Kind("a number from 0 to 10", _within(0, 10))}}, "with_error": {"*": {"rho": _NUMBER, "rho_ci95": _INTERVAL}},
+    "best": {"phase": _or_null(_TEXT), "epoch": _or_null(_COUNT)}, "mean": _POINTS, "covariance": _SCATTER, "modes": [{"share": _NUMBER, "deviation": _NUMBER, "direction": _POINTS}],
+}
+_PHASE = {"name": _TEXT, "epochs": _WHOLE, "rates": {"*": _NUMBER}, **dict.fromkeys(("trainable", "schedule", "optimizer", "select"), _TEXT)}
+_RECIPE = {"phases": [_PHASE], "deviations": _TEXTS, "head_options": {}, "loss_options": {}, "augmentation": {}, "preprocessing": {}}
+_HELD_TOGETHER: Sequence[tuple[set[str], Mapping[str, Any]]] = (  # names that mean something else in records that lack the others
+    ({"runs", "seeds"}, {"runs": [_RUN], "seeds": _SPREAD}), ({"runs", "folds"}, {"runs": [_RUN]}), ({"runs", "seeds", "test"}, {"baselines": {"mean_shape_px": _LENGTH}}),
+    ({"members", "arms"}, {"members": [_RUN]}), ({"recipe", "split_seed"}, {"recipe": _RECIPE, "mean_shape": _or_null(_POINTS), "source": {"folder": _or_null(_TEXT), "phantoms": _COUNT, "phantom_seed": _WHOLE}}),
+)
+
+
+def _faults(value: Any, held: Any, where: str) -> Iterator[str]:
+    """What of a stored value is not as it should be, with its place."""
+    if isinstance(held, _Kind):
+        if not held.fits(value):
+            yield f"{where} is {_in_short(value)}, not {held.says}"
+    elif isinstance(held, list):
+        if not isinstance(value, list) or not value:
+            yield f"{where} is {_in_short(value)}, not a list with entries"
+        for number, entry in enumerate(value if isinstance(value, list) else ()):
+            yield from _faults(entry, held[0], f"{where}.{number}")
+    elif not isinstance(value, dict):
+        yield f"{where} is {_in_short(value)}, not values by name"
+    else:
+        for name, inner in value.items():
+            pattern = name if name in held else next((pattern for pattern in held if fnmatchcase(name, pattern)), None)
+            if pattern is not None:
+                yield from _faults(inner, held[pattern], f"{where}.{name}".lstrip("."))
+
+
+def _in_short(value: Any) -> str:
+    return f"{json.dumps(value):.40}" if not isinstance(value, dict | list) else f"{'a list' if isinstance(value, list) else 'values by name'} ({len(value)})"
+
+
+class _Told(dict):
+    """Stored values by name that know where they stand: one that is asked for and missing is a DataError that names file and key."""
+
+    path, mend, where = "", "", ""
+
+    def __missing__(self, name: str) -> Any:
+        raise _unreadable(self.path, f"{self.where}{name} is missing", self.mend)
+
+
+def _unreadable(path: str | Path, fault: str, mend: str) -> DataError:
+    return DataError(f"{path}: cannot be read ({fault}); {mend}")
+
+
+def _told(value: Any, path: str | Path, mend: str, where: str = "") -> Any:
+    """The same values, each dict knowing its place."""
+    if isinstance(value, list):
+        return [_told(entry, path, mend, f"{where}{number}.") for number, entry in enumerate(value)]
+    if not isinstance(value, dict):
+        return value
+    told = _Told((name, _told(inner, path, mend, f"{where}{name}.")) for name, inner in value.items())
+    told.path, told.mend, told.where = path, mend, where
+    return told
+
+# %% ../nbs/14_figures.ipynb #c4daa2a5
+def read_record(path: str | Path, mend: str = "put the original back", finite: bool = True) -> dict[str, Any]:
+    """A JSON file of a record (results.json, environment.json, recipe.json, NAME.json): each value of the kind that its name wants, as far as it is known.
+
+    A name that is not there raises DataError when it is asked for with [], at any depth; `get` and `in` are as for any dict. `finite`: as in `data.read_json`.
+
+    Raises:
+        FileNotFoundError, NotADirectoryError: there is none. DataError: it is damaged, or a value is of another kind; the text names it and ends with `mend`.
+    """
+    content = read_json(path, mend, finite)
+    together = [held for names, held in _HELD_TOGETHER if names <= content.keys()]
+    together += [{part: _METRICS}] if isinstance(part := content.get("part"), str) and part in content else []
+    for fault in (fault for held in (_HELD, *together) for fault in _faults(content, held, "")):
+        raise _unreadable(path, fault, mend)
+    return _told(content, path, mend)
+
 # %% ../nbs/14_figures.ipynb #684d8adf
 @dataclass(frozen=True)
 class _Set:
@@ -2054,21 +2193,21 @@ def _pictures_of(chosen: _Set, data: LandmarkData | None) -> LandmarkData | None
     )
 
 
+def _checked(run: Run) -> Run:
+    """A run whose recipe.json holds what a recipe is made of; RunError or DataError where it does not."""
+    run.settings  # noqa: B018 - tells what is no run
+    read_record(run.path / "recipe.json", finite=False)  # an option of a recipe may be infinite
+    return run
+
+
 def _kept_epoch(run: Run) -> tuple[str, int] | None:
     """(phase, epoch) of the weights that a finished run kept, as its environment.json says."""
     path, mend = run.path / "environment.json", "put the original back, or remove it"
-    best = read_json(path, mend).get("best") if path.exists() else None
+    best = read_record(path, mend).get("best") if path.exists() else None
     try:
         return None if not best or best.get("phase") is None else (best["phase"], int(best["epoch"]))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(f"{path}: cannot be read ({str(error)[:100]}); {mend}") from None
-
-
-def _only_numbers(values: Any) -> bool:
-    """Numbers and None, and lists and dicts of these: what metrics are made of."""
-    if isinstance(values, dict | list):
-        return all(map(_only_numbers, values.values() if isinstance(values, dict) else values))
-    return values is None or isinstance(values, int | float)
 
 
 def _stored_results(run: Run) -> dict[str, Any] | None:
@@ -2077,13 +2216,8 @@ def _stored_results(run: Run) -> dict[str, Any] | None:
     if not path.exists():
         return None
     mend = f"landmark-thesis evaluate {run.path} --json writes it anew"
-    results = read_json(path, mend)
-    try:
-        if not _only_numbers(results[results["part"]]):
-            raise DataError("its metrics are not numbers")
-        result_of_scores(results)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:  # a DataError is a ValueError
-        raise DataError(f"{path}: cannot be read ({str(error)[:150]}); {mend}") from None
+    results = read_record(path, mend)
+    result_of_scores(results)  # tells what it lacks
     return results
 
 # %% ../nbs/14_figures.ipynb #33e4638f
@@ -2165,7 +2299,7 @@ def draw_all(
     runs = [one if isinstance(one, Run) else Run(one) for one in given if isinstance(one, Run) or Path(one) not in measured]
     options = {"lang": lang, "size": size, "decimal_comma": decimal_comma}
     for run in runs:
-        run.settings  # noqa: B018 - a folder without a recipe is no run, and says so before anything is drawn
+        _checked(run)  # a folder without a recipe is no run, and says so before anything is drawn
     sets, tables = _sets(runs, part, say), {}
     stored = [results for run in runs if (results := _stored_results(run)) is not None]
     figures = {"landmark_scheme": _Drawn(landmark_scheme(**options), ()), **_run_figures(runs, options, say)} if runs else {}
@@ -2248,7 +2382,7 @@ def draw_measured(
 def _measured(record: Path) -> dict[str, Any] | None:
     """What NAME/NAME.json holds, or None where there is none."""
     path = record / f"{record.resolve().name}.json"
-    return read_json(path) if path.exists() else None
+    return read_record(path) if path.exists() else None
 
 
 def _arms(content: Mapping[str, Any]) -> dict[str, list[Result]]:
@@ -2291,7 +2425,7 @@ def _opens(other: Mapping[str, Any] | None, test: Mapping[str, Any]) -> bool:
 
 def _draw_limits(content: Mapping[str, Any], record: Path, look: dict[str, Any]) -> _Drawn:
     """With the best run beside it that was scored on pictures of the same set and spoilt by nothing."""
-    found = [(results, run) for path in sorted(record.parent.glob("*/recipe.json")) if (run := Run(path.parent)).source.folder is not None and (results := _stored_results(run))]
+    found = [(results, run) for path in sorted(record.parent.glob("*/recipe.json")) if (run := _checked(Run(path.parent))).source.folder is not None and (results := _stored_results(run))]
     fair = [(one[one["part"]]["mre_px"], run.name, one, run) for one, run in found if spoilt_by(one) is None]
     words, ours, inputs = _Look(**look), [], []
     if fair:
@@ -2308,7 +2442,7 @@ def _draw_exposure(content: Mapping[str, Any], record: Path, look: dict[str, Any
         exposure = {row["image"]: {name: float(row[name]) for name in ("grey_mean", "grey_sd")} for row in read_rows(table)}
     except (ValueError, KeyError) as error:
         raise error if isinstance(error, DataError) else DataError(f"{table}: no table of exposure ({str(error)[:100]}); put the original back") from None
-    rows = read_errors(run.path / "errors.csv", content["part"])
+    rows = read_errors(_checked(run).path / "errors.csv", content["part"])
     return _Drawn(exposure_errors(rows, exposure, stamp=stored_stamp(run, rows), **look), [table, *_files(run, *_OF_SET)])
 
 

@@ -337,6 +337,11 @@ def test_coverage_is_drawn_as_stored():
     heights = {round(bar.get_x() + 0.4): bar.get_height() for bar in top.patches}
     assert [heights[k] for k in range(15)] == list(told["radius_px"].values())
     assert np.allclose(bottom.containers[0].lines[0].get_ydata(), [100 * value for value in told["per_landmark"].values()])
+    few = conformal_summary(np.abs(np.random.default_rng(0).normal(size=(8, 15))), np.arange(8) % 2, n_resamples=200)
+    few["per_landmark"]["L3"] = few["per_landmark_ci95"]["L3"] = few["whole_picture"] = None  # as of a landmark that has no label
+    top, bottom = conformal_coverage(few).axes
+    assert set(few["radius_px"].values()) == {None} and np.isnan([bar.get_height() for bar in top.patches]).all()
+    assert np.flatnonzero(np.isnan(bottom.containers[0].lines[0].get_ydata())).tolist() == [2] and "inside: - %" in top.figure._supxlabel.get_text().replace("\n", " ")
     with pytest.raises(DataError, match="not the conformal part"):
         conformal_coverage({"level": 0.9})
 
@@ -656,6 +661,34 @@ def test_the_stamp_follows_from_the_split(tmp_path):
     assert stored_stamp(made_up_record(tmp_path / "last", rows, val=names, select="last"), rows) is None
     (tmp_path / "clean" / "split.json").unlink()
     assert stored_stamp(Run(tmp_path / "clean"), rows) == "unverified"
+
+
+# cell 29dfcf70
+def test_what_a_record_holds_is_of_its_kind_and_what_it_lacks_is_told_with_its_file(tmp_path):
+    import copy
+
+    path = tmp_path / "{0}.json"  # a name that is no format
+
+    def read(**content):
+        path.write_text(json.dumps(content))
+        return read_record(path, "mend it")
+
+    stored = read(part="test", n_test=2, test={"mre_px": 1.5, "per_landmark": {"L1": None, "L2": 2}}, runs=[{"run": "a", "seed": 2**40}], seeds={"mean_px": 1}, mine={"a": [1, {}]})
+    assert stored == json.loads(path.read_text()) == copy.copy(stored) and stored.get("val") is None and "val" not in stored
+    for ask, name in ((lambda: stored["val"], "val"), (lambda: stored["test"]["p95_px"], "test.p95_px"), (lambda: stored["runs"][0]["arm"], "runs.0.arm"), (lambda: copy.copy(stored)["mine"]["a"][1]["b"], "mine.a.1.b")):
+        with pytest.raises(DataError) as told:
+            ask()
+        assert str(told.value) == f"{path}: cannot be read ({name} is missing); mend it"
+    for wrong, fault in (
+        ({"n": -1}, "n is -1, not a whole number, 0 or more"), ({"n": True}, "n is true, not"), ({"tta": None}, "tta is null, not true or false"), ({"folds": 1e300}, "folds is 1e+300, not"),
+        ({"test": {"per_landmark": {"L1": None}}}, "test.per_landmark is values by name (1), not numbers by landmark"), ({"test": {"mre_px_ci95": [2, 1]}}, "test.mre_px_ci95 is a list (2), not two numbers, the lower first"), ({"ensembles": []}, "ensembles is a list (0), not a list with entries"),
+        ({"ensembles": [{"arm": "a"}, {"arm": []}]}, "ensembles.1.arm is a list (0), not a text"), ({"limits": {"mre_px": 4}}, "limits.mre_px is 4, not values by name"),
+        ({"points": {"a": [1], "b": []}}, "points is values by name (2), not columns of one length"), ({"part": "x", "x": {"mre_px": "small"}}, 'x.mre_px is "small", not a number from 0'),
+        ({"part": "unit", "unit": "px"}, 'unit is "px", not values by name'), ({"runs": {}, "seeds": {"mean_px": 1}}, "runs is values by name (0), not a list with entries"), ({"per": 1, "mean": [[0, 0]] * 14}, "mean is a list (14), not a number for x and y of each of 15 points"),
+    ):
+        with pytest.raises(DataError) as told:
+            read(**wrong)
+        assert str(told.value).startswith(f"{path}: cannot be read ({fault}") and str(told.value).endswith("; mend it")
 
 
 # cell bfe97087

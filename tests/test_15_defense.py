@@ -147,6 +147,46 @@ def test_a_stored_number_that_its_errors_do_not_give_is_a_failure_and_one_that_n
     assert (only.verdict, only.reason) == ("NOT SUPPORTED", "recorded_only") and "test.mre_px" in only.why("es")
 
 
+def test_a_claim_on_a_landmark_that_a_picture_lacks_is_told_and_nothing_is_divided_by_zero(tmp_path):
+    from landmark_thesis.evaluate import write_errors
+
+    for name, errors in (("a", np.arange(1.0, 21.0)), ("b", np.arange(1.0, 21.0)), ("exact", np.zeros(20))):
+        _record(tmp_path / name, errors, baselines={"mean_shape_px": 0.0})
+    rows = read_errors(tmp_path / "a" / "errors.csv")
+    for row in rows:
+        row |= {key: math.nan for key in row if key.startswith("L3_") or (key.startswith("L2_") and row is rows[4])}
+    write_errors(rows, tmp_path / "a" / "errors.csv")
+    records, below = Records(tmp_path), {"below": 99, "en": "99", "es": "99"}
+    for claim, reason, words in (
+        ({"compute": "difference", "a": "a/val/L2", "b": "b/val/L1"}, "unknown_errors", "a/val/L2: unknown of 1 of 20 pictures"),
+        ({"compute": "difference", "a": "b/val/L1", "b": "a/val/L2"}, "unknown_errors", "a/val/L2: unknown of 1 of 20 pictures"),
+        ({"compute": "ratio", "a": "b/val/L2", "b": "a/val/L2"}, "unknown_errors", "a/val/L2: unknown of 1 of 20"), ({"compute": "ratio", "a": "a/val/L3", "over": "n_val"}, "unknown_errors", "a/val/L3: unknown of 20 of 20"),
+        ({"compute": "ratio", "a": "b/val", "over": "baselines.mean_shape_px"}, "no_division", "record 'b' gives 0 for baselines.mean_shape_px"),
+        ({"compute": "ratio", "a": "b/val", "b": "exact/val"}, "no_division", "record 'exact' gives 0 for exact/val"), ({"compute": "metric", "of": "a/val", "metric": "per_landmark.L3"}, "no_value", "record 'a' states no val.per_landmark.L3"),
+    ):
+        verdict = judge(_claim_of(**claim, **below), records)
+        assert (verdict.verdict, verdict.reason) == ("NOT SUPPORTED", reason) and words in verdict.why(), claim
+    whole = judge(_claim_of(compute="difference", a="a/val", b="b/val", **below), records)
+    assert whole.verdict == "PASS" and whole.evidence.n == 20  # the mean over the landmarks that there are
+
+
+def test_what_is_no_number_is_no_evidence(monkeypatch):
+    for found in (Evidence(math.nan, (1.0, 2.0)), Evidence(1.0, (math.nan, 2.0)), Evidence(math.inf, exact=True)):
+        monkeypatch.setitem(COMPUTATIONS, "count", lambda records, of, found=found: found)
+        for asked in ({"is": 1, "tolerance": 5}, {"below": 9}):
+            verdict = judge(_claim_of(compute="count", of="a/val", **asked, en="1 9", es="1 9"), None)
+            assert (verdict.verdict, verdict.reason) == ("NOT SUPPORTED", "no_number") and as_dict(verdict)["evidence"]["value"] in (None, 1.0)
+
+
+def test_what_a_record_states_instead_of_a_number_contradicts_its_errors():
+    again = {"val": {"mre_px": 10.5, "mre_px_ci95": [9.0, 12.0], "p95_px": 20.0, "along_px": None}}
+    for stated, said in ((None, "-"), ("10.5", "10.5"), (True, "True"), ([10.5], "[10.5]"), ({}, "{}")):
+        pairs = list(_pairs({"val": {"mre_px": stated, "mre_px_ci95": None, "along_px": 3.0}}, again))
+        assert pairs == [("val.mre_px", stated, 10.5), ("val.mre_px_ci95", None, [9.0, 12.0])]  # what it does not state, and what nobody knows, is not held against it
+        assert not any(_agree(*one) for one in pairs) and _contradiction("a", "results.json", *pairs[0]).values["stated"] == said
+    assert list(_pairs({"val": 7}, again)) == [("val", 7, again["val"])] and not list(_pairs({}, again))
+
+
 def test_openings_count_over_all_records_of_a_test_part(tmp_path):
     closed, plan = {"test_fingerprint": "f", "test_ledger": {"opened": 0, "planned": 1}}, {"test_fingerprint": "f", "test_ledger": {"opened": 1, "planned": 1}}
     _record(tmp_path / "a", np.arange(1.0, 21.0), **closed)

@@ -261,6 +261,8 @@ FORGERIES = {  # record, where, what is put there, and the claim that it would h
     "phase1": ("results.0.gain.difference_px_ci95.1", -0.3, "phase-1-from-random-weights-costs"),
     "limits": ("rounding_px", 1.30, "label-rounding"),
     "exposure": ("with_error.grey_mean.rho", 0.2, "exposure-explains-nothing"),
+    "contour": ("contours.0.continued_px", 1.62, "contour-continued"),
+    "prior": ("priors.3.gain.difference_px", 0.03, "prior-of-shape-gains-nothing-to-speak-of"),
 }
 
 
@@ -286,6 +288,17 @@ def test_every_record_with_errors_is_computed_again():
     assert ALL.folders.keys() - compared.keys() == {"causes"}  # it keeps no errors, and no claim rests on it
     assert min(compared.values()) >= 1 and sum(compared.values()) == defense.disagreements(ALL).n
     assert compared["ensemble"] >= 40 and compared["limits"] == 1
+    assert (compared["contour"], compared["prior"]) == (19, 50)  # three runs, each both ways with both ends of the interval; seven variances, each with its gain; and n
+
+
+def test_every_number_of_the_contours_and_of_the_prior_is_computed_again():
+    """The ranks of gains of a thousandth of a pixel aside, which rounded errors do not give."""
+    for name, ranks in (("contour", {}), ("prior", {"wilcoxon_p", "effect_size"})):
+        again, stated = defense.recomputed(ALL, name, f"{name}.json"), _recorded(name)
+        for one, other in zip(again[f"{name}s"], stated[f"{name}s"], strict=True):
+            assert one.keys() == other.keys() and (name == "contour" or one["gain"].keys() == other["gain"].keys() - ranks)
+    best = max(one["gain"]["difference_px_ci95"][1] for one in _recorded("prior")["priors"])
+    assert best < 0.05  # what is claimed of variance 2 holds of every variance
 
 
 def test_a_pdf_is_printed_undated_or_one_line_says_why_not(tmp_path, monkeypatch):
