@@ -59,7 +59,8 @@ def test_every_promised_number_is_there_finite_and_between_its_extremes():
     promised = {
         "phase1_plain_over_cached", "phase1_plain_over_cached_4views", "phase2_epoch_over_plain", "phase2_epoch_over_bare_step",
         "predict_pictures_per_s", "predict_single_ms", "help_seconds", "scale_cost_per_picture_ratio", *SENTENCES, *LIMITS,
-    }
+    } - {"phase2_epoch_over_compiled"}
+    assert found["phase2_epoch_over_compiled"] is None  # only asked of a card
     for name in promised:
         assert 0 < found[f"{name}_min"] <= found[name] <= found[f"{name}_max"] < float("inf"), name
         assert name in table(found)
