@@ -3,7 +3,7 @@
     python figures/card.py train DATA OUT [NAME ...]     `dense` and `thesis` with seed 0, one after the other; then `dense` with seed 0 twice more
     python figures/card.py judge DATA OUT                on the same machine: their errors on the validation part (figures/records/card)
 
-On a card sums are not ordered, so a seed does not fix the last digits; `repeats` says what that comes to. The test part is not looked at.
+On a card a seed need not fix the last digits; `repeats` says whether it does, and else how far the answers lie apart. The test part is not looked at.
 """
 
 import argparse

@@ -9,11 +9,10 @@ import sys
 from pathlib import Path
 
 import numpy as np
-from experiments import RECORDS, made_with, write_record
+from experiments import RECORDS, made_with, recorded_answers, write_record
 
 from landmark_thesis.data import LandmarkData, load_data
 from landmark_thesis.evaluate import read_errors
-from landmark_thesis.landmarks import LANDMARK_NAMES
 from landmark_thesis.pixel_error import bootstrap_interval, contour_error
 from landmark_thesis.runs import Run
 
@@ -27,11 +26,9 @@ def judged() -> list[Run]:
 
 
 def contours(run: Run, data: LandmarkData) -> dict[str, np.ndarray]:
-    """Contour error of each validation picture (px@224), both ways: the labels, moved by the recorded errors, are the answers."""
-    rows = read_errors(run.path / "errors.csv", "val")
-    target = data.subset([row["image"] for row in rows]).points.numpy().astype(float)
-    moved = np.array([[(row[f"{name}_dx"], row[f"{name}_dy"]) for name in LANDMARK_NAMES] for row in rows]) / 224
-    return {way: contour_error(target + moved, target, 224, continued=continued) for way, continued in WAYS.items()}
+    """Contour error of each validation picture (px@224), both ways."""
+    _, target, answers = recorded_answers(run, data)
+    return {way: contour_error(answers, target, 224, continued=continued) for way, continued in WAYS.items()}
 
 
 def main(folder: str) -> None:

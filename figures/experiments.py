@@ -8,6 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from landmark_thesis.data import (
     LandmarkData,
     PreprocessSettings,
@@ -17,7 +19,8 @@ from landmark_thesis.data import (
     thesis_split,
     write_whole,
 )
-from landmark_thesis.evaluate import refuse_seen
+from landmark_thesis.evaluate import read_errors, refuse_seen
+from landmark_thesis.landmarks import LANDMARK_NAMES
 from landmark_thesis.runs import DENSE, Run, environment, pick_device
 
 RECORDS = Path(__file__).resolve().parent / "records"
@@ -45,6 +48,14 @@ def validation_part(folder: Path, runs: Sequence[Run]) -> tuple[LandmarkData, Sp
     part = data.subset(split.parts["val"])
     refuse_seen(runs, part)
     return part, split
+
+
+def recorded_answers(run: Run, data: LandmarkData, part: str = "val") -> tuple[list[str], np.ndarray, np.ndarray]:
+    """Names, labels and answers (N, 15, 2), fractions, of a part whose errors a record holds: the labels, moved by those errors; no weights are needed."""
+    rows = read_errors(run.path / "errors.csv", part)
+    target = data.subset([row["image"] for row in rows]).points.numpy().astype(float)
+    moved = np.array([[(row[f"{name}_dx"], row[f"{name}_dy"]) for name in LANDMARK_NAMES] for row in rows]) / 224
+    return [row["image"] for row in rows], target, target + moved
 
 
 def compare_runs(told: str, record: Path, judge: Callable[[Path, Sequence[Run]], tuple[Mapping[str, Any], Mapping[str, Sequence[float]], Sequence[str]]]) -> Mapping[str, Any]:

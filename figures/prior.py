@@ -12,11 +12,10 @@ import sys
 
 import heads
 import numpy as np
-from experiments import RECORDS, made_with, write_record
+from experiments import RECORDS, made_with, recorded_answers, write_record
 
 from landmark_thesis.data import load_data
-from landmark_thesis.evaluate import read_errors
-from landmark_thesis.landmarks import LANDMARK_NAMES, NUM_LANDMARKS, project_to_shape
+from landmark_thesis.landmarks import NUM_LANDMARKS, project_to_shape
 from landmark_thesis.pixel_error import bootstrap_interval, compare_errors, radial_errors
 from landmark_thesis.runs import Run
 
@@ -40,10 +39,10 @@ def drawn_to_the_mean(answers: np.ndarray, labels: np.ndarray, form: np.ndarray,
 
 
 def main(folder: str) -> None:
-    run, rows = Run(RECORDS / "dense"), read_errors(RECORDS / "dense" / "errors.csv", "val")
-    data, names = load_data(folder, run.recipe.preprocessing), [row["image"] for row in rows]
-    target, labels = (data.subset(part).points.numpy().astype(float) * 224 for part in (names, run.part("train")))
-    answers = target + np.array([[(row[f"{name}_dx"], row[f"{name}_dy"]) for name in LANDMARK_NAMES] for row in rows])
+    run = Run(RECORDS / "dense")
+    data = load_data(folder, run.recipe.preprocessing)
+    names, target, answers = recorded_answers(run, data)
+    target, answers, labels = (224 * points for points in (target, answers, data.subset(run.part("train")).points.numpy().astype(float)))
     form = upright(np.array(json.loads(heads.FORM.read_text(encoding="utf-8"))))
     errors = {f"variance {s:g}": radial_errors(drawn_to_the_mean(answers, labels, form, s) / 224, target / 224, 224).mean(1) for s in VARIANCES}
     plain = errors[f"variance {VARIANCES[0]:g}"]
