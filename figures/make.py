@@ -50,7 +50,8 @@ RECORDS = HERE / "records"
 READMES = {"en": HERE.parent / "README.md", "es": HERE.parent / "README.es.md"}
 BEST = "dense"
 THESIS_VAL = 7.22  # quoted: what its honest model scored on this validation part
-LEDGERS = (Path("research/errors.csv"), Path("research/runs.csv"))  # written by research.py, drawn by nobody
+DRAWN_LEDGERS = {Path("research"): "dense", Path("research/short"): "dense, 20 epochs"}  # folder -> what its rows are compared with, as a figure says it
+LEDGERS = tuple(place / f"{name}.csv" for place in DRAWN_LEDGERS for name in ("errors", "runs", "likeliest"))  # written by research.py, drawn by nobody
 LIST = Path("drawn.csv")  # of what is drawn, with the hash of each file
 MARKERS = re.compile(r"(<!-- (results|speed|drawn):begin -->\n).*?(<!-- \2:end -->)", re.S)
 # order and names of the table; a record that is not named here is drawn, but not listed
@@ -106,20 +107,21 @@ def experiments() -> list[Path]:
 
 
 def draw_research(out: Path) -> None:
-    """The ledger of the search: paired differences to the reference, as a forest and as a table."""
-    ledger = HERE / "research" / "errors.csv"
-    if not ledger.exists():
-        return
-    with open(ledger, encoding="utf-8", newline="") as file:
-        table = list(csv.DictReader(file))
-    if not (differences := paired_differences(table)):
-        return
-    with open(HERE / "research" / "runs.csv", encoding="utf-8", newline="") as file:
-        asked = {row["run"].split("/")[0]: row["asked"] for row in csv.DictReader(file)}
-    figure = ablation_forest(differences, len(table), luck=seed_luck(table), asked=asked)
-    save_figure(figure, out / "research" / "ablation_forest", inputs=[ledger, HERE / "research" / "runs.csv"])
-    for form, ending in ENDINGS.items():
-        write_whole(out / "research" / f"ablation_table.{ending}", ablation_table(differences, form).encode())
+    """The ledgers of the search, with whole and with half schedules: paired differences to the reference of each, as a forest and as a table."""
+    for place, reference in DRAWN_LEDGERS.items():
+        runs, ledger = (HERE / place / name for name in ("runs.csv", "errors.csv"))
+        if not ledger.exists():
+            continue
+        with open(ledger, encoding="utf-8", newline="") as file:
+            table = list(csv.DictReader(file))
+        if not (differences := paired_differences(table)):
+            continue
+        with open(runs, encoding="utf-8", newline="") as file:
+            asked = {row["run"].split("/")[0]: row["asked"] for row in csv.DictReader(file)}
+        figure = ablation_forest(differences, len(table), reference=reference, luck=seed_luck(table), asked=asked)
+        save_figure(figure, out / place / "ablation_forest", inputs=[ledger, runs])
+        for form, ending in ENDINGS.items():
+            write_whole(out / place / f"ablation_table.{ending}", ablation_table(differences, form).encode())
 
 
 def draw_compared(out: Path, found: list[tuple[str, Run, dict]]) -> None:
@@ -474,7 +476,7 @@ def with_block(text: str, lang: str = "en") -> str:
 
 def kept() -> set[Path]:
     """Every committed drawing and table, below this folder."""
-    folders = [*(run.name for run in records()), *(record.name for record in experiments()), "research", "."]
+    folders = [*(run.name for run in records()), *(record.name for record in experiments()), *DRAWN_LEDGERS, "."]
     files = {path.relative_to(HERE) for name in folders for path in (HERE / name).glob("*") if path.suffix in (".svg", ".md", ".csv", ".tex")}
     return files - {*LEDGERS, LIST}
 

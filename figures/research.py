@@ -1,18 +1,18 @@
 """The search for a better recipe, with its ledger: every variant that was tried, the failures included.
 
     python figures/research.py list
-    python figures/research.py run VARIANT --data DIR --out DIR [--seeds 0 1 2]     train and score on the validation part
+    python figures/research.py run VARIANT --data DIR --out DIR [--seeds 0 1 2] [--short]     train and score on the validation part
     python figures/research.py sweep JOB ... --data DIR --out DIR --at-once 12     many, several at once on one card; a JOB is VARIANT/SEED, or
                                                                                    VARIANT/SEED/K for fold K of 5 over the development pictures
-    python figures/research.py table                                               print figures/research/runs.csv as a table
+    python figures/research.py table [--cuda] [--short]                            print a ledger as a table
     python figures/research.py wavering RUN                                        measure what the loss of `correlated` weighs by (wavering.json)
 
 A variant is `dense` with one thing changed. It is screened with one seed on the validation part of the thesis' split; what comes within
 0.15 px of the best gets two more seeds. Nothing here ever scores a test part. Each run adds its line to figures/research/runs.csv, and its
-radial error of each picture to figures/research/errors.csv, from which paired comparisons are made. What a CUDA card trained goes to
-figures/research/cuda, beside its own `dense`: a row is compared with rows of its own kind of device. There each run is also read as the
-likeliest shape (figures/reading.py): likeliest.csv holds those errors. folds.csv has the last candidates over the 860 development pictures, each
-picture judged by a model that was not trained on it.
+radial error of each picture to figures/research/errors.csv, from which paired comparisons are made. Each run is also read as the likeliest
+shape (figures/reading.py): likeliest.csv holds those errors. What a CUDA card trained goes to figures/research/cuda, and what was trained for half
+as many epochs (--short, a coarser sieve for what costs more) to figures/research/short; each has its own `dense`, for a row is compared with rows
+of its own kind alone. folds.csv has the last candidates over the 860 development pictures, each picture judged by a model that was not trained on it.
 """
 
 import argparse
@@ -47,6 +47,7 @@ heads.register()
 sources.register()
 HERE = Path(__file__).resolve().parent
 RESEARCH = HERE / "research"
+SHORT = RESEARCH / "short"  # trained for half as many epochs
 FOLDS = 5
 JOB = re.compile(rf"[^/]+/\d+(/[1-{FOLDS}])?")  # variant, seed, fold
 
@@ -116,6 +117,7 @@ VARIANTS: dict[str, tuple[Recipe, str]] = {
         "the thesis' head and loss, all else as `dense`: what the maps are worth",
     ),
     "phantom-weights": (DENSE, "a backbone with weights that were trained on phantoms (sources.py)"),
+    "phantom-weights-stretch-60": (_phase2(STRETCHED, epochs=60), "weights that began with phantoms, the stretch, and half as many epochs again"),
     "phantom-weights-bn-eval": (replace(DENSE, head_options={"backbone_eval": True}), "the same weights, their batch norm in eval mode throughout"),
     "phantoms-mixed": (DENSE, "as many phantoms again among the training pictures, so twice the steps"),
     "size-320": (replace(DENSE, preprocessing=replace(DENSE.preprocessing, size=320)), "a larger picture"),
@@ -138,9 +140,18 @@ def _write(path: Path, rows: list[dict]) -> None:
     write_whole(path, text.getvalue().encode())
 
 
-def place_of(device: str) -> Path:
-    """The folder of the ledger that a run on `device` ("cpu (...)", "cuda (...)") belongs to."""
-    return RESEARCH / "cuda" if device.startswith("cuda") else RESEARCH
+def halved(recipe: Recipe) -> Recipe:
+    return _phase2(recipe, epochs=recipe.phases[1].epochs // 2)
+
+
+def place_of(device: str, short: bool = False) -> Path:
+    """The folder of the ledger that a run on `device` ("cpu (...)", "cuda (...)") belongs to; `short`: of half the schedule."""
+    place = RESEARCH / "cuda" if device.startswith("cuda") else RESEARCH
+    return place / SHORT.name if short else place
+
+
+def is_short(run: Run, variant: str) -> bool:
+    return run.recipe.phases[1].epochs < VARIANTS[variant][0].phases[1].epochs
 
 
 def both_readings(run: Run, part: str) -> dict[str, dict[str, float]]:
@@ -167,7 +178,7 @@ def note(run: Run, variant: str, results: dict, likeliest: dict[str, float] | No
     """One line in the ledger, one column of errors; a run that is noted again replaces its own."""
     key, metrics = f"{variant}/{run.seed}", results["val"]
     told = json.loads((run.path / "environment.json").read_text(encoding="utf-8"))
-    place = place_of(told["device"])
+    place = place_of(told["device"], is_short(run, variant))
     row = {"run": key, "asked": VARIANTS[variant][1], "noted": datetime.now(UTC).date().isoformat(), "n": results["n_val"]}
     for name in METRICS:
         low, high = metrics[f"{name}_ci95"]
@@ -177,7 +188,7 @@ def note(run: Run, variant: str, results: dict, likeliest: dict[str, float] | No
         low, high = bootstrap_interval(values)
         row |= {"likeliest_px": f"{values.mean():.3f}", "likeliest_px_ci95": f"{low:.2f} to {high:.2f}"}
         _column(place / "likeliest.csv", key, likeliest)
-    taken = f"{told['seconds'] / 60:.0f}" if place == RESEARCH else f"{told['seconds'] / 60:.1f}"
+    taken = f"{told['seconds'] / 60:.0f}" if told["device"].startswith("cpu") else f"{told['seconds'] / 60:.1f}"
     row |= {"sdr_5": f"{metrics['sdr']['5']:.4f}", "minutes": taken, "precision": told["precision"], "split": run.split.fingerprint}
     row |= {"device": told["device"], "torch": told["versions"]["torch"]}
     _write(place / "runs.csv", sorted([*(old for old in _rows(place / "runs.csv") if old["run"] != key), row], key=lambda row: row["run"]))
@@ -185,11 +196,13 @@ def note(run: Run, variant: str, results: dict, likeliest: dict[str, float] | No
     _column(place / "errors.csv", key, radial)
 
 
-def trained(variant: str, seed: int, data: Path, out: Path, fold: int | None = None) -> Run:
-    """The run of one variant and seed below `out` (of one fold of five over the development pictures), trained if need be."""
-    recipe, source, split = sources.prepare(variant, replace(VARIANTS[variant][0], name=variant), data, out)
-    place = out / (f"{variant}-{seed}" if fold is None else f"{variant}-{seed}-fold{fold}")
+def trained(variant: str, seed: int, data: Path, out: Path, fold: int | None = None, short: bool = False) -> Run:
+    """The run of one variant and seed below `out` (of one fold of five over the development pictures; of half the schedule), trained if need be."""
+    asked = replace(VARIANTS[variant][0], name=variant)
+    recipe, source, split = sources.prepare(variant, halved(asked) if short else asked, data, out)
+    place = out / (f"{variant}-{seed}" + ("-short" if short else "") + ("" if fold is None else f"-fold{fold}"))
     command = f"python figures/research.py run {variant} --seeds {seed}" if fold is None else f"python figures/research.py sweep {variant}/{seed}/{fold}"
+    command += " --short" if short else ""
     return train(recipe, source, place, seed=seed, split=split, fold=fold and (fold, FOLDS), resume=place.exists(), quiet=True, command=command)
 
 
@@ -200,12 +213,12 @@ def scored(run: Run) -> dict:
     return results
 
 
-def run(variant: str, data: Path, out: Path, seeds: list[int]) -> None:
+def run(variant: str, data: Path, out: Path, seeds: list[int], short: bool = False) -> None:
     for seed in seeds:
-        one = trained(variant, seed, data, out)
-        results = scored(one)
-        note(one, variant, results, both_readings(one, "val")["likeliest"] if pick_device("auto").type == "cuda" else None)
-        print(f"{variant}/{seed}: {results['val']['mre_px']:.3f} px@224", flush=True)
+        one = trained(variant, seed, data, out, short=short)
+        results, likeliest = scored(one), both_readings(one, "val")["likeliest"]
+        note(one, variant, results, likeliest)
+        print(f"{variant}/{seed}: {results['val']['mre_px']:.3f} px@224, as the likeliest shape {np.mean(list(likeliest.values())):.3f}", flush=True)
 
 
 def _worker() -> None:
@@ -277,13 +290,16 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("list")
-    commands.add_parser("table").add_argument("--cuda", action="store_true", help="of what a CUDA card trained")
+    ledger = commands.add_parser("table")
+    ledger.add_argument("--cuda", action="store_true", help="of what a CUDA card trained")
+    ledger.add_argument("--short", action="store_true", help="of half the schedule")
     commands.add_parser("wavering").add_argument("run", type=Path)
     one = commands.add_parser("run")
     one.add_argument("variant", choices=VARIANTS)
     one.add_argument("--data", type=Path, required=True)
     one.add_argument("--out", type=Path, required=True)
     one.add_argument("--seeds", type=int, nargs="+", default=[0])
+    one.add_argument("--short", action="store_true", help="half as many epochs, noted beside a `dense` of half as many")
     many = commands.add_parser("sweep")
     many.add_argument("jobs", nargs="+", metavar="VARIANT/SEED[/K]")
     many.add_argument("--data", type=Path, required=True)
@@ -294,7 +310,7 @@ def main() -> int:
     if arguments.command == "list":
         print("\n".join(f"{name:14} {why}" for name, (_, why) in VARIANTS.items()))
     elif arguments.command == "table":
-        print(table(RESEARCH / "cuda" if arguments.cuda else RESEARCH))
+        print(table(place_of("cuda" if arguments.cuda else "cpu", arguments.short)))
     elif arguments.command == "wavering":
         rows = [json.dumps(row) for row in wavering(Run(arguments.run)).round(5).tolist()]
         write_whole(heads.FORM, ("[\n" + ",\n".join(rows) + "\n]\n").encode())
@@ -303,7 +319,7 @@ def main() -> int:
             raise SystemExit(f"no such variant, seed or fold: {', '.join(unknown)} (python figures/research.py list)")
         sweep(arguments.jobs, arguments.data, arguments.out, arguments.at_once, arguments.seconds)
     else:
-        run(arguments.variant, arguments.data, arguments.out, arguments.seeds)
+        run(arguments.variant, arguments.data, arguments.out, arguments.seeds, arguments.short)
     return 0
 
 

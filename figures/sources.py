@@ -81,6 +81,7 @@ def phantoms_mixed(recipe: Recipe, data: Path, out: Path) -> Prepared:
 PREPARE: dict[str, Callable[[Recipe, Path, Path], Prepared]] = {
     "phantom-weights": phantom_weights,
     "phantom-weights-bn-eval": phantom_weights,
+    "phantom-weights-stretch-60": phantom_weights,
     "phantoms-mixed": phantoms_mixed,
 }
 
