@@ -1163,6 +1163,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': '', 'git_url
                                                                                      'landmark_thesis/model.py'),
                                        'landmark_thesis.model.DenseHead.forward': ( 'model.html#densehead.forward',
                                                                                     'landmark_thesis/model.py'),
+                                       'landmark_thesis.model.DenseHead.seen': ('model.html#densehead.seen', 'landmark_thesis/model.py'),
                                        'landmark_thesis.model.DenseOptions': ('model.html#denseoptions', 'landmark_thesis/model.py'),
                                        'landmark_thesis.model.DenseOptions.__post_init__': ( 'model.html#denseoptions.__post_init__',
                                                                                              'landmark_thesis/model.py'),
