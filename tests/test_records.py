@@ -66,6 +66,19 @@ def test_what_the_readme_says_of_the_records_has_the_same_numbers_in_both_langua
         assert sorted(re.findall(r"\{[^}]*\}", english)) == sorted(re.findall(r"\{[^}]*\}", spanish))
 
 
+def test_a_search_without_the_rival_that_the_readme_names_says_how_to_get_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(make, "HERE", tmp_path)
+    assert make.rival_lines(None) == []  # no search, no sentence
+    ledger = tmp_path / "research" / "runs.csv"
+    ledger.parent.mkdir()
+    ledger.write_text("run,mre_px,mre_px_ci95\ndense/0,5.1,4.8 to 5.4\n")
+    with pytest.raises(SystemExit, match=r"runs\.csv: no run regression/0.*research\.py run regression --seeds 0"):
+        make.rival_lines(None)
+    ledger.write_text("run,mre_px,mre_px_ci95\nregression/0,6.375,5.87 to 7.02\n")
+    told = make.rival_lines(lambda key, **values: f"{key} {values}")
+    assert told[0] == "" and {"'regression': 6.375", "'low': 5.87", "'high': 7.02"} <= set(told[1].removesuffix("}").split(", "))
+
+
 def test_every_committed_figure_and_table_is_what_make_py_wrote():
     """A figure that was touched by hand, and one that nothing drew; .ci/slow draws them all again."""
     assert (make.HERE / make.LIST).read_text(encoding="utf-8") == make.hashes(), "python figures/make.py draws them anew, and lists them"
