@@ -47,7 +47,10 @@ def train_small(folder: Path, out: Path) -> None:
 
 
 def asymptote(sizes: np.ndarray, errors: np.ndarray) -> tuple[float, float, float]:
-    """Least-squares (limit, factor, exponent) of error = limit + factor * n ** -exponent, exponent between 0.3 and 2."""
+    """Least-squares (limit, factor, exponent) of error = limit + factor * n ** -exponent, exponent between 0.3 and 2.
+
+    `landmark-thesis defend` computes the limit again in another way (defense._limits), so that a mistake here is not repeated there.
+    """
 
     def off(values: np.ndarray) -> np.ndarray:
         return values[0] + values[1] * (sizes / 100.0) ** -values[2] - errors

@@ -165,6 +165,7 @@ def permutation_test(order: np.ndarray, errors: np.ndarray, groups: np.ndarray |
     """Share of shuffled orders whose curve explains as much of L2's error along the axis as the true order does.
 
     With `groups`, pictures change places only with others of their group: what is explained by the group alone is then no evidence.
+    `landmark-thesis defend` computes it again in another way (defense._chance), so that a mistake here is not repeated there.
     """
     rng, values = np.random.default_rng(0), errors[:, 1, 0]
     members = [np.flatnonzero(groups == group) for group in np.unique(groups)] if groups is not None else [np.arange(len(order))]

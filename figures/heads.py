@@ -56,16 +56,6 @@ def local_soft_argmax(logits: Tensor, radius: int = 3, margin: int = 0) -> Tenso
     return torch.stack([x, y], -1)
 
 
-def looked(head: DenseHead, maps: Sequence[Tensor]) -> Tensor:
-    """What the dense head sees before it draws its logits: (B, C, h, w), of which `margin` cells on each side lie outside the picture."""
-    levels = [lateral(x) for lateral, x in zip(head.lateral, maps[-head.levels :], strict=True)]
-    x = head.context(levels.pop())
-    while levels:
-        finer = levels.pop()
-        x = finer + F.interpolate(x, size=finer.shape[-2:], mode="nearest")
-    return head.look(x)
-
-
 class LocalHead(DenseHead):
     """The dense head's maps, read in a window about their peak."""
 
@@ -75,7 +65,7 @@ class LocalHead(DenseHead):
         return LandmarkOutput(local_soft_argmax(whole, margin=self.margin).flatten(1), whole[..., inside, inside])
 
     def _all_logits(self, maps: Sequence[Tensor]) -> Tensor:
-        return self.logits(looked(self, maps)).float()
+        return self.logits(self.seen(maps)).float()
 
 
 @dataclass
@@ -216,7 +206,7 @@ class AxisHead(DenseHead):
             self.register_buffer(f"_{name}", values, persistent=False)
 
     def forward(self, maps: Sequence[Tensor]) -> ShapeOutput:
-        features = looked(self, maps)
+        features = self.seen(maps)
         whole = self.logits(features).float()
         ends = self._axis_ends(soft_argmax(whole, self.margin))
         logits = self.along(self._read(features, ends.detach()))  # (B, 10, 10, bins): each row of weights has its own perpendicular

@@ -24,7 +24,7 @@ from pathlib import Path
 from landmark_thesis import figures
 from landmark_thesis.bench import markdown
 from landmark_thesis.data import write_whole
-from landmark_thesis.evaluate import read_errors
+from landmark_thesis.evaluate import read_errors, recorded_openings, ruler_interval
 from landmark_thesis.figures import (
     ENDINGS,
     Headline,
@@ -124,13 +124,18 @@ def draw_research(out: Path) -> None:
             write_whole(out / place / f"ablation_table.{ending}", ablation_table(differences, form).encode())
 
 
+def mean_shape_interval(scored: dict) -> tuple[float, float] | None:
+    """Of what the mean shape makes on the pictures of a results.json; None where no record tells."""
+    return ruler_interval(scored, [shape] if (shape := measured("shape")) else [])
+
+
 def draw_compared(out: Path, found: list[tuple[str, Run, dict]]) -> None:
     """The listed records side by side, on the validation pictures; what the thesis states of its test pictures stands in test/claim_and_limit."""
     first, scores = found[0][2], [run.path / "results.json" for _, run, _ in found]
     floor, note = first["baselines"]["label_rounding_px"], f"validation part, n = {first['n_val']}"
-    known = (measured("shape") or {}).get("mean_shape_errors", {}).get("val")
-    ruler = Result("Mean shape of the training part", first["baselines"]["mean_shape_px"], tuple(known["mre_px_ci95"]) if known else None, "baseline")
-    scores += [RECORDS / "shape" / "shape.json"] if known else []
+    known = mean_shape_interval(first)
+    ruler = Result("Mean shape of the training part", first["baselines"]["mean_shape_px"], known, "baseline")
+    scores += [RECORDS / "shape" / "shape.json"] if known and not ruler_interval(first) else []
     ours = [result_of_scores(content, title) for title, _, content in found]
     save_figure(comparison([ruler, *ours], floor=floor, note=note), out / "comparison_val", inputs=scores)
     sets = {run.name: read_errors(run.path / "errors.csv", "val") for _, run, _ in found}
@@ -209,8 +214,8 @@ TEXTS = {
         "`steady` es `dense` leída como la forma más verosímil):",
     ),
     "aims_header": (
-        "| aim | at most | `dense`, validation | `dense`, five folds | `steady`, validation | `steady`, five folds |",
-        "| meta | a lo sumo | `dense`, validación | `dense`, cinco pliegues | `steady`, validación | `steady`, cinco pliegues |",
+        "| aim | at most | `dense`, validation | `dense`, {folds} folds | `steady`, validation | `steady`, {folds} folds |",
+        "| meta | a lo sumo | `dense`, validación | `dense`, {folds} pliegues | `steady`, validación | `steady`, {folds} pliegues |",
     ),
     "continued": (
         "Much of the contour error is where an outline ends. With both outlines continued straight beyond their ends, which leaves the border alone, `dense` makes {px:.2f} [{low:.2f}, {high:.2f}] on validation "
@@ -231,9 +236,9 @@ TEXTS = {
         "{gain:.2f} [{gain_low:.2f}, {gain_high:.2f}]. El promedio especular gana {mirror:.2f} [{mirror_low:.2f}, {mirror_high:.2f}].",
     ),
     "test": (
-        "**The test part** (n = {n}, split `{split}`), opened when every choice was made (openings by these runs: {opened}; by pilot probes before this repository existed: {known}): the three seeds score "
+        "**The test part** (n = {n}, split `{split}`), opened by recorded runs when every choice was made ({opened} times: {by}), and {known} times before this repository, by pilot probes; the {seeds} seeds score "
         "{runs}, on average **{mean:.2f}** [{low:.2f}, {high:.2f}]; together {together:.2f}; contour error {contour:.2f}, within 5 px {sdr:.0f} %. On the same pictures the thesis states {stated:.2f} for its one clean run.",
-        "**La parte de prueba** (n = {n}, división `{split}`), abierta cuando todo estaba decidido (aperturas por estos modelos: {opened}; por sondeos previos a este repositorio: {known}): las tres semillas obtienen "
+        "**La parte de prueba** (n = {n}, división `{split}`), abierta por ejecuciones registradas cuando todo estaba decidido ({opened} veces: {by}), y {known} veces antes de este repositorio, por sondeos; las {seeds} semillas obtienen "
         "{runs}, en promedio **{mean:.2f}** [{low:.2f}, {high:.2f}]; juntas {together:.2f}; error de contorno {contour:.2f}, a menos de 5 px {sdr:.0f} %. En las mismas imágenes la tesis declara {stated:.2f} para su único modelo limpio.",
     ),
     "steady": (
@@ -245,12 +250,12 @@ TEXTS = {
         "parte de prueba ya se había abierto, y no la abrió de nuevo.",
     ),
     "folds": (
-        "Five folds over the {n} development pictures, each judged by a model that was not trained on it: **{px:.2f}** [{low:.2f}, {high:.2f}], contour error {contour:.2f}; read as the likeliest shape "
+        "In {folds} folds over the {n} development pictures, each judged by a model that was not trained on it: **{px:.2f}** [{low:.2f}, {high:.2f}], contour error {contour:.2f}; read as the likeliest shape "
         "**{steady:.2f}** [{steady_low:.2f}, {steady_high:.2f}], a gain of {gain:.2f} [{gain_low:.2f}, {gain_high:.2f}]. A correction learnt from the labels of other folds makes {corrected:.2f} of it, and costs "
-        "five trainings instead of one.",
-        "Cinco pliegues sobre las {n} imágenes de desarrollo, cada una juzgada por un modelo que no se entrenó con ella: **{px:.2f}** [{low:.2f}, {high:.2f}], error de contorno {contour:.2f}; leídas como la forma "
+        "{folds} trainings instead of one.",
+        "En {folds} pliegues sobre las {n} imágenes de desarrollo, cada una juzgada por un modelo que no se entrenó con ella: **{px:.2f}** [{low:.2f}, {high:.2f}], error de contorno {contour:.2f}; leídas como la forma "
         "más verosímil **{steady:.2f}** [{steady_low:.2f}, {steady_high:.2f}], una ganancia de {gain:.2f} [{gain_low:.2f}, {gain_high:.2f}]. Una corrección aprendida de las etiquetas de otros pliegues lo deja en "
-        "{corrected:.2f}, y cuesta cinco entrenamientos en vez de uno.",
+        "{corrected:.2f}, y cuesta {folds} entrenamientos en vez de uno.",
     ),
     "oof": (
         "Out of fold over all {n} pictures: **{px:.2f}** [{low:.2f}, {high:.2f}]; an opening of the test part too, and in the ledger as one.",
@@ -262,9 +267,9 @@ TEXTS = {
     ),
     "outside": (
         "Outside set, never trained on (JSRT, film, another country and decade; n = {n}): the ten lateral points of `dense` (seed {seed}) lie **{px:.2f}** [{low:.2f}, {high:.2f}] px@224, "
-        "{mm:.1f} mm, from the border of the lung (median {median:.2f}, 95th percentile {p95:.2f}); the mean shape's {ruler:.2f}.",
+        "{mm:.1f} mm, from the border of the lung (median {median:.2f}, 95th percentile {p95:.2f}); the mean shape's {ruler:.2f} [{ruler_low:.2f}, {ruler_high:.2f}].",
         "Conjunto externo, nunca usado para entrenar (JSRT, placa, otro país y otra década; n = {n}): los diez puntos laterales de `dense` (semilla {seed}) quedan a **{px:.2f}** [{low:.2f}, {high:.2f}] px@224, "
-        "{mm:.1f} mm, del borde del pulmón (mediana {median:.2f}, percentil 95 {p95:.2f}); los de la forma media, a {ruler:.2f}.",
+        "{mm:.1f} mm, del borde del pulmón (mediana {median:.2f}, percentil 95 {p95:.2f}); los de la forma media, a {ruler:.2f} [{ruler_low:.2f}, {ruler_high:.2f}].",
     ),
     "drift": (
         "Part of what is left is the order of the labels: told only at which row of the table a picture was annotated, the same run scores {told:.2f} instead of {alone:.2f}; class, crop and exposure "
@@ -309,7 +314,7 @@ def readme_block(lang: str = "en") -> str:
 
     first = found[0][2]
     lines = [say("intro", n=first["n_val"], split=first["split_fingerprint"]), "", say("header"), "|---|---|---|---|---|---|"]
-    lines.append(f"| {say('mean_shape')} | {first['baselines']['mean_shape_px']:.2f} | | | | |")
+    lines.append(f"| {say('mean_shape')} | {first['baselines']['mean_shape_px']:.2f}{_bracket(mean_shape_interval(first))} | | | | |")
     for title, run, content in found:
         shown = title if lang == "en" else f"{TITLES_ES[run.name]}, {_epochs(run).replace('epochs', 'épocas')}"
         lines.append(_result_line(shown, run, content))
@@ -323,12 +328,21 @@ def readme_block(lang: str = "en") -> str:
     return "\n".join([*lines, "", say("thesis", val=THESIS_VAL, claims=claims), "", say("records"), ""])
 
 
+RIVAL = "regression/0"  # of the search: the thesis' head and loss, all else as `dense`
+
+
 def rival_lines(say: Callable[..., str]) -> list[str]:
-    """What a fair rival of `dense` makes: the thesis' head and loss, all else alike, from the ledger of the search."""
-    with open(HERE / "research" / "runs.csv", encoding="utf-8", newline="") as file:
-        row = next(row for row in csv.DictReader(file) if row["run"] == "regression/0")
-    low, high = map(float, row["mre_px_ci95"].split(" to "))
-    return ["", say("rival", val=THESIS_VAL, regression=float(row["mre_px"]), low=low, high=high)]
+    """What a fair rival of `dense` makes, from the ledger of the search; nothing where there is no ledger, the end where it has no such run."""
+    ledger = HERE / "research" / "runs.csv"
+    if not ledger.exists():
+        return []
+    with open(ledger, encoding="utf-8", newline="") as file:
+        runs = {row["run"]: row for row in csv.DictReader(file)}
+    if RIVAL not in runs:
+        variant, seed = RIVAL.split("/")
+        raise SystemExit(f"{ledger}: no run {RIVAL}, the fair rival that the READMEs name; python figures/research.py run {variant} --seeds {seed} --data DIR --out DIR adds it")
+    low, high = map(float, runs[RIVAL]["mre_px_ci95"].split(" to "))
+    return ["", say("rival", val=THESIS_VAL, regression=float(runs[RIVAL]["mre_px"]), low=low, high=high)]
 
 
 AIMS = {"mre_px": 5.15, "p95_px": 12.5, "across_lateral_px": 2.0, "contour_px": 1.6}  # px@224, set before the search
@@ -347,7 +361,7 @@ def aim_rows(say: Callable[..., str]) -> list[str]:
     for name, most in AIMS.items():
         reached = [f"{one[name]:.2f} ({say('met' if one[name] <= most else 'missed')})" for one in columns]
         rows.append(f"| {say(f'aim_{name}')} | {most:g} | {' | '.join(reached)} |")
-    return ["", say("aims", members=seeds["seeds"]["n_seeds"]), "", say("aims_header"), "|---|---|---|---|---|---|", *rows, *continued_lines(say)]
+    return ["", say("aims", members=seeds["seeds"]["n_seeds"]), "", say("aims_header", folds=folds["folds"]), "|---|---|---|---|---|---|", *rows, *continued_lines(say)]
 
 
 def continued_lines(say: Callable[..., str]) -> list[str]:
@@ -382,6 +396,10 @@ def drawn_block(lang: str = "en") -> str:
     return "\n".join([*lines, "", TEXTS["again"][LANGUAGES.index(lang)], ""])
 
 
+def _bracket(interval: tuple[float, float] | None) -> str:
+    return f" [{interval[0]:.2f}, {interval[1]:.2f}]" if interval else ""
+
+
 def _result_line(title: str, run: Run, content: dict) -> str:
     metrics = content["val"]
     low, high = metrics["mre_px_ci95"]
@@ -413,8 +431,10 @@ def measured_values() -> dict[str, dict]:
         }
     if test := measured("test"):
         low, high = test["seeds"]["mean_px_ci95"]
+        opened = recorded_openings({record.name: measured(record.name) for record in experiments()}, test["test_fingerprint"])
         found["test"] = {
-            "n": test["n"], "split": test["split_fingerprint"], "opened": test["test_ledger"]["opened"], "known": test["test_ledger"]["known_before"],
+            "n": test["n"], "split": test["split_fingerprint"], "opened": sum(opened.values()), "by": ", ".join(f"`{name}` {number}" for name, number in opened.items()),
+            "known": test["test_ledger"]["known_before"], "seeds": test["seeds"]["n_seeds"],
             "runs": ", ".join(f"{run['mre_px']:.2f}" for run in test["runs"]), "mean": test["seeds"]["mean_px"], "low": low, "high": high,
             "together": test["test"]["mre_px"], "contour": test["test"]["contour_px"], "sdr": 100 * test["test"]["sdr"]["5"],
             "stated": next(result.value for result in published_results() if result.kind == "published"),
@@ -423,7 +443,7 @@ def measured_values() -> dict[str, dict]:
         (low, high), gain, steady = folds["oof"]["mre_px_ci95"], folds["gains"]["likeliest"], folds["readings"]["likeliest"]
         (gain_low, gain_high), (steady_low, steady_high) = gain["difference_px_ci95"], steady["mre_px_ci95"]
         found["folds"] = {
-            "n": folds["n"], "px": folds["oof"]["mre_px"], "low": low, "high": high, "contour": folds["oof"]["contour_px"],
+            "n": folds["n"], "folds": folds["folds"], "px": folds["oof"]["mre_px"], "low": low, "high": high, "contour": folds["oof"]["contour_px"],
             "steady": steady["mre_px"], "steady_low": steady_low, "steady_high": steady_high,
             "gain": gain["difference_px"], "gain_low": gain_low, "gain_high": gain_high, "corrected": folds["readings"]["corrected"]["mre_px"],
         }
@@ -439,10 +459,10 @@ def measured_values() -> dict[str, dict]:
         }
     if outside := measured("outside"):
         ruler, ours = (next(result for result in outside["results"] if result["model"] == name) for name in ("mean shape", "dense-0"))
-        low, high = ours["border_px_ci95"]
+        (low, high), (ruler_low, ruler_high) = ours["border_px_ci95"], ruler["border_px_ci95"]
         found["outside"] = {
             "n": outside["n"], "seed": 0, "px": ours["border_px"], "low": low, "high": high, "mm": ours["border_mm"], "median": ours["median_px"],
-            "p95": ours["p95_px"], "ruler": ruler["border_px"],
+            "p95": ours["p95_px"], "ruler": ruler["border_px"], "ruler_low": ruler_low, "ruler_high": ruler_high,
         }
     if drift := measured("drift"):
         alone, told = (next(result["mre_px"] for result in drift["results"] if result["run"] == "dense-0" and result["told_the_row"] is word) for word in (False, True))

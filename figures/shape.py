@@ -14,9 +14,10 @@ import numpy as np
 from experiments import RECORDS, made_with, write_record
 
 from landmark_thesis.data import find_dataset, read_annotations
+from landmark_thesis.evaluate import mean_shape_errors
 from landmark_thesis.figures import shape_statistics
 from landmark_thesis.landmarks import pixels_to_fractions
-from landmark_thesis.pixel_error import bootstrap_interval, radial_errors
+from landmark_thesis.pixel_error import bootstrap_interval
 from landmark_thesis.runs import Run
 
 RECORD = RECORDS / "shape"
@@ -26,7 +27,7 @@ MODES = 6
 
 def measure(points: np.ndarray, names: list[str], run: Run) -> tuple[dict, dict[str, list]]:
     """Of labels (N, 15, 2), fractions: the record's content, and for each picture its part and the error of the run's mean shape (px@224)."""
-    errors = radial_errors(np.broadcast_to(np.asarray(run.mean_shape, float), points.shape), points, 224).mean(1)
+    errors = mean_shape_errors(run.mean_shape, points)
     where = {name: part for part, members in run.split.parts.items() for name in members}
     parts = np.array([where.get(name, "left out") for name in names])
     shape = shape_statistics(points, "labels")

@@ -35,8 +35,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .data import THESIS_TEST_FINGERPRINT, DataError, LabelGrid, category_of, read_rows, read_whole, write_whole
-from .evaluate import KNOWN_OPENINGS, evaluate_runs, openings, read_errors, report, write_results
-from .figures import LANGUAGES, _checked, draw_all, draw_measured, forms_of, landmark_table, published_results, rank_correlation, read_record, results_table, stored_stamp
+from .evaluate import KNOWN_OPENINGS, evaluate_runs, openings, read_errors, recorded_openings, report, ruler_interval, write_results
+from .figures import LANGUAGES, checked_run, draw_all, draw_measured, forms_of, landmark_table, published_results, rank_correlation, read_record, results_table, stored_stamp
 from .figures import WORDS as FIGURE_WORDS
 from .landmarks import LANDMARK_NAMES, describe
 from .pixel_error import bootstrap_interval, compare_errors, seed_spread, summarise_errors
@@ -212,7 +212,7 @@ class Records:
 
     def run(self, name: str) -> Run:
         """A record as a run; RunError or DataError where its recipe.json is none."""
-        return self._once(("run", name), lambda: _checked(Run(self.folder(name))))
+        return self._once(("run", name), lambda: checked_run(Run(self.folder(name))))
 
     @cached_property
     def measured(self) -> dict[str, dict[str, Any]]:
@@ -503,7 +503,10 @@ def _again_phase1(content: Mapping[str, Any], table: _Columns) -> dict[str, Any]
 
 # %% ../nbs/15_defense.ipynb #04bc01bf
 def _limits(sizes: np.ndarray, errors: np.ndarray) -> np.ndarray:
-    """(D,) limits, 0 or more, of error = limit + factor * n ** -exponent, exponent 0.3 to 2, fitted to the means (R, D) of R sizes by least squares."""
+    """(D,) limits, 0 or more, of error = limit + factor * n ** -exponent, exponent 0.3 to 2, fitted to the means (R, D) of R sizes by least squares.
+
+    Apart from `asymptote` of figures/curve.py on purpose: a grid of exponents knows no start from which it could miss the best.
+    """
     best, found = np.full(errors.shape[1], np.inf), np.zeros(errors.shape[1])
     for exponent in np.arange(0.3, 2.0001, 0.005):
         law = (sizes / 100) ** -exponent
@@ -525,7 +528,10 @@ def _again_curve(content: Mapping[str, Any], table: _Columns) -> dict[str, Any]:
 
 
 def _chance(order: np.ndarray, values: np.ndarray, bandwidth: float, shrink: float, groups: np.ndarray, draws: int = 2000) -> float:
-    """Share of orders, shuffled within `groups`, in which the running mean of the others explains as much of `values` as in the true one."""
+    """Share of orders, shuffled within `groups`, in which the running mean of the others explains as much of `values` as in the true one.
+
+    Apart from `permutation_test` of figures/drift.py on purpose: the order stays, and the values move.
+    """
     rng = np.random.default_rng(0)
     weights = np.exp(-0.5 * ((order[:, None] - order) / bandwidth) ** 2)
     np.fill_diagonal(weights, 0)
@@ -617,7 +623,7 @@ def _again_ruler(records: Records, name: str, part: str) -> dict[str, Any]:
             errors = dict(zip(table["image"], table["mean_shape"], strict=True))
             images = [row["image"] for row in records.rows(name, part)]
             if set(images) <= errors.keys():
-                return {"baselines": {"mean_shape_px": float(np.mean([errors[image] for image in images]))}}
+                return {"baselines": _mean(np.array([errors[image] for image in images]), "mean_shape_px")}
     return {}
 
 # %% ../nbs/15_defense.ipynb #9092f5e7
@@ -1448,7 +1454,7 @@ CAPTIONS: Mapping[str, tuple[str, str]] = {
     ),
     "ensemble_gain": ("Whiskers tell how pictures differ; the gains below are of the same pictures, one by one.", "Los bigotes dicen cuánto difieren las imágenes; las ganancias de abajo son de las mismas imágenes, una por una."),
     "error_limits": ("Errors as circles over the cells in which the labels lie: what lies within a cell, no label can tell.", "Los errores como círculos sobre las celdas de las etiquetas: lo que cabe en una celda, ninguna etiqueta lo distingue."),
-    "learning_curve": ("Where the curve flattens, more pictures of the same labelling would not help; its limit is extrapolated, and four sizes bound it from above alone.", "Donde la curva se aplana, más imágenes del mismo etiquetado no ayudarían; su límite es una extrapolación, y cuatro tamaños solo lo acotan por arriba."),
+    "learning_curve": ("Where the curve flattens, more pictures of the same labelling would not help; its limit is extrapolated, and so few sizes bound it from above alone.", "Donde la curva se aplana, más imágenes del mismo etiquetado no ayudarían; su límite es una extrapolación, y tan pocos tamaños solo lo acotan por arriba."),
     "conformal_coverage": ("A radius that holds the label with the promised share, and what it held on pictures that did not set it.", "Un radio que contiene la etiqueta en la proporción prometida, y lo que contuvo en imágenes que no lo fijaron."),
     "annotator_drift": ("Rows in the order of annotation: a model that never saw a picture errs by where in the table it stands.", "Filas en el orden de anotación: un modelo que nunca vio una imagen yerra según su lugar en la tabla."),
     "exposure_errors": ("Error over the exposure of the file: a flat cloud is a model that does not mind.", "Error según la exposición del archivo: una nube plana es un modelo al que le da igual."),
@@ -1536,20 +1542,28 @@ class Defense:
 
     @property
     def opened(self) -> dict[str, int]:
-        """Openings of the test part by record: of the headline, of its recorded opening, and of folds over all pictures."""
+        """Openings of the test part by record: of the headline, of the recorded opening, and of folds over all pictures of the same set."""
+        told = next((one for _, one in _tests(self)), self.results)
         own = {self.runs[0].name: self.results["test_ledger"]["opened"]} if self.part == "test" else {}
-        found = own | {name: one["test_ledger"]["opened"] for name, one in (self.records.measured if self.records else {}).items() if "test_ledger" in one and _opens(one)}
-        return {name: number for name, number in found.items() if number}
+        return {name: number for name, number in own.items() if number} | recorded_openings(self.measured, told.get("test_fingerprint"))
 
     @property
     def planned(self) -> int:
         own = self.results["test_ledger"]["planned"] if self.part == "test" else 0
-        found = [one["test_ledger"]["planned"] for name, one in (self.records.measured if self.records else {}).items() if name in self.opened]
+        found = [one["test_ledger"]["planned"] for name, one in self.measured.items() if name in self.opened]
         return own + sum(found) or self.results["test_ledger"]["planned"]
 
     @property
     def part(self) -> str:
         return self.results["part"]
+
+    @property
+    def measured(self) -> Mapping[str, dict[str, Any]]:
+        return self.records.measured if self.records else {}
+
+    def ruler_interval(self, results: Mapping[str, Any]) -> tuple[float, float] | None:
+        """Of what the mean shape makes on the pictures of `results`, by these or by a record that scored it."""
+        return ruler_interval(results, list(self.measured.values()))
 
     @property
     def metrics(self) -> Mapping[str, Any]:
@@ -1572,7 +1586,7 @@ class Defense:
         low, high = metrics["mre_px_ci95"]
         dataset = "phantom" if self.runs[0].source.folder is None else "real" if self.results.get("test_fingerprint") == THESIS_TEST_FINGERPRINT else "other"
         facts = {
-            "n": self.results[f"n_{self.part}"], "mre": _digits(metrics["mre_px"]), "low": _digits(low), "high": _digits(high), "ruler": _digits(ruler), "floor": floor,
+            "n": self.results[f"n_{self.part}"], "mre": _digits(metrics["mre_px"]), "low": _digits(low), "high": _digits(high), "ruler": _with_interval(ruler, self.ruler_interval(self.results)), "floor": floor,
             "ratio": _percent(metrics["mre_px"], ruler), "max": _digits(metrics["max_px"]), "failures": f"{100 * metrics['failure_rate_10px']:.0f}",
             "median": _digits(metrics["median_px"]), "p95": _digits(metrics["p95_px"]), "along": _digits(metrics["along_px"]), "across": _digits(metrics["across_px"]),
             "contour": _digits(metrics["contour_px"]), "worst": f"{worst}, {describe(LANDMARK_NAMES.index(worst), self.lang)}", "worst_px": _digits(landmarks[worst]),
@@ -1645,6 +1659,10 @@ def _between(ends: Sequence[float] | None, digits: int = 2) -> str:
     return "-" if ends is None else f"[{_digits(ends[0], digits)}, {_digits(ends[1], digits)}]"
 
 
+def _with_interval(value: float | None, ends: Sequence[float] | None) -> str:
+    return _digits(value) + (f" {_between(ends)}" if ends else "")
+
+
 def _classes(metrics: Mapping[str, Any], lang: str) -> str:
     """The error of each class with its interval, as text."""
     intervals = metrics.get("per_category_ci95", {})
@@ -1654,22 +1672,17 @@ def _classes(metrics: Mapping[str, Any], lang: str) -> str:
 def _class_name(name: str, lang: str) -> str:
     return FIGURE_WORDS.get(f"class_{name}", (name, name))[LANGUAGES.index(lang)]
 
-
-def _opens(measured: Mapping[str, Any]) -> bool:
-    """Whether an experiment scored the test pictures: the opening itself, or folds over all pictures."""
-    return measured.get("part") == "test" or measured.get("of") == "all"
-
 # %% ../nbs/15_defense.ipynb #e635e319
 def _tests(defense: Defense) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """Recorded openings of the test part: several seeds, alone and together."""
-    for name, one in (defense.records.measured if defense.records else {}).items():
+    for name, one in defense.measured.items():
         if "claim_and_limit" in forms_of(one):
             yield name, one
 
 
 def _folds(defense: Defense) -> Iterator[dict[str, Any]]:
     """Out-of-fold results as facts, each picture judged by the model that never saw it; the fewest pictures first."""
-    found = [(name, one) for name, one in (defense.records.measured if defense.records else {}).items() if "oof" in one and "folds" in one]
+    found = [(name, one) for name, one in defense.measured.items() if "oof" in one and "folds" in one]
     for name, one in sorted(found, key=lambda entry: entry[1]["n"]):
         scored, conformal = one["oof"], one["oof"].get("conformal")
         facts = {"record": name, "of": one.get("of", "dev"), "n": one["n"], "folds": one["folds"], "mre": _digits(scored["mre_px"])}
@@ -1709,17 +1722,8 @@ def summary_lines(defense: Defense) -> list[SummaryLine]:
     for run, content in _scored(defense):
         lines.append(_line_of_run(defense, run, content))
     if (ruler := defense.results["baselines"]["mean_shape_px"]) is not None:
-        lines.append(SummaryLine(say("line_ruler", set=facts["set"]), facts["n"], ruler, _ruler_interval(defense, ruler), say("worth_ruler"), "unsupported", defense.runs[0].name))
+        lines.append(SummaryLine(say("line_ruler", set=facts["set"]), facts["n"], ruler, defense.ruler_interval(defense.results), say("worth_ruler"), "unsupported", defense.runs[0].name))
     return lines
-
-
-def _ruler_interval(defense: Defense, ruler: float) -> tuple[float, float] | None:
-    """The mean shape's interval on the pictures of the headline, where a record holds it."""
-    for one in (defense.records.measured.values() if defense.records else ()):
-        known = one.get("mean_shape_errors", {}).get(defense.part)
-        if known and abs(known["mre_px"] - ruler) < 1e-3:
-            return tuple(known["mre_px_ci95"])
-    return None
 
 
 def _scored(defense: Defense) -> list[tuple[Run, Mapping[str, Any]]]:
@@ -1748,7 +1752,7 @@ def _told_test(defense: Defense) -> dict[str, Any] | None:
     facts = {
         "n": one["n"], "mre": _digits(seeds["mean_px"]), "low": _digits(low), "high": _digits(high), "seeds": seeds["n_seeds"], "sd": _digits(seeds["seed_sd_px"]),
         "sd_interval": _between(seeds["seed_sd_px_ci95"]), "least": _digits(min(each)), "most": _digits(max(each)),
-        "of_pictures": _percent(seeds["variance_picture"], whole), "of_seeds": _percent(seeds["variance_seed"], whole, 2), "ruler": _digits(ruler),
+        "of_pictures": _percent(seeds["variance_picture"], whole), "of_seeds": _percent(seeds["variance_seed"], whole, 2), "ruler": _with_interval(ruler, defense.ruler_interval(one)),
         "ratio": _percent(seeds["mean_px"], ruler), "set": _part_name("test", defense.lang),
         "clean": next((_digits(result.value) for result in quoted if result.kind == "published"), ""), "claimed": _digits(min((result.value for result in quoted), default=None)),
     }
@@ -1792,7 +1796,7 @@ def _first(defense: Defense, *keys: str, form: str = "") -> dict[str, Any] | Non
 
 
 def _change(paired: Mapping[str, Any]) -> str:
-    return f"{_digits(paired['difference_px'])} {_between(paired['difference_px_ci95'])}"
+    return _with_interval(paired["difference_px"], paired["difference_px_ci95"])
 
 
 def _told_looked(defense: Defense) -> dict[str, Any] | None:
@@ -1817,11 +1821,11 @@ def _told_outside(defense: Defense) -> dict[str, Any] | None:
     if not (one := _first(defense, form="outside_border")):
         return None
     ours = [result for result in one["results"] if result["model"].startswith(defense.runs[0].recipe.name)]
-    ruler = next((result["border_px"] for result in one["results"] if result["model"] == "mean shape"), None)
+    ruler = next((_with_interval(result["border_px"], result["border_px_ci95"]) for result in one["results"] if result["model"] == "mean shape"), "-")
     if not ours:
         return None
     first = ours[0]
-    return {"dataset": one["dataset"], "n": one["n"], "px": f"{_digits(first['border_px'])} {_between(first['border_px_ci95'])}", "mm": _digits(first["border_mm"], 1), "ruler": _digits(ruler),
+    return {"dataset": one["dataset"], "n": one["n"], "px": _with_interval(first["border_px"], first["border_px_ci95"]), "mm": _digits(first["border_mm"], 1), "ruler": ruler,
             "models": len(ours), "least": _digits(min(result["border_px"] for result in ours)), "most": _digits(max(result["border_px"] for result in ours))}
 
 
@@ -1868,7 +1872,7 @@ def _told_exposure(defense: Defense) -> dict[str, Any] | None:
     if not (one := _first(defense, form="exposure_errors")):
         return None
     rho = one["with_error"]["grey_mean"]
-    return {"rho": f"{_digits(rho['rho'])} {_between(rho['rho_ci95'])}", "n": one["n"]}
+    return {"rho": _with_interval(rho["rho"], rho["rho_ci95"]), "n": one["n"]}
 
 # %% ../nbs/15_defense.ipynb #befc862d
 EVIDENCE: Mapping[str, Callable[[Defense], dict[str, Any] | None]] = {
@@ -2131,7 +2135,7 @@ def _honesty_section(defense: Defense) -> str:
 def _not_verified(defense: Defense) -> list[str]:
     """What experiments say of themselves that was not looked into."""
     lines, split = [], defense.runs[0].split
-    for name, content in (defense.records.measured if defense.records else {}).items():
+    for name, content in defense.measured.items():
         if told := content.get("unverified"):
             same = content.get("split_fingerprint") == defense.results["split_fingerprint"] and split.dropped and all("signatures" in one for one in told)
             who = ", ".join(one.split(":")[0] for one in told)

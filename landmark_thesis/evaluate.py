@@ -4,9 +4,10 @@
 
 # %% auto #0
 __all__ = ['LEDGER', 'TORN', 'KNOWN_OPENINGS', 'Model', 'predict_points', 'run_points', 'combine', 'LeakageError', 'Provenance',
-           'refuse_leakage', 'ledger_entries', 'log_opening', 'openings', 'error_rows', 'write_errors', 'read_errors',
-           'predict', 'picture_files', 'points_csv', 'check_names', 'write_points', 'overlay', 'write_overlays',
-           'Scored', 'refuse_seen', 'OpeningError', 'opened_parts', 'evaluate_runs', 'report', 'write_results']
+           'refuse_leakage', 'ledger_entries', 'log_opening', 'openings', 'recorded_openings', 'error_rows',
+           'write_errors', 'read_errors', 'predict', 'picture_files', 'points_csv', 'check_names', 'write_points',
+           'overlay', 'write_overlays', 'Scored', 'mean_shape_errors', 'ruler_interval', 'refuse_seen', 'OpeningError',
+           'opened_parts', 'evaluate_runs', 'report', 'write_results']
 
 # %% ../nbs/12_evaluate.ipynb #982c3b66
 import contextlib
@@ -66,6 +67,7 @@ from landmark_thesis.pixel_error import (
     along_across,
     axis_length,
     axis_tilt,
+    bootstrap_interval,
     compare,
     conformal_summary,
     contour_error,
@@ -331,6 +333,12 @@ def log_opening(folders: Sequence[str | Path], entry: Mapping[str, Any]) -> str:
 def openings(folders: Sequence[str | Path], fingerprint: str) -> int:
     """How often the test part with this fingerprint was scored by these runs; one scoring of several runs counts once."""
     return len({entry["id"] for folder in folders for entry in ledger_entries(folder) if entry["fingerprint"] == fingerprint})
+
+
+def recorded_openings(measured: Mapping[str, Mapping[str, Any]], fingerprint: str | None) -> dict[str, int]:
+    """How often each record opened the test part with this fingerprint, by its name: `measured` holds the content of each NAME.json."""
+    found = {name: one.get("test_ledger", {}).get("opened") for name, one in measured.items() if one.get("test_fingerprint") == fingerprint}
+    return {name: opened for name, opened in found.items() if opened}
 
 # %% ../nbs/12_evaluate.ipynb #3ac87aa2
 def error_rows(
@@ -611,17 +619,31 @@ def _seen(
     return bool(complaints), unverified
 
 
-def _baselines(run: Run, scored: Scored) -> dict[str, float | None]:
-    """What a ruler scores: the mean shape of the training part, and the rounding of the labels."""
-    mean_shape = run.mean_shape
-    error = None if mean_shape is None else float(mean_radial_error(np.broadcast_to(mean_shape, scored.target.shape), scored.target, 224))
+def mean_shape_errors(mean_shape: np.ndarray, target: np.ndarray) -> np.ndarray:
+    """(M,) px@224: what one shape (15, 2) scores as the answer for each picture of `target` (N, 15, 2), fractions; pictures without a label are left out."""
+    radial = radial_errors(np.broadcast_to(mean_shape, target.shape), target, 224)
+    return np.nanmean(radial[np.isfinite(radial).any(1)], axis=1)
+
+
+def _baselines(run: Run, scored: Scored) -> dict[str, Any]:
+    """What a ruler scores: the mean shape of the training part, with its interval, and the rounding of the labels."""
+    errors = None if run.mean_shape is None else mean_shape_errors(run.mean_shape, scored.target)
+    ruler = (None, None) if errors is None else (float(errors.mean()), list(bootstrap_interval(errors)))
     sides = {frame.side for frame in scored.data.frames}
     grid = None
     if len(sides) == 1:
         side = sides.pop()
         pixels = np.stack([frame.to_file(points) for frame, points in zip(scored.data.frames, scored.target, strict=True)])
         grid = label_grid(pixels.round(3), side)
-    return {"mean_shape_px": error, "label_rounding_px": None if grid is None else grid.rounding_px224}
+    return {"mean_shape_px": ruler[0], "mean_shape_px_ci95": ruler[1], "label_rounding_px": None if grid is None else grid.rounding_px224}
+
+
+def ruler_interval(results: Mapping[str, Any], measured: Sequence[Mapping[str, Any]] = ()) -> tuple[float, float] | None:
+    """95 % interval of the mean shape's error in a results.json: its own, or that of the first of `measured` (as figures/shape.py wrote it) with this very error."""
+    px, own = (results["baselines"].get(name) for name in ("mean_shape_px", "mean_shape_px_ci95"))
+    scored = [one["mean_shape_errors"].get(results["part"]) for one in measured if "mean_shape_errors" in one]
+    alike = [known["mre_px_ci95"] for known in scored if known and px is not None and abs(known["mre_px"] - px) < 1e-3]
+    return next((tuple(one) for one in (own, *alike) if one), None)
 
 
 def refuse_seen(runs: Sequence[Run], data: LandmarkData, part: str = "val") -> None:
@@ -874,7 +896,7 @@ def report(results: Mapping[str, Any]) -> str:
     lines += [f"  {label:<20} {_number(metrics[key], metrics[f'{key}_ci95'])}" for key, label in names.items()]
     lines.append("  within 3 / 5 / 10 px  " + " / ".join(f"{100 * metrics['sdr'][radius]:.0f}" for radius in ("3", "5", "10")) + " %")
     lines.append("  by class              " + ", ".join(f"{name} {_number(value)}" for name, value in metrics["per_category"].items()))
-    lines.append(f"  mean shape            {_number(results['baselines']['mean_shape_px'])}")
+    lines.append(f"  mean shape            {_number(results['baselines']['mean_shape_px'], results['baselines'].get('mean_shape_px_ci95'))}")
     if len(results["models"]) > 1:
         lines += [f"  {model['run']:<20} alone: {_number(model.get(f'{part}_mre_px'))}" for model in results["models"]]
     if "conformal" in metrics:

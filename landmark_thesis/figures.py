@@ -12,8 +12,8 @@ __all__ = ['Rows', 'UNIT', 'LANGUAGES', 'WORDS', 'STYLES', 'OKABE_ITO', 'STAMPS'
            'recipe_curves', 'Difference', 'paired_differences', 'seed_luck', 'ablation_forest', 'error_limits',
            'leakage_gap', 'ensemble_gain', 'annotator_drift', 'learning_curve', 'example_rows', 'prediction_examples',
            'write_table', 'landmark_table', 'class_table', 'ablation_table', 'Headline', 'headline_table',
-           'results_table', 'save_figure', 'drawn_from', 'outdated_inputs', 'stored_stamp', 'read_record', 'draw_all',
-           'draw_measured']
+           'results_table', 'save_figure', 'drawn_from', 'outdated_inputs', 'stored_stamp', 'read_record',
+           'checked_run', 'draw_all', 'draw_measured']
 
 # %% ../nbs/14_figures.ipynb #68b55e23
 import csv
@@ -43,7 +43,7 @@ from scipy.stats import f as f_distribution
 from scipy.stats import t as student
 
 from .data import DataError, LandmarkData, Split, category_of, phantom_data, read_json, read_rows, read_whole, write_whole
-from .evaluate import read_errors
+from .evaluate import mean_shape_errors, read_errors, recorded_openings, ruler_interval
 from landmark_thesis.landmarks import (
     AXIS,
     CENTRAL,
@@ -57,7 +57,7 @@ from landmark_thesis.landmarks import (
     shape_modes,
 )
 from .model import count_parameters, create_model
-from .phantom import SHAPE_MEAN
+from .phantom import SHAPE_MEAN, sample_shapes
 from landmark_thesis.pixel_error import (
     SDR_RADII,
     agreement,
@@ -2038,7 +2038,7 @@ _HELD: Mapping[str, Any] = {
     **dict.fromkeys(("part", "of", "unit", "dataset", "run", "command", "device", "fit", "weights_used", "split_fingerprint", "test_fingerprint"), _TEXT),
     **dict.fromkeys(("trained_by", "unverified"), _TEXTS), **dict.fromkeys(("contaminated", "selected_on_part", "tta"), _FLAG),
     "n": _COUNT, "n_*": _COUNT, "folds": _COUNT, "cells": _Kind("a whole number from 1 to 1000", _within(1, 1000, int)), "versions": {"*": _TEXT}, "models": [_RUN], "seed_sd_px": _or_null(_LENGTH),
-    "baselines": {"*": _or_null(_LENGTH)}, "test_ledger": {"opened": _or_null(_COUNT), "*": _COUNT}, "mean_shape_errors": {"*": {"n": _COUNT, **_MEAN}},
+    "baselines": {"*_ci95": _or_null(_INTERVAL), "*": _or_null(_LENGTH)}, "test_ledger": {"opened": _or_null(_COUNT), "*": _COUNT}, "mean_shape_errors": {"*": {"n": _COUNT, **_MEAN}},
     "test": _METRICS, "val": _METRICS, "oof": _METRICS, "all": _METRICS, "readings": {"*": _MEAN}, "gains": {"*": _PAIRED}, "gain_of_*": _PAIRED, "clean_minus_leaky": [_PAIRED],
     "ensembles": [{**_RUN, "members": _SOME}], "results": [_RESULT], "recipes": [{"recipe": _TEXT, "runs": [_RUN], "nearest": _SPREAD, "likeliest": _SPREAD, "gain*": _PAIRED, "together": {"*": _LENGTH}}],
     "contours": [{**_RUN, "*_px": _LENGTH}], "priors": [{**_MEAN, "variance": _NUMBER, "gain": _PAIRED}], "twice": [{"pair": _TEXTS, "mre_px": _LENGTH}],
@@ -2115,6 +2115,13 @@ def read_record(path: str | Path, mend: str = "put the original back", finite: b
     for fault in (fault for held in (_HELD, *together) for fault in _faults(content, held, "")):
         raise _unreadable(path, fault, mend)
     return _told(content, path, mend)
+
+
+def checked_run(run: Run) -> Run:
+    """A run whose recipe.json holds what a recipe is made of; RunError or DataError where it does not."""
+    run.settings  # noqa: B018 - tells what is no run
+    read_record(run.path / "recipe.json", finite=False)  # an option of a recipe may be infinite
+    return run
 
 # %% ../nbs/14_figures.ipynb #684d8adf
 @dataclass(frozen=True)
@@ -2193,13 +2200,6 @@ def _pictures_of(chosen: _Set, data: LandmarkData | None) -> LandmarkData | None
     )
 
 
-def _checked(run: Run) -> Run:
-    """A run whose recipe.json holds what a recipe is made of; RunError or DataError where it does not."""
-    run.settings  # noqa: B018 - tells what is no run
-    read_record(run.path / "recipe.json", finite=False)  # an option of a recipe may be infinite
-    return run
-
-
 def _kept_epoch(run: Run) -> tuple[str, int] | None:
     """(phase, epoch) of the weights that a finished run kept, as its environment.json says."""
     path, mend = run.path / "environment.json", "put the original back, or remove it"
@@ -2249,22 +2249,52 @@ def _error_figures(chosen: _Set, data: LandmarkData | None, look: dict[str, Any]
     return drawn
 
 
-def _baseline(sets: Sequence[_Set], key: str) -> float | None:
-    """A baseline on the pictures of these sets, from the first results.json beside them that states it."""
+def _stating(sets: Sequence[_Set], baseline: str) -> tuple[_Set, dict[str, Any]] | None:
+    """The first set with a results.json beside it that states a baseline on these pictures, and what that holds."""
     for one in sets:
         results = _stored_results(one.run)
-        if results is not None and results["part"] == one.rows[0]["part"] and results.get("baselines", {}).get(key) is not None:
-            return results["baselines"][key]
+        if results is not None and results["part"] == one.rows[0]["part"] and results.get("baselines", {}).get(baseline) is not None:
+            return one, results
     return None
 
 
-def _bars(sets: Sequence[_Set], lang: str) -> list[Result]:
+def _ruler_beside(results: Mapping[str, Any], folder: Path) -> tuple[tuple[float, float] | None, list[Path]]:
+    """The mean shape's interval, as the results state it or the record `shape` in `folder`; and the file of the latter, if it is needed."""
+    if own := ruler_interval(results):
+        return own, []
+    shape = folder / "shape" / "shape.json"
+    known = ruler_interval(results, [_measured(shape.parent) or {}])
+    return known, [shape] if known else []
+
+
+def _ruler(sets: Sequence[_Set], lang: str, data: LandmarkData | None = None) -> tuple[list[Result], list[Path]]:
+    """The mean shape as a bar, where a results.json scored it, and the file of another record that its interval is from. None stored: labels at hand tell it."""
+    if (found := _stating(sets, "mean_shape_px")) is None:
+        return [], []
+    one, results = found
+    px, (interval, told) = results["baselines"]["mean_shape_px"], _ruler_beside(results, one.run.path.parent)
+    if interval is None and one.run.mean_shape is not None and (labels := _labels_of(one, data)) is not None:
+        mean, *ends = _mean_and_interval(mean_shape_errors(one.run.mean_shape, labels))
+        interval = tuple(ends) if abs(mean - px) < 1e-3 and np.isfinite(ends).all() else None  # labels of other pictures tell nothing
+    return [Result(_Look(lang).say("mean_shape"), px, interval, "baseline")], told
+
+
+def _labels_of(chosen: _Set, data: LandmarkData | None) -> np.ndarray | None:
+    """(N, 15, 2): from `data`, or of phantoms, whose labels their numbers tell; None where neither is possible."""
+    names = [row["image"] for row in chosen.rows]
+    if data is not None and set(names) <= set(data.names):
+        return data.subset(names).points.numpy().astype(np.float64)
+    if not all(name.startswith("phantom-") for name in names):
+        return None
+    return np.concatenate([sample_shapes(1, chosen.run.source.phantom_seed, int(name.removeprefix("phantom-"))) for name in names]).astype(np.float64)
+
+
+def _bars(sets: Sequence[_Set], lang: str, ruler: Sequence[Result] = ()) -> list[Result]:
     """What one chart compares: the ruler, what was published (where it can be compared), ours."""
-    part, run, ruler = sets[0].rows[0]["part"], sets[0].run, _baseline(sets, "mean_shape_px")
-    bars = [] if ruler is None else [Result(_Look(lang).say("mean_shape"), ruler, None, "baseline")]
+    part, run, published = sets[0].rows[0]["part"], sets[0].run, []
     if part == "test" and run.settings["split_seed"] == 42 and not sets[0].rows[0]["image"].startswith("phantom-"):
-        bars += published_results(lang)
-    return [*bars, *(result_of_errors(one.rows, one.label, one.stamp or "ours") for one in sets)]
+        published = published_results(lang)
+    return [*ruler, *published, *(result_of_errors(one.rows, one.label, one.stamp or "ours") for one in sets)]
 
 # %% ../nbs/14_figures.ipynb #39dfcef5
 def draw_all(
@@ -2299,7 +2329,7 @@ def draw_all(
     runs = [one if isinstance(one, Run) else Run(one) for one in given if isinstance(one, Run) or Path(one) not in measured]
     options = {"lang": lang, "size": size, "decimal_comma": decimal_comma}
     for run in runs:
-        _checked(run)  # a folder without a recipe is no run, and says so before anything is drawn
+        checked_run(run)  # a folder without a recipe is no run, and says so before anything is drawn
     sets, tables = _sets(runs, part, say), {}
     stored = [results for run in runs if (results := _stored_results(run)) is not None]
     figures = {"landmark_scheme": _Drawn(landmark_scheme(**options), ()), **_run_figures(runs, options, say)} if runs else {}
@@ -2308,7 +2338,7 @@ def draw_all(
         for form, ending in ENDINGS.items():
             for table in (landmark_table, class_table):
                 tables[f"{table.__name__}_{chosen.suffix}.{ending}"] = table(chosen.rows, form, stamp=chosen.stamp, lang=lang, decimal_comma=decimal_comma)
-    figures |= _comparison_figures(sets, options, say)
+    figures |= _comparison_figures(sets, options, say, data)
     if stored:
         tables |= {f"results_table.{ending}": results_table(stored, form, lang=lang, decimal_comma=decimal_comma) for form, ending in ENDINGS.items()}
     written = [path for name, drawn in figures.items() for path in save_figure(drawn.figure, Path(out) / name, formats, inputs=drawn.inputs)]
@@ -2339,7 +2369,7 @@ def _run_figures(runs: Sequence[Run], look: dict[str, Any], say: Callable[[str],
     return figures
 
 
-def _comparison_figures(sets: Sequence[_Set], look: dict[str, Any], say: Callable[[str], Any]) -> dict[str, _Drawn]:
+def _comparison_figures(sets: Sequence[_Set], look: dict[str, Any], say: Callable[[str], Any], data: LandmarkData | None = None) -> dict[str, _Drawn]:
     """One chart for each set of pictures: results on different pictures are not compared."""
     groups: dict[tuple, list[_Set]] = {}
     for one in sets:
@@ -2347,13 +2377,14 @@ def _comparison_figures(sets: Sequence[_Set], look: dict[str, Any], say: Callabl
     parts, figures = [part for part, _ in groups], {}
     for number, ((part, _), members) in enumerate(groups.items()):
         name = part if parts.count(part) == 1 else f"{part}_{1 + parts[:number].count(part)}"
-        bars = _bars(members, look["lang"])
+        ruler, told = _ruler(members, look["lang"], data)
+        bars, floor = _bars(members, look["lang"], ruler), _stating(members, "label_rounding_px")
         if len(bars) < 2:
             say(f"{members[0].suffix}: no comparison, for no other result is stored of these pictures (a results.json in the run folder adds the mean shape)")
             continue
         note = _set_note(_Look(**look), members[0].rows)
-        files = [path for one in members for path in (*one.files, *_files(one.run, "results.json"))]
-        figures[f"comparison_{name}"] = _Drawn(comparison(bars, floor=_baseline(members, "label_rounding_px"), note=note, **look), files)
+        files = [*(path for one in members for path in (*one.files, *_files(one.run, "results.json"))), *told]
+        figures[f"comparison_{name}"] = _Drawn(comparison(bars, floor=floor and floor[1]["baselines"]["label_rounding_px"], note=note, **look), files)
         if len(members) > 1:
             curves = recipe_curves({one.label: one.rows for one in members}, stamps=[one.stamp for one in members], **look)
             figures[f"recipe_curves_{name}"] = _Drawn(curves, [path for one in members for path in one.files])
@@ -2409,23 +2440,16 @@ def _draw_ensemble(content: Mapping[str, Any], record: Path, look: dict[str, Any
 
 def _draw_test(content: Mapping[str, Any], record: Path, look: dict[str, Any]) -> _Drawn:
     """With the limits of the labels, the mean shape's interval, and every record's openings of these pictures, where they lie beside it."""
-    limits, shape = record.parent / "limits" / "limits.json", record.parent / "shape" / "shape.json"
-    known = (_measured(shape.parent) or {}).get("mean_shape_errors", {}).get(content["part"], {})
-    ruler = known.get("mre_px_ci95") if abs(known.get("mre_px", np.inf) - content["baselines"]["mean_shape_px"]) < 1e-3 else None
-    others = [path for path in sorted(record.parent.glob("*/*.json")) if path.stem == path.parent.name and path.parent != record and _opens(_measured(path.parent), content)]
-    opened = content["test_ledger"]["opened"] + sum(_measured(path.parent)["test_ledger"]["opened"] for path in others)
-    figure = claim_and_limit(content, _measured(limits.parent), opened=opened, ruler_interval=tuple(ruler) if ruler else None, **look)
-    return _Drawn(figure, [*(path for path in (limits, *([shape] if ruler else [])) if path.exists()), *others])
-
-
-def _opens(other: Mapping[str, Any] | None, test: Mapping[str, Any]) -> bool:
-    """Whether another measurement opened the same test pictures."""
-    return bool(other) and other.get("test_fingerprint", "") == test.get("test_fingerprint") and bool(other.get("test_ledger", {}).get("opened"))
+    limits, (ruler, told) = record.parent / "limits" / "limits.json", _ruler_beside(content, record.parent)
+    beside = {path.stem: path for path in sorted(record.parent.glob("*/*.json")) if path.stem == path.parent.name and path.parent != record}
+    opened = recorded_openings({record.name: content, **{name: _measured(path.parent) for name, path in beside.items()}}, content.get("test_fingerprint"))
+    figure = claim_and_limit(content, _measured(limits.parent), opened=sum(opened.values()), ruler_interval=ruler, **look)
+    return _Drawn(figure, [*([limits] if limits.exists() else []), *told, *(path for name, path in beside.items() if name in opened)])
 
 
 def _draw_limits(content: Mapping[str, Any], record: Path, look: dict[str, Any]) -> _Drawn:
     """With the best run beside it that was scored on pictures of the same set and spoilt by nothing."""
-    found = [(results, run) for path in sorted(record.parent.glob("*/recipe.json")) if (run := _checked(Run(path.parent))).source.folder is not None and (results := _stored_results(run))]
+    found = [(results, run) for path in sorted(record.parent.glob("*/recipe.json")) if (run := checked_run(Run(path.parent))).source.folder is not None and (results := _stored_results(run))]
     fair = [(one[one["part"]]["mre_px"], run.name, one, run) for one, run in found if spoilt_by(one) is None]
     words, ours, inputs = _Look(**look), [], []
     if fair:
@@ -2442,7 +2466,7 @@ def _draw_exposure(content: Mapping[str, Any], record: Path, look: dict[str, Any
         exposure = {row["image"]: {name: float(row[name]) for name in ("grey_mean", "grey_sd")} for row in read_rows(table)}
     except (ValueError, KeyError) as error:
         raise error if isinstance(error, DataError) else DataError(f"{table}: no table of exposure ({str(error)[:100]}); put the original back") from None
-    rows = read_errors(_checked(run).path / "errors.csv", content["part"])
+    rows = read_errors(checked_run(run).path / "errors.csv", content["part"])
     return _Drawn(exposure_errors(rows, exposure, stamp=stored_stamp(run, rows), **look), [table, *_files(run, *_OF_SET)])
 
 

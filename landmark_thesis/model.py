@@ -660,13 +660,17 @@ class DenseHead(nn.Module):
         nn.init.normal_(self.logits.weight, std=0.3)
         nn.init.zeros_(self.logits.bias)
 
-    def forward(self, maps: Sequence[Tensor]) -> LandmarkOutput:
+    def seen(self, maps: Sequence[Tensor]) -> Tensor:
+        """What it sees before it draws its logits: (B, C, h, w), of which `margin` cells on each side lie outside the picture."""
         levels = [lateral(x) for lateral, x in zip(self.lateral, maps[-self.levels:], strict=True)]
         x = self.context(levels.pop())
         while levels:
             finer = levels.pop()
             x = finer + F.interpolate(x, size=finer.shape[-2:], mode="nearest")
-        logits = self.logits(self.look(x)).float()
+        return self.look(x)
+
+    def forward(self, maps: Sequence[Tensor]) -> LandmarkOutput:
+        logits = self.logits(self.seen(maps)).float()
         landmarks = soft_argmax(logits, self.margin).flatten(1)
         inside = slice(self.margin, -self.margin or None)
         return LandmarkOutput(landmarks, logits[..., inside, inside])

@@ -195,13 +195,13 @@ def test_a_fold_of_a_split_that_is_given_is_refused(run, tmp_path):
         runs.train(runs.SMOKE, "phantom", tmp_path / "new", split=runs.Run(run).split, fold=(1, 2))
 
 
-def test_a_record_names_no_folder(run, tmp_path):
+def test_a_record_names_no_folder(run, folder, tmp_path):
     shutil.copytree(run, tmp_path / "run")
     settings = json.loads((run / "recipe.json").read_text())
     settings["recipe"]["weights"] = str(tmp_path / "parent" / "best.pt")
     (tmp_path / "run" / "recipe.json").write_text(json.dumps(settings))
     record = runs.save_record(runs.Run(tmp_path / "run"), tmp_path / "record")
-    assert record.recipe.weights == "best.pt" and record.source.folder == "pictures0"
+    assert record.recipe.weights == "best.pt" and record.source.folder == folder.name
     assert not [path.name for path in record.path.iterdir() if str(tmp_path.parent.parent) in path.read_text()]
 
 

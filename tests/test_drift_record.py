@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from landmark_thesis.defense import _chance
 from landmark_thesis.pixel_error import bootstrap_interval
 
 RECORD = Path(__file__).resolve().parent.parent / "figures" / "records" / "drift"
@@ -58,3 +59,21 @@ def test_what_the_class_alone_explains_is_no_drift_within_it():
     (anywhere, within), moving = p_values(by_class), p_values(by_row)
     assert anywhere == 0.01 and within > 0.05
     assert moving == [0.01, 0.01]
+
+
+@pytest.mark.parametrize("height", [0.0, 0.7, 1.4])
+def test_shuffling_rows_and_moving_values_over_a_fixed_order_give_the_same_p_to_the_digit(height):
+    """Two ways to one number on purpose (defense._chance says why): where one of them is changed, or goes wrong, they part."""
+    rng, n = np.random.default_rng(3), 120
+    rows = 2.0 * rng.permutation(n) + 1  # in no order, with gaps
+    classes, errors = (rows // 60).astype(int), np.zeros((n, 15, 2))
+    errors[:, 1, 0] = height * np.sin(rows / 16) + rng.normal(0, 4, n)
+    found = [drift.permutation_test(rows, errors, groups, draws=199) for groups in (None, classes)]
+    assert found == [_chance(rows, errors[:, 1, 0], drift.BANDWIDTH, drift.SHRINK, groups, draws=199) for groups in (np.zeros(n), classes)]
+    assert any(0.02 < p < 0.98 for p in found)  # neither all nor none: the two could differ
+
+
+def test_the_recorded_p_is_what_the_other_way_finds():
+    points = {name: np.array(values) for name, values in DRIFT["points"].items()}
+    for name, groups in (("p_value", np.zeros(DRIFT["n_curve"])), ("p_value_within_class", points["class"])):
+        assert _chance(points["row"].astype(float), points["L2_along"], DRIFT["bandwidth_rows"], DRIFT["shrink"], groups) == DRIFT[name]

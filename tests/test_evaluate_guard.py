@@ -36,6 +36,7 @@ from landmark_thesis.evaluate import (
     evaluate_runs,
     ledger_entries,
     log_opening,
+    mean_shape_errors,
     opened_parts,
     openings,
     refuse_seen,
@@ -43,7 +44,8 @@ from landmark_thesis.evaluate import (
     write_results,
 )
 from landmark_thesis.model import file_hash
-from landmark_thesis.phantom import phantoms
+from landmark_thesis.phantom import phantoms, sample_shapes
+from landmark_thesis.pixel_error import bootstrap_interval, mean_radial_error
 from landmark_thesis.runs import SMOKE, Run, RunError, Source, changed, train
 
 SMALL = changed(SMOKE, phase1_epochs=0, phase2_epochs=1, image_size=64)
@@ -225,6 +227,26 @@ def test_a_mirrored_copy_among_the_pictures_never_stops_the_scoring_of_a_run(tmp
     assert all("near-duplicate of" in why for why in run.split.dropped.values()) and run.split.dropped
     for part in ("val", "oof"):
         assert evaluate_runs(run, part=part, device="cpu")[f"n_{part}"] == len(run.part(part))
+
+
+def test_the_mean_shape_is_scored_with_an_interval_over_pictures(parent):
+    results, data = evaluate_runs(parent, part="val", device="cpu"), Source(phantoms=60).load(parent.recipe.preprocessing).subset(parent.part("val"))
+    errors = 224 * np.linalg.norm(data.points.numpy() - parent.mean_shape, axis=-1).mean(1)
+    assert results["baselines"]["mean_shape_px"] == pytest.approx(errors.mean())
+    assert results["baselines"]["mean_shape_px_ci95"] == pytest.approx(bootstrap_interval(errors))
+    low, high = results["baselines"]["mean_shape_px_ci95"]
+    assert f"mean shape            {errors.mean():.2f} [{low:.2f}, {high:.2f}]" in report(results)
+
+
+def test_a_missing_landmark_says_nothing_of_the_mean_shape_and_neither_does_a_picture_without_any():
+    target = sample_shapes(5).astype(float)
+    shape = target.mean(0)
+    whole = mean_shape_errors(shape, target)
+    target[1, 3], target[4] = np.nan, np.nan
+    errors = mean_shape_errors(shape, target)
+    assert len(errors) == 4 and np.array_equal(errors[[0, 2, 3]], whole[[0, 2, 3]])
+    assert errors[1] == pytest.approx(224 * np.linalg.norm(np.delete(target[1] - shape, 3, 0), axis=-1).mean())
+    assert errors.mean() == pytest.approx(mean_radial_error(np.broadcast_to(shape, target.shape), target, 224))
 
 
 def test_signatures_of_fewer_pictures_than_were_seen_are_refused(parent, tmp_path):

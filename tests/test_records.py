@@ -9,7 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from landmark_thesis.evaluate import read_errors
+from landmark_thesis import figures
+from landmark_thesis.defense import Defense, Records
+from landmark_thesis.evaluate import openings, read_errors
 from landmark_thesis.figures import draw_measured, drawn_from, outdated_inputs
 from landmark_thesis.landmarks import LANDMARK_NAMES
 from landmark_thesis.runs import RECORD_FILES, Run
@@ -64,6 +66,46 @@ def test_the_readme_states_what_the_records_say(lang):
 def test_what_the_readme_says_of_the_records_has_the_same_numbers_in_both_languages():
     for english, spanish in make.TEXTS.values():
         assert sorted(re.findall(r"\{[^}]*\}", english)) == sorted(re.findall(r"\{[^}]*\}", spanish))
+
+
+def test_readme_figure_and_defense_count_the_openings_of_the_test_part_as_the_ledgers_do(tmp_path, monkeypatch):
+    test, best = make.measured("test"), Run(make.RECORDS / make.BEST)
+    counted = openings(sorted(make.RECORDS.iterdir()), test["test_fingerprint"])
+    assert counted > test["test_ledger"]["opened"]  # folds over all pictures opened it too
+    drawn, draw = [], figures.claim_and_limit
+    monkeypatch.setattr(figures, "claim_and_limit", lambda *given, **options: drawn.append(options["opened"]) or draw(*given, **options))
+    draw_measured(make.RECORDS / "test", tmp_path)
+    defense = Defense((best,), make.results(best), records=Records(make.RECORDS))
+    assert drawn == [counted] == [sum(defense.opened.values())]
+    by, known = ", ".join(f"`{name}` {number}" for name, number in defense.opened.items()), test["test_ledger"]["known_before"]
+    for lang, sentence in (("en", f"({counted} times: {by}), and {known} times before"), ("es", f"({counted} veces: {by}), y {known} veces antes")):
+        assert make.READMES[lang].read_text(encoding="utf-8").count(sentence) == 1
+
+
+def test_wherever_the_mean_shape_is_told_its_interval_stands_beside_it():
+    best, told = Run(make.RECORDS / make.BEST), {part: one["mre_px_ci95"] for part, one in make.measured("shape")["mean_shape_errors"].items()}
+    told["outside"] = next(one["border_px_ci95"] for one in make.measured("outside")["results"] if one["model"] == "mean shape")
+    val, test, outside = (f"[{low:.2f}, {high:.2f}]" for low, high in (told["val"], told["test"], told["outside"]))
+    for path in make.READMES.values():
+        text = path.read_text(encoding="utf-8")
+        assert text.count(val) == text.count(outside) == 1
+    facts = Defense((best,), make.results(best), records=Records(make.RECORDS)).facts
+    assert [facts[name].partition(" ")[2] for name in ("ruler", "test_ruler", "main_ruler", "outside_ruler")] == [val, test, test, outside]
+    alone = Defense((best,), make.results(best)).facts["ruler"]
+    assert facts["ruler"] == f"{alone} {val}"  # nobody tells it where there is no other record
+
+
+def test_a_search_without_the_rival_that_the_readme_names_says_how_to_get_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(make, "HERE", tmp_path)
+    assert make.rival_lines(None) == []  # no search, no sentence
+    ledger = tmp_path / "research" / "runs.csv"
+    ledger.parent.mkdir()
+    ledger.write_text("run,mre_px,mre_px_ci95\ndense/0,5.1,4.8 to 5.4\n")
+    with pytest.raises(SystemExit, match=r"runs\.csv: no run regression/0.*research\.py run regression --seeds 0"):
+        make.rival_lines(None)
+    ledger.write_text("run,mre_px,mre_px_ci95\nregression/0,6.375,5.87 to 7.02\n")
+    told = make.rival_lines(lambda key, **values: f"{key} {values}")
+    assert told[0] == "" and {"'regression': 6.375", "'low': 5.87", "'high': 7.02"} <= set(told[1].removesuffix("}").split(", "))
 
 
 def test_every_committed_figure_and_table_is_what_make_py_wrote():

@@ -56,6 +56,18 @@ def test_a_refined_head_begins_as_the_dense_one_and_then_moves_all_points_by_one
 
 
 @pytest.mark.parametrize("head", ["RefinedHead", "LocalHead", "SimCCHead", "AxisHead"])
+def test_each_sees_the_maps_as_the_dense_head_does_and_by_the_same_step(maps, head, monkeypatch):
+    torch.manual_seed(1)
+    plain, made = (kind((16, 24, 40, 64, 88)[-4:], 15, DenseOptions()).eval() for kind in (DenseHead, getattr(heads, head)))
+    made.load_state_dict(plain.state_dict(), strict=False)
+    seen, steps = DenseHead.seen, []
+    monkeypatch.setattr(DenseHead, "seen", lambda self, maps: steps.append(seen(self, maps)) or steps[-1])
+    wanted, output = plain(maps).logits, made(maps)
+    assert len(steps) == 2 and torch.equal(*steps)
+    assert torch.equal(getattr(output, "logits", wanted), wanted)  # SimCC hands out no maps
+
+
+@pytest.mark.parametrize("head", ["RefinedHead", "LocalHead", "SimCCHead", "AxisHead"])
 @pytest.mark.parametrize("place", [0.02, 0.5, 0.98])
 def test_each_learns_from_a_far_off_start_with_finite_gradients(maps, head, place):
     torch.manual_seed(2)

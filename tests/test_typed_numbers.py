@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from landmark_thesis import defense
+
 ROOT = Path(__file__).resolve().parent.parent
 UNIT = re.compile(r"\bpx\b|\bpixels?\b|\bpíxel(?:es)?\b", re.I)
 DECIMAL = re.compile(r"(?<![\w.,])\d+[.,]\d+(?!\w|[.,]\d)")
@@ -42,6 +44,11 @@ FACTS = {
     "two annotations that lie 6.4 px apart": "chapter 03",
     "plus 1.5 px of noise": "the noise of the invented annotator, a setting of chapter 16",
 }
+# How many there are of these, a record counts. Up to two is grammar ("two runs differ"), no count.
+NUMBERS = "three four five six seven eight nine ten tres cuatro cinco seis siete ocho nueve diez".split()
+COUNTED = re.compile(
+    rf"\b(?:{'|'.join(NUMBERS)}|[3-9]|\d\d+)(?: other| training)? (?:sizes|folds|seeds|trainings|tamaños|pliegues|semillas|entrenamientos)\b", re.I
+)
 SCANNED = [*sorted(ROOT.glob("README*.md")), ROOT / "CHANGELOG.md", ROOT / ".github" / "DEFECTS.md", *sorted((ROOT / "nbs").glob("[0-9i]*.ipynb"))]
 
 
@@ -100,3 +107,20 @@ def test_the_check_sees_a_typed_number_in_whatever_form(typed):
 def test_the_check_lets_quotations_facts_and_generated_text_be():
     assert typed_numbers("The original thesis defended 3.61 px; `5.26 px`; <!-- a:begin -->5.26 px<!-- a:end --> a margin of 6 px. Version 2.4 of 0.5 s.") == []
     assert len(typed_numbers("The original thesis defended 3.61 px, we make 3.61 px")) == 1
+
+
+def texts_of_the_defense() -> list[str]:
+    """Every sentence that chapter 15 may write, in both languages, but those that quote the thesis."""
+    questions = [text for question in defense.QUESTIONS for text in (*question.asks, *question.answer)]
+    return [*questions, *(text for table in (defense.CAPTIONS, defense.TEXTS, defense.REPORT) for pair in table.values() for text in pair)]
+
+
+@pytest.mark.parametrize("name", ["15_defense", "20_limit"])
+def test_what_a_record_counts_is_not_counted_in_prose(name):
+    texts = prose(ROOT / "nbs" / f"{name}.ipynb") + (texts_of_the_defense() if name == "15_defense" else [])
+    assert [found for text in texts for found in COUNTED.findall(plain(text))] == []
+
+
+@pytest.mark.parametrize("typed", ["four sizes cannot tell", "cuatro tamaños", "Five folds over", "the four other folds", "so five trainings", "3 seeds", "with 12 trainings"])
+def test_a_count_is_seen(typed):
+    assert COUNTED.search(typed) and not COUNTED.search("{folds} folds, two trainings, so few sizes, a training for each fold, 96 pictures")
