@@ -10,14 +10,11 @@ points err in the four other folds (labels needed), and corrected by a ridge reg
 """
 
 import argparse
-import hashlib
 import sys
 from collections.abc import Mapping, Sequence
-from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-import torch
 from experiments import RECORDS, brief, finished, made_with, trained_by, write_record
 from sklearn.linear_model import RidgeCV
 from sklearn.pipeline import make_pipeline
@@ -27,7 +24,6 @@ from landmark_thesis.evaluate import evaluate_runs, predict_points
 from landmark_thesis.landmarks import likeliest_shape, project_to_shape
 from landmark_thesis.pixel_error import along_across, compare_errors, radial_errors, summarise
 from landmark_thesis.runs import DENSE, Run, answer_covariance, train
-from landmark_thesis.trainer import landmarks_of
 
 FOLDS = 5
 NAMES = {"dev": "folds", "all": "oof"}
@@ -86,40 +82,14 @@ def readings(raw: np.ndarray, target: np.ndarray, fold: np.ndarray, forms: Seque
     }
 
 
-class Remembering(torch.nn.Module):
-    """A model that answers a batch of views (B, 1, S, S) which it met before out of its memory: (B, 30) fractions."""
-
-    def __init__(self, model: torch.nn.Module) -> None:
-        super().__init__()
-        self.model, self.answers = model, {}
-
-    def forward(self, views: torch.Tensor) -> torch.Tensor:
-        key = hashlib.sha256(views.cpu().numpy().tobytes()).digest()
-        if key not in self.answers:
-            self.answers[key] = landmarks_of(self.model(views))
-        return self.answers[key].to(views.device)
-
-
-class AskedOnce(Run):
-    """A run whose model sees each batch once, however many readings of its answers are scored."""
-
-    @cached_property
-    def _remembering(self) -> Remembering:
-        return Remembering(super().model()).eval()
-
-    def model(self) -> Remembering:
-        return self._remembering
-
-
 def judge(runs: Sequence[Run], of: str) -> tuple[dict, Mapping[str, Sequence[float]], list[str]]:
-    runs = [AskedOnce(run.path) for run in runs]
     results = evaluate_runs(runs, part="oof", command=f"python figures/folds.py judge DATA OUT --of {of}")  # the guard, the ledger and the metrics
     data = runs[0].source.load(runs[0].recipe.preprocessing)
     parts = [data.subset(run.part("oof")) for run in runs]
     fold = np.repeat(np.arange(1, len(runs) + 1), [len(part) for part in parts])
-    raw = np.concatenate([predict_points(run.model(), part.images, precision=run.recipe.precision) for run, part in zip(runs, parts, strict=True)]).astype(float)
+    raw = np.concatenate([predict_points(run.model(), part.images) for run, part in zip(runs, parts, strict=True)]).astype(float)
     target = np.concatenate([part.points.numpy() for part in parts]).astype(float)
-    forms = [answer_covariance(run.model().model, data.subset(run.part("train")).images, seed=run.seed, precision=run.recipe.precision) for run in runs]
+    forms = [answer_covariance(run.model(), data.subset(run.part("train")).images, seed=run.seed) for run in runs]
     categories = [name for part in parts for name in part.categories]
     answers = readings(raw, target, fold, forms)
     errors = {name: radial_errors(answer, target, 224).mean(1) for name, answer in answers.items()}

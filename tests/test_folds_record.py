@@ -3,8 +3,6 @@
 import csv
 import json
 import sys
-from collections import Counter
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,13 +12,8 @@ HERE = Path(__file__).resolve().parents[1] / "figures"
 sys.path.insert(0, str(HERE))
 import folds  # noqa: E402
 
-from landmark_thesis.data import PreprocessSettings  # noqa: E402
-from landmark_thesis.evaluate import predict_points  # noqa: E402
 from landmark_thesis.landmarks import project_to_shape  # noqa: E402
-from landmark_thesis.model import LandmarkRegressor  # noqa: E402
 from landmark_thesis.phantom import sample_shapes  # noqa: E402
-from landmark_thesis.pixel_error import mean_radial_error  # noqa: E402
-from landmark_thesis.runs import RECIPES, Source, train  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -65,29 +58,6 @@ def test_each_fold_is_read_by_the_wavering_of_its_own_model(answers):
     forms = [np.diag(1 + np.random.default_rng(k).random(30)) for k in range(5)]
     read = folds.steadied(raw, forms, fold + 1)
     assert all(np.array_equal(read[fold == k], folds.likeliest_shape(raw[fold == k], forms[k])) for k in range(5))
-
-
-def test_however_many_readings_are_judged_each_picture_is_predicted_once(tmp_path, monkeypatch):
-    tiny = replace(RECIPES["smoke"], preprocessing=PreprocessSettings(size=32))
-    runs = [train(tiny, Source(phantoms=40), tmp_path / f"{k}", fold=(k, 2), quiet=True) for k in (1, 2)]
-    data, asked, forward = runs[0].source.load(tiny.preprocessing), Counter(), LandmarkRegressor.forward
-
-    def counting(self, views):
-        asked.update(tuple((255 * view).round().byte().flatten().tolist()) for view in views)
-        return forward(self, views)
-
-    with monkeypatch.context() as watched:
-        watched.setattr(LandmarkRegressor, "forward", counting)
-        content, columns, names = folds.judge(runs, "dev")
-    left_out = [data.subset(run.part("oof")) for run in runs]
-    for part, other in zip(left_out, runs[::-1], strict=True):  # which was trained on them, and looks once more to see how its answers waver
-        times = [asked[tuple(image.flatten().tolist())] - (name in other.part("train")) for name, image in zip(part.names, part.images, strict=True)]
-        assert times == [1] * len(part)
-    assert names == [*left_out[0].names, *left_out[1].names] and content["n"] == len(names)
-    raw = np.concatenate([predict_points(run.model(), part.images) for run, part in zip(runs, left_out, strict=True)]).astype(float)
-    target = np.concatenate([part.points.numpy() for part in left_out]).astype(float)
-    assert columns["raw"].mean() == pytest.approx(mean_radial_error(raw, target, 224), abs=1e-9)
-    assert content["oof"]["mre_px"] == pytest.approx(content["readings"]["projected"]["mre_px"], abs=1e-4)
 
 
 @pytest.mark.parametrize(("name", "n"), [("folds", 860), ("oof", 957)])
