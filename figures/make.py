@@ -236,9 +236,9 @@ TEXTS = {
         "{gain:.2f} [{gain_low:.2f}, {gain_high:.2f}]. El promedio especular gana {mirror:.2f} [{mirror_low:.2f}, {mirror_high:.2f}].",
     ),
     "test": (
-        "**The test part** (n = {n}, split `{split}`), opened by recorded runs when every choice was made ({opened} times: {by}), and {known} times before this repository, by pilot probes; the {seeds} seeds score "
+        "n = {n}, split `{split}`, opened by recorded runs when every choice was made ({opened} times: {by}), and {known} times before this repository, by pilot probes; the {seeds} seeds score "
         "{runs}, on average **{mean:.2f}** [{low:.2f}, {high:.2f}]; together {together:.2f}; contour error {contour:.2f}, within 5 px {sdr:.0f} %. On the same pictures the thesis states {stated:.2f} for its one clean run.",
-        "**La parte de prueba** (n = {n}, división `{split}`), abierta por ejecuciones registradas cuando todo estaba decidido ({opened} veces: {by}), y {known} veces antes de este repositorio, por sondeos; las {seeds} semillas obtienen "
+        "n = {n}, división `{split}`, abierta por ejecuciones registradas cuando todo estaba decidido ({opened} veces: {by}), y {known} veces antes de este repositorio, por sondeos; las {seeds} semillas obtienen "
         "{runs}, en promedio **{mean:.2f}** [{low:.2f}, {high:.2f}]; juntas {together:.2f}; error de contorno {contour:.2f}, a menos de 5 px {sdr:.0f} %. En las mismas imágenes la tesis declara {stated:.2f} para su único modelo limpio.",
     ),
     "steady": (
@@ -266,9 +266,9 @@ TEXTS = {
         "Con {few} imágenes de entrenamiento comete {worst:.2f}, con {many} {best:.2f}; la curva ajustada tiende a {limit:.2f}, a lo sumo {high:.2f}; hasta dónde puede bajar, tan pocos tamaños no lo dicen.",
     ),
     "outside": (
-        "Outside set, never trained on (JSRT, film, another country and decade; n = {n}): the ten lateral points of `dense` (seed {seed}) lie **{px:.2f}** [{low:.2f}, {high:.2f}] px@224, "
+        "JSRT, never trained on (film, another country and decade; n = {n}): the ten lateral points of `dense` (seed {seed}) lie **{px:.2f}** [{low:.2f}, {high:.2f}] px@224, "
         "{mm:.1f} mm, from the border of the lung (median {median:.2f}, 95th percentile {p95:.2f}); the mean shape's {ruler:.2f} [{ruler_low:.2f}, {ruler_high:.2f}].",
-        "Conjunto externo, nunca usado para entrenar (JSRT, placa, otro país y otra década; n = {n}): los diez puntos laterales de `dense` (semilla {seed}) quedan a **{px:.2f}** [{low:.2f}, {high:.2f}] px@224, "
+        "JSRT, nunca usado para entrenar (placa, otro país y otra década; n = {n}): los diez puntos laterales de `dense` (semilla {seed}) quedan a **{px:.2f}** [{low:.2f}, {high:.2f}] px@224, "
         "{mm:.1f} mm, del borde del pulmón (mediana {median:.2f}, percentil 95 {p95:.2f}); los de la forma media, a {ruler:.2f} [{ruler_low:.2f}, {ruler_high:.2f}].",
     ),
     "drift": (
@@ -319,15 +319,26 @@ def readme_block(lang: str = "en") -> str:
         shown = title if lang == "en" else f"{TITLES_ES[run.name]}, {_epochs(run).replace('epochs', 'épocas')}"
         lines.append(_result_line(shown, run, content))
     lines += [f"| {say('rounding')} | {first['baselines']['label_rounding_px']:.2f} | | | | |", *limit_rows(say), "", say("star")]
-    lines += [*rival_lines(say), *aim_rows(say)]
-    for key, values in measured_values().items():
-        lines += ["", say(key, **values)]
+    lines += rival_lines(say)
+    told = measured_values()
+    lines += ["", *(f"- **{LEADS[key][LANGUAGES.index(lang)]}.** {say(key, **told[key])}" for key in LEADS if key in told), *aim_rows(say)]
     claims = "; ".join(
         f"{result.label}: {result.value:.2f}" + (f" ({say('contaminated')})" if result.kind == "contaminated" else "") for result in published_results(lang)
     )
     return "\n".join([*lines, "", say("thesis", val=THESIS_VAL, claims=claims), "", say("records"), ""])
 
 
+# what the README says beside its table, in this order: the sentence's key in TEXTS, and the words that it begins with
+LEADS = {
+    "test": ("Test part", "Parte de prueba"),
+    "folds": ("Folds", "Pliegues"),
+    "oof": ("All pictures", "Todas las imágenes"),
+    "seeds": ("Seeds", "Semillas"),
+    "steady": ("Likeliest shape", "Forma más verosímil"),
+    "outside": ("Another hospital", "Otro hospital"),
+    "curve": ("More pictures", "Más imágenes"),
+    "drift": ("The annotator", "Quien anotó"),
+}
 RIVAL = "regression/0"  # of the search: the thesis' head and loss, all else as `dense`
 
 
