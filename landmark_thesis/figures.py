@@ -371,7 +371,7 @@ def _stamp_across(figure: Figure, text: str) -> None:
     width, height = figure.get_size_inches() * 72
     size = min(0.9 * width / (0.75 * len(text)), 0.3 * height)
     figure.text(
-        0.5, 0.5, text, rotation=18, ha="center", va="center", fontsize=size, fontweight="bold", color=OKABE_ITO["vermillion"], alpha=0.35, zorder=100
+        0.5, 0.5, text, rotation=18, ha="center", va="center", fontsize=size, fontweight="bold", color="darkred", alpha=0.35, zorder=100
     )
 
 
