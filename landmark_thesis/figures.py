@@ -852,7 +852,7 @@ def _draw_rates(look: _Look, axes: Axes, epochs: np.ndarray, history: Rows) -> N
         axes.semilogy(epochs, [row.get(name, np.nan) for row in history], ls=dashes, marker=marker, color=OKABE_ITO[colour],
                       lw=width * look.style.line_pt, ms=0.7 * width * look.style.marker_pt, label=label)  # the first shows beneath an equal second
     low, high = axes.get_ylim()
-    axes.set_ylim(low / (high / low) ** 0.6, high)  # room for the legend below the lines
+    axes.set_ylim(low / (high / low) ** 0.6, 2 * high)  # room for the legend below the lines, and for the markers at the top
     axes.yaxis.set_minor_formatter(NullFormatter())
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.0e}".replace("e-0", "e-")))  # no small exponents
 
