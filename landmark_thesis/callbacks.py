@@ -617,15 +617,16 @@ def draw_history(history: Mapping[str, Mapping[str, Sequence[float]]], unit: str
     start = 0
     for number, (phase, columns) in enumerate(history.items()):
         epochs = range(start + 1, start + 1 + len(columns.get("train_error_px", ())))
-        for name, style, label in (
-            ("train_error_px", "--", "train (under dropout, augmentation)"),
-            ("val_error_px", "-", "validation"),
+        colour = f"C{number}"
+        for name, style, inside, label in (
+            ("train_error_px", "--", "white", "train (in train mode)"),  # hollow: told apart even where a phase has one epoch
+            ("val_error_px", "-", colour, "validation"),
         ):
             if name in columns:
-                errors.plot(epochs, columns[name], style, color=f"C{number}", lw=2.5, marker="o", ms=5, label=f"{phase}: {label}")
+                errors.plot(epochs, columns[name], style, color=colour, lw=2.5, marker="o", ms=6, mfc=inside, label=f"{phase}: {label}")
         for name in sorted(name for name in columns if name.startswith("lr_")):
             style = ":" if name == "lr_backbone" else "-"
-            rates.semilogy(epochs, columns[name], style, color=f"C{number}", lw=2.5, marker="o", ms=5, label=f"{phase}: {name[3:]}")
+            rates.semilogy(epochs, columns[name], style, color=colour, lw=2.5, marker="o", ms=5, label=f"{phase}: {name[3:]}")
         start += len(epochs)
     errors.set_ylabel(f"mean radial error ({unit})", fontsize=14)
     rates.set_ylabel("learning rate", fontsize=14)
@@ -635,7 +636,7 @@ def draw_history(history: Mapping[str, Mapping[str, Sequence[float]]], unit: str
         axes.tick_params(labelsize=12)
         axes.grid(alpha=0.3)
         if axes.lines:
-            axes.legend(fontsize=11)
+            axes.legend(fontsize=11, handlelength=3.5)
     return figure
 
 # %% ../nbs/07_callbacks.ipynb #11816666

@@ -344,6 +344,7 @@ def test_live_curves_draw_once_an_epoch():
     drawn = draw_history({"phase1": {"train_error_px": [3.0, 2.0], "val_error_px": [4.0, 3.0], "lr_head": [1e-3, 1e-3]}}, "px@299")
     errors, rates = drawn.axes
     assert "px@299" in errors.get_ylabel() and list(errors.lines[1].get_ydata()) == [4.0, 3.0] and len(rates.lines) == 1
+    assert [line.get_markerfacecolor() for line in errors.lines] == ["white", "C0"]  # training hollow, validation filled
     assert all(tick == round(tick) for axes in drawn.axes for tick in axes.get_xticks())
     assert draw_history({}).axes[0].lines[:] == []
 

@@ -42,7 +42,7 @@ FACTS = {
     "labels 7.2 px@224 apart": "the other two, chapter 03",
     "shifts each by up to 0.7 of a pixel": "half a diagonal of a pixel, chapter 04",
     "two annotations that lie 6.4 px apart": "chapter 03",
-    "plus 1.5 px of noise": "the noise of the invented annotator, a setting of chapter 16",
+    "each slip by 1.5 px@224": "the noise of the invented annotator, a setting of chapter 16",
 }
 # How many there are of these, a record counts. Up to two is grammar ("two runs differ"), no count.
 NUMBERS = "three four five six seven eight nine ten tres cuatro cinco seis siete ocho nueve diez".split()
