@@ -9,15 +9,16 @@ __all__ = ['PROCESS_PATIENCE', 'ALONE', 'SCHEDULES', 'WARM_UP', 'WARM_START', 'O
            'World', 'add_up', 'start_alike', 'own_chance', 'GivenBatches', 'processes', 'Compute', 'forward_loss',
            'train_pass', 'validation_pass', 'schedule_factor', 'Phase', 'group_rates', 'build_optimizer',
            'averaged_copy', 'update_average', 'average_mover', 'random_state', 'set_random_state', 'tell_epoch',
-           'weight_problems', 'check_weights', 'load_weights', 'optimizer_problems', 'PhaseRun', 'start_phase',
-           'check_resume', 'view_loaders', 'FeatureLoader', 'cache_features', 'why_not_cached', 'cached_loaders',
-           'TrainerState', 'contradictions', 'ResumableState', 'ModelFiles', 'run_epoch', 'run_phase', 'run_phases',
-           'two_phases', 'alone_in', 'LandmarkTrainer']
+           'describe_criterion', 'weight_problems', 'check_weights', 'load_weights', 'optimizer_problems', 'PhaseRun',
+           'start_phase', 'ResumeError', 'check_resume', 'view_loaders', 'FeatureLoader', 'cache_features',
+           'why_not_cached', 'cached_loaders', 'TrainerState', 'contradictions', 'ResumableState', 'ModelFiles',
+           'run_epoch', 'run_phase', 'run_phases', 'two_phases', 'alone_in', 'LandmarkTrainer']
 
 # %% ../nbs/08_trainer.ipynb #627bdcd9
 import contextlib
 import datetime
 import functools
+import inspect
 import itertools
 import math
 import os
@@ -911,6 +912,34 @@ def tell_epoch(loader: Any, epoch: int) -> None:
             owner.epoch = epoch
 
 # %% ../nbs/08_trainer.ipynb #0cca1d79
+def _in_words(value: Any) -> str | None:
+    """A plain option, or None for anything else: only the first may be compared from one process to the next."""
+    if isinstance(value, Tensor):
+        return f"[{', '.join(f'{number:.4g}' for number in value.flatten().tolist())}]" if value.numel() <= 64 else f"tensor {tuple(value.shape)}"
+    if isinstance(value, list | tuple):
+        words = [_in_words(item) for item in value]
+        return None if None in words else f"({', '.join(words)})"
+    return f"{value:.6g}" if isinstance(value, float) else repr(value) if isinstance(value, bool | int | str | None) else None
+
+
+def describe_criterion(criterion: Any) -> str:
+    """A criterion in words, class and plain options, for the settings that a resumed run must share: "WingLoss(width=0.0446, epsilon=0.0089)".
+
+    Options are the attributes of torch's and our own losses; of other classes those that their constructor names (others may change with each call).
+    """
+    if isinstance(criterion, partial):
+        return f"partial({describe_criterion(criterion.func)}, {criterion.keywords})"
+    kind = type(criterion)
+    if not isinstance(criterion, nn.Module):
+        return getattr(criterion, "__name__", kind.__name__)
+    values = {**vars(criterion), **dict(criterion.named_buffers(recurse=False))}
+    known = kind.__module__ == "torch.nn.modules.loss" or kind.__module__.startswith("landmark_thesis.")
+    wanted = set(values if known else inspect.signature(kind.__init__).parameters) - {"training"}
+    words = {name: _in_words(value) for name, value in values.items() if name in wanted and not name.startswith("_")}
+    words |= {name: describe_criterion(child) for name, child in criterion.named_children()}
+    return f"{kind.__name__}({', '.join(f'{name}={word}' for name, word in words.items() if word is not None)})"
+
+
 def _length(loader: Any) -> int | None:
     try:
         return len(loader)
@@ -1099,22 +1128,27 @@ def start_phase(model: nn.Module, phase: Phase, batches: int | None) -> PhaseRun
     return PhaseRun(phase, optimizer, schedule, average, stopper)
 
 # %% ../nbs/08_trainer.ipynb #6c50d8fb
+class ResumeError(ValueError):
+    """A run cannot go on as asked: other settings, callbacks, loaders or model than then, or no folder. What was saved is whole and stays."""
+
+
 def check_resume(saved: Mapping[str, Any], wanted: Mapping[str, Mapping[str, Any]], where: Path) -> None:
-    """ValueError where the run that `saved` (last.pt) describes cannot be the one now asked for; it shows the difference.
+    """ResumeError where the run that `saved` (last.pt) describes cannot be the one now asked for; it shows the difference.
 
     `wanted` maps the names of the phases, in their order, to their settings.
     """
     defaults = {item.name: item.default for item in fields(Phase)} | {"processes": 1}  # a setting younger than the file was at its default
     running = saved["running"]["name"] if saved["running"] else None
     if running is not None and running not in wanted:
-        raise ValueError(f"{where} stands in the middle of {running}; resume that phase first")
+        raise ResumeError(f"{where} stands in the middle of {running}; resume that phase first")
     for name, settings in wanted.items():
-        if name in saved["settings"] and (text := _differences({**defaults, **saved["settings"][name]}, settings)):
-            raise ValueError(f"cannot resume {name} from {where} with other settings: {text}")
+        older = {**defaults, "criterion": settings.get("criterion")}  # nor did an older file name its criterion
+        if name in saved["settings"] and (text := _differences({**older, **saved["settings"][name]}, settings)):
+            raise ResumeError(f"cannot resume {name} from {where} with other settings: {text}; resume with those of then, or begin anew without resume")
         if name == running:
             break
         if running is not None and name not in saved["finished"]:
-            raise ValueError(f"cannot resume: {where} stands in {running} and never ran {name}")
+            raise ResumeError(f"cannot resume: {where} stands in {running} and never ran {name}")
 
 # %% ../nbs/08_trainer.ipynb #d9ab56a4
 CACHE_BUDGET = 2 * 1024**3  # bytes
@@ -1296,6 +1330,8 @@ class TrainerState:
             self.save_dir.mkdir(parents=True, exist_ok=True)
         self.callbacks = list(callbacks)
         self.quiet, self.seed, self.extra = True, None, {}
+        self.criterion = ""  # in words: a resumed run must have the same
+        self.starts_over = False  # whether files in the folder are of another run, or of epochs that no longer count
         self.cache_budget = CACHE_BUDGET
         self.history: dict[str, dict[str, list[float]]] = {}
         self.settings: dict[str, dict[str, Any]] = {}
@@ -1375,10 +1411,12 @@ class TrainerState:
 
     def settings_of(self, phase: Phase, batches: int | None) -> dict[str, Any]:
         """What a resumed phase must share with the one that was saved."""
-        return {**phase.to_dict(), "batches": batches, "seed": self.seed, "image_size": self.image_size, "processes": self.world.size}
+        return {**phase.to_dict(), "batches": batches, "seed": self.seed, "image_size": self.image_size, "processes": self.world.size,
+                "criterion": self.criterion}
 
     def begin(self, phase: Phase) -> None:
         """A phase starts from its first epoch: its columns are emptied; what came after an earlier run of it no longer counts."""
+        self.starts_over = not self.phases_run or phase.name in self.phases_run
         if phase.name in self.phases_run:
             del self.phases_run[self.phases_run.index(phase.name) :]
         self.finished = [name for name in self.finished if name in self.phases_run]
@@ -1415,6 +1453,23 @@ class TrainerState:
         if self.writes and not self.best_is_saved:
             self.write("best.pt", self.best_file())
             self.best_is_saved = True
+
+    def set_aside(self) -> bool:
+        """Where a run starts over among the files of another: they go to a folder beside them, `earlier-1`, ...; whether any did.
+
+        So nothing that was earned is lost, and nothing old passes for this run's.
+        """
+        old = [self.save_dir / name for name in ("last.pt", "best.pt") if (self.save_dir / name).exists()] if self.writes and self.starts_over else []
+        self.starts_over = False
+        if not old:
+            return False
+        folder = next(path for n in itertools.count(1) if not (path := self.save_dir / f"earlier-{n}").exists())
+        folder.mkdir()
+        for path in old:
+            path.rename(folder / path.name)
+        self.best_is_saved = self.best_state is None
+        self.say(f"{self.save_dir} held an earlier run; its files are in {folder} now (resume=True would have gone on with it)")
+        return True
 
     def write(self, name: str, contents: Mapping[str, Any]) -> Path:
         """Write a checkpoint into the folder, whole or not at all; its time is counted."""
@@ -1509,7 +1564,7 @@ def _damage_told(put_back: Callable[..., Any]) -> Callable[..., Any]:
     def told(self: Any, *arguments: Any) -> Any:
         try:
             return put_back(self, *arguments)
-        except CheckpointError:
+        except (CheckpointError, ResumeError):
             raise
         except ValueError as error:
             raise CheckpointError(str(error)) from error
@@ -1579,18 +1634,20 @@ class ResumableState(TrainerState):
 
         Raises
         ------
-        ValueError
+        ResumeError
             Without a save_dir; a file of another format; other settings than then.
+        CheckpointError
+            A file that is damaged.
         """
         if self.save_dir is None:
-            raise ValueError("resume needs a save_dir: without one nothing was saved")
+            raise ResumeError("resume needs a save_dir: without one nothing was saved")
         path = self.save_dir / "last.pt"
         if not path.is_file():
             self.say(f"nothing saved in {self.save_dir} yet: the run begins anew")
             return None
         saved = read_checkpoint(path, self._most_bytes())
         if saved.get("format") != FORMAT:
-            raise ValueError(f"{path} has format {saved.get('format')}, this version reads {FORMAT}")
+            raise ResumeError(f"{path} has format {saved.get('format')!r:.20}, this version reads {FORMAT}")
         wrong = [key for key, kind in _STATE.items() if not isinstance(saved.get(key), kind)]
         if wrong := wrong or contradictions(saved):
             raise CheckpointError(f"{path}: {', '.join(wrong)} missing, of the wrong kind or out of range; it is damaged, or was changed by hand")
@@ -1618,19 +1675,24 @@ class ResumableState(TrainerState):
 
         Raises
         ------
-        ValueError
-            When callbacks, loaders or model are not those of then; `CheckpointError` for what no run writes.
+        ResumeError
+            When callbacks, loaders or model are not those of then.
+        CheckpointError
+            For what no run writes.
         """
         callbacks, path = self._keyed_callbacks(), self.save_dir / "last.pt"
         lost = sorted(set(saved["callbacks"]) - set(callbacks))
         new = sorted(set(self._callback_states()) - set(saved["callbacks"]))
         if lost or new:
-            raise ValueError(f"resume with the callbacks of then: missing now {', '.join(lost) or 'none'}; new {', '.join(new) or 'none'}")
+            raise ResumeError(f"resume with the callbacks of then: missing now {', '.join(lost) or 'none'}; new {', '.join(new) or 'none'}")
         generators = _generators(loaders)
         if len(generators) != len(saved["loaders"]):
-            raise ValueError(f"the loaders had {len(saved['loaders'])} random generators then, {len(generators)} now")
-        check_weights(self.model, saved["model"], str(path))
+            raise ResumeError(f"the loaders had {len(saved['loaders'])} random generators then, {len(generators)} now")
         best = saved["best"]["state"]
+        try:
+            check_weights(self.model, saved["model"], str(path))
+        except ValueError as error:  # a file that agrees with itself is whole: the model is another one
+            raise (ResumeError if best and not weight_problems(best, saved["model"]) else CheckpointError)(str(error)) from error
         if problems := [] if best is None else weight_problems(self.model.state_dict(), best):
             raise CheckpointError(f"{path}: its best weights are none for this model: {'; '.join(problems)}; it is damaged, or was changed by hand")
         try:
@@ -1652,6 +1714,7 @@ class ResumableState(TrainerState):
         self.best_is_saved = True  # or put right in a moment
         self.history, self.stopped, self.settings = saved["history"], saved["stopped"], saved["settings"]
         self.phases_run, self.finished = list(saved["phases_run"]), list(saved["finished"])
+        self.model.eval()  # a phase that goes on trains it; a finished run leaves it as one that has just ended
         self._mend_best_file()
 
 # %% ../nbs/08_trainer.ipynb #6ccaa928
@@ -1673,6 +1736,8 @@ class ModelFiles(ResumableState):
     def load_model(self, path: str | Path) -> None:
         """Read weights and history from a file of `save_model`, or a best.pt; an optimiser's state in it goes to `optimizer_state`.
 
+        The model is in eval mode then.
+
         Raises
         ------
         FileNotFoundError
@@ -1688,6 +1753,7 @@ class ModelFiles(ResumableState):
         if theirs and ours and (text := _differences(theirs, ours)):
             raise ValueError(f"{path} holds another architecture: {text}")
         load_weights(self.model, contents["model_state_dict"], str(path))
+        self.model.eval()
         self.history = {phase: dict(columns) for phase, columns in contents.get("history", {}).items()}
         self.optimizer_state = contents.get("optimizer_state_dict")
         self.phases_run, self.finished, self.run = [], [], None
@@ -1760,6 +1826,8 @@ def run_phase(
         if saved is not None:
             trainer.restore(saved, [train_loader, val_loader], run)
         trainer.check_saving([train_loader, val_loader])
+        if trainer.set_aside() and trainer.finished:  # a phase is run again: the ones before it stay saved
+            trainer.save_state([train_loader, val_loader])
         start_alike(trainer.world, model)
         if phase.cache_views and run.epoch < phase.epochs and run.stop_reason is None:
             train_loader, val_loader, run.on_features = cached_loaders(trainer, phase, train_loader, val_loader)
@@ -1839,6 +1907,7 @@ def run_phases(
     for name, loader in (("train_loader", train_loader), ("val_loader", val_loader)):
         if loader is not None and _length(loader) == 0:
             raise ValueError(f"{name} is empty: it has no batch")
+    trainer.criterion = describe_criterion(criterion)
     if trainer.writes:
         remove_leftovers(trainer.save_dir, ("best.pt", "last.pt"))
     saved = trainer.read_state(wanted, _length(train_loader)) if resume else None

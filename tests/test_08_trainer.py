@@ -812,11 +812,19 @@ def test_a_finished_phase_is_not_run_again(tmp_path):
     first = toy_trainer(tmp_path)
     first.train_full(*loaders, nn.MSELoss(), 2, 2)
 
-    def refuse(output, target):
-        raise AssertionError("a finished run computed something")
+    class MSELoss(nn.Module):
+        reduction = "mean"
+
+        def forward(self, output, target):
+            raise AssertionError("a finished run computed something")
 
     again = toy_trainer(tmp_path, seed=5)
-    assert again.train_full(*loaders, refuse, 2, 2, resume=True) == first.history
+    with pytest.raises(ResumeError, match=r"criterion: \"MSELoss\(reduction='mean'\)\" then, 'MSELoss\(\)' now"):
+        again.train_full(*loaders, MSELoss(), 2, 2, resume=True)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(nn.MSELoss, "forward", MSELoss.forward)
+        assert again.train_full(*loaders, nn.MSELoss(), 2, 2, resume=True) == first.history
+    assert not again.model.training
     assert same(dict(again.model.state_dict()), dict(first.model.state_dict())) and again.best_error_px == first.best_error_px
 
 
