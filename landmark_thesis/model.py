@@ -770,7 +770,7 @@ def model_from_config(config: Mapping[str, Any]) -> LandmarkRegressor:
 
 # %% ../nbs/06_model.ipynb #5702582e
 def model_from_weights(config: Mapping[str, Any], state: Mapping[str, Tensor], source: str = "weights") -> LandmarkRegressor:
-    """The model that `config` describes, holding `state`, whatever somebody wrote into either.
+    """The model that `config` describes, holding `state`, in eval mode, whatever somebody wrote into either.
 
     The model is first built without memory and compared with the tensors, name by name: a config that speaks of a million
     channels costs nothing. Raises WeightsError, in one line, where they do not fit or a number is not finite.
@@ -788,7 +788,7 @@ def model_from_weights(config: Mapping[str, Any], state: Mapping[str, Tensor], s
         raise WeightsError(f"{source}: the weights do not fit the model that the file describes: {', '.join(problems)}")
     model = model_from_config(config)
     model.load_state_dict(state)
-    return model
+    return model.eval()
 
 # %% ../nbs/06_model.ipynb #3cac143e
 def count_parameters(model: nn.Module) -> dict[str, int]:

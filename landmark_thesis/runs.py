@@ -70,7 +70,7 @@ from landmark_thesis.model import (
     read_weights,
 )
 from .pixel_error import along_across
-from .trainer import ALONE, LandmarkTrainer, NoFiniteEpochError, NonFiniteLossError, Phase, ProcessError, World, landmarks_of
+from .trainer import ALONE, LandmarkTrainer, NoFiniteEpochError, NonFiniteLossError, Phase, ProcessError, ResumeError, World, landmarks_of
 
 # %% ../nbs/11_runs.ipynb #a2cb4b4b
 MAX_BATCH = 1024  # pictures in a step
@@ -985,6 +985,8 @@ def _told(out: Path) -> Iterator[None]:
         yield
     except CheckpointError as error:
         raise RunError(f"{error}; put the original back, or remove it to begin anew") from error
+    except ResumeError as error:
+        raise RunError(str(error)) from error
     except (OSError, NonFiniteLossError, NoFiniteEpochError, ProcessError, torch.OutOfMemoryError) as error:
         if not out.is_dir():
             raise TrainingBroke(f"{out}: the folder is gone, and what was saved in it; put it back and resume, or train anew") from error

@@ -5,19 +5,20 @@
 # %% auto #0
 __all__ = ['PROCESS_PATIENCE', 'ALONE', 'SCHEDULES', 'WARM_UP', 'WARM_START', 'OPTIMIZERS', 'CACHE_BUDGET', 'FORMAT',
            'SAVING_SHARE', 'SMALL_FILE', 'PHASE2_FLOOR', 'Mean', 'picture_errors', 'train_mode', 'landmarks_of',
-           'batch_loss', 'NonFiniteLossError', 'NoFiniteEpochError', 'image_names', 'FiniteGuard', 'ProcessError',
-           'World', 'add_up', 'start_alike', 'own_chance', 'GivenBatches', 'processes', 'Compute', 'forward_loss',
-           'train_pass', 'validation_pass', 'schedule_factor', 'Phase', 'group_rates', 'build_optimizer',
-           'averaged_copy', 'update_average', 'average_mover', 'random_state', 'set_random_state', 'tell_epoch',
-           'weight_problems', 'check_weights', 'load_weights', 'optimizer_problems', 'PhaseRun', 'start_phase',
-           'check_resume', 'view_loaders', 'FeatureLoader', 'cache_features', 'why_not_cached', 'cached_loaders',
-           'TrainerState', 'contradictions', 'ResumableState', 'ModelFiles', 'run_epoch', 'run_phase', 'run_phases',
-           'two_phases', 'alone_in', 'LandmarkTrainer']
+           'batch_loss', 'check_criterion', 'NonFiniteLossError', 'NoFiniteEpochError', 'image_names', 'FiniteGuard',
+           'ProcessError', 'World', 'add_up', 'start_alike', 'own_chance', 'GivenBatches', 'processes', 'Compute',
+           'forward_loss', 'train_pass', 'validation_pass', 'schedule_factor', 'Phase', 'group_rates',
+           'build_optimizer', 'averaged_copy', 'update_average', 'average_mover', 'random_state', 'set_random_state',
+           'tell_epoch', 'describe_criterion', 'weight_problems', 'check_weights', 'load_weights', 'optimizer_problems',
+           'PhaseRun', 'start_phase', 'ResumeError', 'check_resume', 'view_loaders', 'FeatureLoader', 'cache_features',
+           'why_not_cached', 'cached_loaders', 'TrainerState', 'contradictions', 'ResumableState', 'ModelFiles',
+           'run_epoch', 'run_phase', 'check_phases', 'run_phases', 'two_phases', 'alone_in', 'LandmarkTrainer']
 
 # %% ../nbs/08_trainer.ipynb #627bdcd9
 import contextlib
 import datetime
 import functools
+import inspect
 import itertools
 import math
 import os
@@ -143,23 +144,61 @@ def landmarks_of(output: Any) -> Tensor:
 def batch_loss(criterion: Criterion, output: Any, target: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
     """The loss to minimise, and its named components (empty for a criterion that returns one tensor).
 
-    A target of the same size but another shape, (B, 2K) for (B, K, 2), is reshaped to the output's. Torch's own losses know no output
-    objects; they get the landmarks.
+    A target of the same size but another shape, (B, 2K) for (B, K, 2), is reshaped to the output's. Torch's own losses, and children of
+    them that were written for tensors, know no output objects; they get the landmarks.
 
     Raises
     ------
     KeyError
         A mapping without "total"; it lists what there is.
     TypeError
-        Neither a tensor nor a mapping.
+        Neither a tensor nor a mapping; a function for tensors, given an output object.
     ValueError
         A loss that is no scalar, or a target of another size than the output.
     """
     points = landmarks_of(output)
     if target.numel() != points.numel():
         raise ValueError(f"the model gives {tuple(points.shape)} but the loader's landmarks are {tuple(target.shape)}")
-    known = isinstance(criterion, nn.Module) and type(criterion).__module__ == "torch.nn.modules.loss"
-    return loss_parts(criterion(points if known else output, target.reshape(points.shape)))
+    target = target.reshape(points.shape)
+    if isinstance(criterion, nn.modules.loss._Loss) and type(criterion).forward.__module__ == "torch.nn.modules.loss":
+        return loss_parts(criterion(points, target))
+    try:
+        value = criterion(output, target)
+    except (AttributeError, TypeError) as error:
+        if isinstance(output, Tensor) or type(output).__name__ not in str(error):
+            raise
+        if not isinstance(criterion, nn.modules.loss._Loss):
+            name = getattr(criterion, "__name__", type(criterion).__name__)
+            raise TypeError(
+                f"the criterion {name} takes a tensor, but this model gives a {type(output).__name__} ({error}): take its landmarks, "
+                "criterion=lambda output, target: ...(output.landmarks, target)"
+            ) from error
+        value = criterion(points, target)  # a child of torch's loss, with a forward that was written for tensors
+    return loss_parts(value)
+
+
+def check_criterion(criterion: Any, trained: Iterable[nn.Parameter] | None = None) -> None:
+    """Raise where this can be no criterion, or has parameters that learn and are not among the `trained` ones (None: not asked).
+
+    Raises
+    ------
+    TypeError
+        A class instead of an object, or something that cannot be called.
+    ValueError
+        A parameter of the criterion that nothing would train; it is named.
+    """
+    if isinstance(criterion, type):
+        raise TypeError(f"the criterion is the class {criterion.__name__}, not a loss made of it: add (), criterion={criterion.__name__}()")
+    if not callable(criterion):
+        raise TypeError(f"the criterion is a {type(criterion).__name__}, which cannot be called: give a loss, (output, target) -> scalar")
+    if trained is None or not isinstance(criterion, nn.Module):
+        return
+    known = {id(parameter) for parameter in trained}
+    if left := [name for name, parameter in criterion.named_parameters() if parameter.requires_grad and id(parameter) not in known]:
+        raise ValueError(
+            f"the criterion {type(criterion).__name__} has parameters of its own that nothing would train ({', '.join(left[:3])}): freeze them "
+            "(criterion.requires_grad_(False)), or write the loop with train_epoch and an optimiser that has them"
+        )
 
 # %% ../nbs/08_trainer.ipynb #3b8b47f9
 class NonFiniteLossError(FloatingPointError):
@@ -464,7 +503,7 @@ def _all(tensors: Any) -> tuple[Tensor, ...]:
 
 @dataclass(frozen=True)
 class Compute:
-    """Where and how to compute.
+    """Where and how to compute, and whether a loader gives what can be computed with.
 
     Parameters
     ----------
@@ -483,6 +522,7 @@ class Compute:
     image_size: int | tuple[int, int] = 224
     world: World = ALONE
     compiler: str | None = None
+    _seen_on_card: set[str] = field(default_factory=set, compare=False, repr=False)
 
     @property
     def channels_last(self) -> bool:
@@ -494,15 +534,61 @@ class Compute:
         return model.to(self.device, memory_format=torch.channels_last) if self.channels_last else model.to(self.device)
 
     def batch(self, batch: Any, loader_name: str) -> tuple[Any, Tensor, Any]:
-        """This process's images (or features), and all landmarks (float32) and meta of a batch, on the device; ValueError if it is no such triple."""
+        """This process's images (or features), and all landmarks (float32) and meta of a batch, on the device.
+
+        ValueError if it is no such triple, TypeError if images or landmarks are no tensors.
+        """
         if not isinstance(batch, Sequence) or len(batch) != 3:
             raise ValueError(f"{loader_name} must give (images, landmarks, meta), not {type(batch).__name__} of {len(batch) if hasattr(batch, '__len__') else '?'}")
         images, target, meta = batch
+        for name, value in (("images", images), ("landmarks", target)):
+            if not isinstance(value, Tensor) and not (name == "images" and isinstance(value, tuple) and all(isinstance(x, Tensor) for x in value)):
+                raise TypeError(f"{loader_name} gives {name} as a {type(value).__name__}; wanted a tensor: torch.as_tensor({name})")
         return _each(images, self._placed), target.to(self.device, torch.float32, non_blocking=True), meta
+
+    def look(self, batch: Any, loader_name: str) -> None:
+        """ValueError where the first batch of a pass, as the loader gave it, holds no pictures in [0, 1] or no fractions; on a card, once.
+
+        Anything in about [0, 1] will do, labels from -1 to 2 (augmentation may move a landmark outside) or not finite: those are told by
+        the loss. A look makes the host wait for the device; where the loader's tensors are there, only its first pass is looked at.
+        """
+        images, target, _ = batch
+        if target.is_cuda:
+            if loader_name in self._seen_on_card:
+                return
+            self._seen_on_card.add(loader_name)
+        if isinstance(images, Tensor) and images.dim() == 4 and images.numel():
+            _check_pictures(images, loader_name)
+        fractions = target.float().nan_to_num(0.5, 0.5, 0.5)
+        if target.numel() and not -1 <= float(fractions.min()) <= float(fractions.max()) <= 2:
+            raise ValueError(
+                f"{loader_name} gives landmarks from {float(fractions.min()):g} to {float(fractions.max()):g}, which look like pixels: wanted fractions of "
+                "the picture, 0 to 1 (NaN where one is missing); convert with landmarks.pixels_to_fractions"
+            )
 
     def _placed(self, images: Tensor) -> Tensor:
         images = self.world.take(images).to(self.device, non_blocking=True)
         return images.contiguous(memory_format=torch.channels_last) if self.channels_last and images.dim() == 4 else images
+
+
+def _check_pictures(images: Tensor, loader_name: str) -> None:
+    """ValueError where pictures (B, C, H, W) are not float, finite and in about [0, 1]."""
+    if not images.is_floating_point():
+        raise ValueError(f"{loader_name} gives images of {images.dtype}: wanted float with values from 0 to 1; divide 8-bit pictures by 255")
+    low, high = (float(x) for x in torch.aminmax(images))
+    if not (math.isfinite(low) and math.isfinite(high)):
+        raise ValueError(f"{loader_name} gives images that are not finite (NaN or infinite): mend or drop those pictures")
+    if low < -0.5 or high > 1.5:
+        raise ValueError(
+            f"{loader_name} gives images with values from {low:.4g} to {high:.4g}: wanted about 0 to 1, which a model normalises itself; "
+            "divide grey levels by their largest (255), and take out a normalisation of your own"
+        )
+
+
+def _like_weights(model: nn.Module, images: Any) -> Any:
+    """Pictures in double precision as the weights are; all others as they are."""
+    kind = next((parameter.dtype for parameter in model.parameters() if parameter.is_floating_point()), torch.float32)
+    return _each(images, lambda x: x.to(kind) if x.dtype == torch.float64 else x)
 
 
 def _each_output(output: Any, change: Callable[[Tensor], Tensor]) -> Any:
@@ -558,7 +644,8 @@ def train_pass(
     Parameters
     ----------
     model, loader, criterion, optimizer
-        `loader` gives (images, landmarks, meta); what is frozen in `model` stays as it is (see `train_mode`).
+        `loader` gives (images, landmarks, meta), as `LandmarkTrainer` says, or features of `FeatureLoader`; what is frozen in `model` stays
+        as it is (see `train_mode`).
     compute
         Device, precision, unit.
     clip_norm
@@ -578,7 +665,9 @@ def train_pass(
     Raises
     ------
     ValueError
-        The loader gave no batch.
+        The loader gave no batch, or in its first one pictures outside [0, 1] or labels in pixels; a loss without a gradient.
+    TypeError
+        Images or landmarks that are no tensors.
     NonFiniteLossError
         See `FiniteGuard`.
     torch.OutOfMemoryError
@@ -591,9 +680,14 @@ def train_pass(
         with FiniteGuard(optimizer, deferred=compute.device.type == "cuda" and _is_fused(optimizer)) as guard:
             for step, batch in enumerate(loader, start=1):
                 images, target, meta = compute.batch(batch, loader_name)
+                images = _like_weights(model, images)
+                if step == 1 and not getattr(loader, "gives_features", False):
+                    compute.look(batch, loader_name)
                 batch_size = len(target)
                 given.add(target)
                 loss, parts, points = forward_loss(model if forward is None else forward, images, target, criterion, compute)
+                if not loss.requires_grad:
+                    raise ValueError("the loss does not depend on the weights that train: the criterion takes its gradient away (detach(), torch.no_grad())")
                 guard.look(loss, step, image_names(meta), target)
                 optimizer.zero_grad(set_to_none=True)
                 loss.backward()
@@ -647,6 +741,9 @@ def validation_pass(
     try:
         for batch in loader:
             images, target, meta = compute.batch(batch, loader_name)
+            images = _like_weights(model, images)
+            if not batch_size and not getattr(loader, "gives_features", False):
+                compute.look(batch, loader_name)
             batch_size = len(target)
             given.add(target)
             loss, parts, points = forward_loss(model if forward is None else forward, images, target, criterion, compute)
@@ -747,6 +844,8 @@ class Phase:
     cache_views: int = 0
 
     def __post_init__(self) -> None:
+        if not isinstance(self.rates, Mapping):
+            raise ValueError(f"Phase {self.name!r}: rates must be a mapping of groups to rates, {{'head': 1e-3}}, not {self.rates!r}")
         object.__setattr__(self, "rates", {name: float(rate) for name, rate in self.rates.items()})
         choices = {"trainable": ("head", "all"), "schedule": SCHEDULES, "optimizer": tuple(OPTIMIZERS), "select": ("best", "last")}
         problems = [f"{key} must be one of {', '.join(allowed)}, not {getattr(self, key)!r}" for key, allowed in choices.items() if getattr(self, key) not in allowed]
@@ -763,6 +862,10 @@ class Phase:
             "cache_views": (isinstance(self.cache_views, int) and self.cache_views >= 0, "a whole number of views, or 0"),
         }
         problems += [f"{key} must be {allowed}, not {getattr(self, key)}" for key, (good, allowed) in ranges.items() if not good]
+        if isinstance(self.epochs, int | np.integer):
+            object.__setattr__(self, "epochs", int(self.epochs))
+        else:
+            problems.append(f"epochs must be a whole number, not {self.epochs!r}")
         if self.select == "last" and self.patience is not None:
             problems.append("select='last' runs the whole schedule; it excludes patience")
         if self.cache_views and self.trainable != "head":
@@ -891,11 +994,18 @@ def _set_streams(state: Mapping[str, Any]) -> None:
         torch.cuda.set_rng_state_all(state["cuda"])
 
 # %% ../nbs/08_trainer.ipynb #fc1c6f34
+def _owners(loader: Any) -> list[Any]:
+    """What may decide the order of a loader, each once: itself, its sampler, its batch sampler and the sampler in that."""
+    batches = getattr(loader, "batch_sampler", None)
+    found = (loader, getattr(loader, "sampler", None), batches, getattr(batches, "sampler", None))
+    return list({id(owner): owner for owner in found if owner is not None}.values())
+
+
 def _generators(loaders: Iterable[Any]) -> list[torch.Generator]:
-    """The random generators of the loaders and their samplers, each once, in a fixed order."""
+    """The random generators of the loaders and their samplers (of pictures or batches), each once, in a fixed order."""
     found: dict[int, torch.Generator] = {}
     for loader in loaders:
-        for owner in (loader, getattr(loader, "sampler", None)):
+        for owner in _owners(loader):
             generator = getattr(owner, "generator", None)
             if isinstance(generator, torch.Generator):
                 found[id(generator)] = generator
@@ -903,14 +1013,42 @@ def _generators(loaders: Iterable[Any]) -> list[torch.Generator]:
 
 
 def tell_epoch(loader: Any, epoch: int) -> None:
-    """Tell a loader (and its sampler) which epoch comes, counted from 0 over the whole run: by `set_epoch`, else by setting `.epoch`."""
-    for owner in (loader, getattr(loader, "sampler", None)):
+    """Tell a loader (and its samplers) which epoch comes, counted from 0 over the whole run: by `set_epoch`, else by setting `.epoch`."""
+    for owner in _owners(loader):
         if callable(getattr(owner, "set_epoch", None)):
             owner.set_epoch(epoch)
         elif isinstance(getattr(owner, "epoch", None), int):
             owner.epoch = epoch
 
 # %% ../nbs/08_trainer.ipynb #0cca1d79
+def _in_words(value: Any) -> str | None:
+    """A plain option, or None for anything else: only the first may be compared from one process to the next."""
+    if isinstance(value, Tensor):
+        return f"[{', '.join(f'{number:.4g}' for number in value.flatten().tolist())}]" if value.numel() <= 64 else f"tensor {tuple(value.shape)}"
+    if isinstance(value, list | tuple):
+        words = [_in_words(item) for item in value]
+        return None if None in words else f"({', '.join(words)})"
+    return f"{value:.6g}" if isinstance(value, float) else repr(value) if isinstance(value, bool | int | str | None) else None
+
+
+def describe_criterion(criterion: Any) -> str:
+    """A criterion in words, class and plain options, for the settings that a resumed run must share: "WingLoss(width=0.0446, epsilon=0.0089)".
+
+    Options are the attributes of torch's and our own losses; of other classes those that their constructor names (others may change with each call).
+    """
+    if isinstance(criterion, partial):
+        return f"partial({describe_criterion(criterion.func)}, {criterion.keywords})"
+    kind = type(criterion)
+    if not isinstance(criterion, nn.Module):
+        return getattr(criterion, "__name__", kind.__name__)
+    values = {**vars(criterion), **dict(criterion.named_buffers(recurse=False))}
+    known = kind.__module__ == "torch.nn.modules.loss" or kind.__module__.startswith("landmark_thesis.")
+    wanted = set(values if known else inspect.signature(kind.__init__).parameters) - {"training"}
+    words = {name: _in_words(value) for name, value in values.items() if name in wanted and not name.startswith("_")}
+    words |= {name: describe_criterion(child) for name, child in criterion.named_children()}
+    return f"{kind.__name__}({', '.join(f'{name}={word}' for name, word in words.items() if word is not None)})"
+
+
 def _length(loader: Any) -> int | None:
     try:
         return len(loader)
@@ -1072,6 +1210,18 @@ class PhaseRun:
         self.epoch, self.stop_reason = state["epoch"], state["stop_reason"]
 
 # %% ../nbs/08_trainer.ipynb #4718ecb3
+def _prepare(model: nn.Module, phase: Phase, batches: int | None) -> torch.optim.Optimizer:
+    """Freeze what the phase freezes and build its optimiser; errors as in `start_phase`."""
+    check_model(model)
+    if phase.trainable == "head":
+        model.freeze_all_except_head()
+    else:
+        model.unfreeze_all()
+    if phase.schedule != "constant" and batches is None:
+        raise ValueError(f"{phase.name}: the schedule {phase.schedule!r} needs len(train_loader), which this loader does not tell: use schedule='constant'")
+    return build_optimizer(model, phase)
+
+
 def start_phase(model: nn.Module, phase: Phase, batches: int | None) -> PhaseRun:
     """Freeze what the phase freezes and build its optimiser, schedule, average and stopper.
 
@@ -1082,14 +1232,7 @@ def start_phase(model: nn.Module, phase: Phase, batches: int | None) -> PhaseRun
     ValueError
         A schedule that needs the number of batches, but the loader has no length; and as `build_optimizer`.
     """
-    check_model(model)
-    if phase.trainable == "head":
-        model.freeze_all_except_head()
-    else:
-        model.unfreeze_all()
-    if phase.schedule != "constant" and batches is None:
-        raise ValueError(f"{phase.name}: the schedule {phase.schedule!r} needs len(train_loader)")
-    optimizer = build_optimizer(model, phase)
+    optimizer = _prepare(model, phase, batches)
     schedule = None
     if phase.schedule != "constant":  # a constant one would undo what a scheduler of the user's does
         steps = phase.epochs * batches
@@ -1099,22 +1242,27 @@ def start_phase(model: nn.Module, phase: Phase, batches: int | None) -> PhaseRun
     return PhaseRun(phase, optimizer, schedule, average, stopper)
 
 # %% ../nbs/08_trainer.ipynb #6c50d8fb
+class ResumeError(ValueError):
+    """A run cannot go on as asked: other settings, callbacks, loaders or model than then, or no folder. What was saved is whole and stays."""
+
+
 def check_resume(saved: Mapping[str, Any], wanted: Mapping[str, Mapping[str, Any]], where: Path) -> None:
-    """ValueError where the run that `saved` (last.pt) describes cannot be the one now asked for; it shows the difference.
+    """ResumeError where the run that `saved` (last.pt) describes cannot be the one now asked for; it shows the difference.
 
     `wanted` maps the names of the phases, in their order, to their settings.
     """
     defaults = {item.name: item.default for item in fields(Phase)} | {"processes": 1}  # a setting younger than the file was at its default
     running = saved["running"]["name"] if saved["running"] else None
     if running is not None and running not in wanted:
-        raise ValueError(f"{where} stands in the middle of {running}; resume that phase first")
+        raise ResumeError(f"{where} stands in the middle of {running}; resume that phase first")
     for name, settings in wanted.items():
-        if name in saved["settings"] and (text := _differences({**defaults, **saved["settings"][name]}, settings)):
-            raise ValueError(f"cannot resume {name} from {where} with other settings: {text}")
+        older = {**defaults, "criterion": settings.get("criterion")}  # nor did an older file name its criterion
+        if name in saved["settings"] and (text := _differences({**older, **saved["settings"][name]}, settings)):
+            raise ResumeError(f"cannot resume {name} from {where} with other settings: {text}; resume with those of then, or begin anew without resume")
         if name == running:
             break
         if running is not None and name not in saved["finished"]:
-            raise ValueError(f"cannot resume: {where} stands in {running} and never ran {name}")
+            raise ResumeError(f"cannot resume: {where} stands in {running} and never ran {name}")
 
 # %% ../nbs/08_trainer.ipynb #d9ab56a4
 CACHE_BUDGET = 2 * 1024**3  # bytes
@@ -1160,6 +1308,8 @@ class FeatureLoader:
     epoch : int
         The number of the next pass; with the loader's seed it decides order and views.
     """
+
+    gives_features = True
 
     def __init__(self, loader: BatchLoader, features: Tensor | tuple[Tensor, ...], points: Tensor) -> None:
         self.loader, self.features, self.points, self.epoch = loader, features, points, 0
@@ -1240,7 +1390,10 @@ def why_not_cached(model: nn.Module, wanted: Sequence[tuple[Any, int]], compute:
     head = {id(parameter) for parameter in model.head.parameters()}
     if any(parameter.requires_grad and id(parameter) not in head for parameter in model.parameters()):
         return "something outside the head learns, too"
-    images, _, _ = compute.batch(next(iter(view_loaders(wanted[0][0], 1)[0])), "train_loader")
+    batches = [next(iter(view_loaders(loader, 1)[0])) for loader, _ in wanted]
+    for batch, name in zip(batches, ("train_loader", "val_loader"), strict=False):
+        compute.look(batch, name)
+    images, _, _ = compute.batch(batches[0], "train_loader")
     images = images[:2]  # two pictures tell
     before = random_state()  # a look draws nothing from the run's chance
     train_mode(model)
@@ -1296,6 +1449,8 @@ class TrainerState:
             self.save_dir.mkdir(parents=True, exist_ok=True)
         self.callbacks = list(callbacks)
         self.quiet, self.seed, self.extra = True, None, {}
+        self.criterion = ""  # in words: a resumed run must have the same
+        self.starts_over = False  # whether files in the folder are of another run, or of epochs that no longer count
         self.cache_budget = CACHE_BUDGET
         self.history: dict[str, dict[str, list[float]]] = {}
         self.settings: dict[str, dict[str, Any]] = {}
@@ -1375,10 +1530,12 @@ class TrainerState:
 
     def settings_of(self, phase: Phase, batches: int | None) -> dict[str, Any]:
         """What a resumed phase must share with the one that was saved."""
-        return {**phase.to_dict(), "batches": batches, "seed": self.seed, "image_size": self.image_size, "processes": self.world.size}
+        return {**phase.to_dict(), "batches": batches, "seed": self.seed, "image_size": self.image_size, "processes": self.world.size,
+                "criterion": self.criterion}
 
     def begin(self, phase: Phase) -> None:
         """A phase starts from its first epoch: its columns are emptied; what came after an earlier run of it no longer counts."""
+        self.starts_over = not self.phases_run or phase.name in self.phases_run
         if phase.name in self.phases_run:
             del self.phases_run[self.phases_run.index(phase.name) :]
         self.finished = [name for name in self.finished if name in self.phases_run]
@@ -1416,10 +1573,27 @@ class TrainerState:
             self.write("best.pt", self.best_file())
             self.best_is_saved = True
 
-    def write(self, name: str, contents: Mapping[str, Any]) -> Path:
-        """Write a checkpoint into the folder, whole or not at all; its time is counted."""
+    def set_aside(self) -> bool:
+        """Where a run starts over among the files of another: they go to a folder beside them, `earlier-1`, ...; whether any did.
+
+        So nothing that was earned is lost, and nothing old passes for this run's.
+        """
+        old = [self.save_dir / name for name in ("last.pt", "best.pt") if (self.save_dir / name).exists()] if self.writes and self.starts_over else []
+        self.starts_over = False
+        if not old:
+            return False
+        folder = next(path for n in itertools.count(1) if not (path := self.save_dir / f"earlier-{n}").exists())
+        folder.mkdir()
+        for path in old:
+            path.rename(folder / path.name)
+        self.best_is_saved = self.best_state is None
+        self.say(f"{self.save_dir} held an earlier run; its files are in {folder} now (resume=True would have gone on with it)")
+        return True
+
+    def write(self, name: str, contents: Mapping[str, Any], most: int | None = None) -> Path:
+        """Write a checkpoint of at most so many bytes into the folder, whole or not at all; its time is counted."""
         began = time.monotonic()
-        path = save_checkpoint(self.save_dir / name, contents, make_folders=False)
+        path = save_checkpoint(self.save_dir / name, contents, make_folders=False, most=most)
         self.seconds_saving += time.monotonic() - began
         return path
 
@@ -1509,7 +1683,7 @@ def _damage_told(put_back: Callable[..., Any]) -> Callable[..., Any]:
     def told(self: Any, *arguments: Any) -> Any:
         try:
             return put_back(self, *arguments)
-        except CheckpointError:
+        except (CheckpointError, ResumeError):
             raise
         except ValueError as error:
             raise CheckpointError(str(error)) from error
@@ -1563,14 +1737,15 @@ class ResumableState(TrainerState):
         if not self.writes:
             return
         self.save_best()
-        large = self.write("last.pt", self._state(loaders)).stat().st_size > SMALL_FILE
+        large = self.write("last.pt", self._state(loaders), self._most_bytes()).stat().st_size > SMALL_FILE
         self.next_saving = time.monotonic() + self.seconds_saving * (1 / SAVING_SHARE - 1) if large else 0.0
         self.seconds_saving = 0.0
 
     def check_saving(self, loaders: Iterable[Any]) -> None:
-        """TypeError naming what best.pt and last.pt could not give back (nothing is asked without a save_dir)."""
+        """TypeError naming what best.pt and last.pt could not give back, ValueError what is too large (nothing is asked without a save_dir)."""
         if self.save_dir is not None:
-            check_storable(self._state(loaders))
+            grows = 3 * sum(value.nbytes for value in self.model.state_dict().values())  # two moments and the best weights are to come
+            check_storable(self._state(loaders), self._most_bytes() - grows)
             check_storable(self.model_file({}))
 
     @_damage_told
@@ -1579,18 +1754,22 @@ class ResumableState(TrainerState):
 
         Raises
         ------
-        ValueError
+        ResumeError
             Without a save_dir; a file of another format; other settings than then.
+        CheckpointError
+            A file that is damaged.
         """
         if self.save_dir is None:
-            raise ValueError("resume needs a save_dir: without one nothing was saved")
+            raise ResumeError("resume needs a save_dir: without one nothing was saved")
         path = self.save_dir / "last.pt"
+        if path.exists() and not path.is_file():
+            raise CheckpointError(f"{path} is no file; move it away")
         if not path.is_file():
             self.say(f"nothing saved in {self.save_dir} yet: the run begins anew")
             return None
         saved = read_checkpoint(path, self._most_bytes())
         if saved.get("format") != FORMAT:
-            raise ValueError(f"{path} has format {saved.get('format')}, this version reads {FORMAT}")
+            raise ResumeError(f"{path} has format {saved.get('format')!r:.20}, this version reads {FORMAT}")
         wrong = [key for key, kind in _STATE.items() if not isinstance(saved.get(key), kind)]
         if wrong := wrong or contradictions(saved):
             raise CheckpointError(f"{path}: {', '.join(wrong)} missing, of the wrong kind or out of range; it is damaged, or was changed by hand")
@@ -1618,19 +1797,24 @@ class ResumableState(TrainerState):
 
         Raises
         ------
-        ValueError
-            When callbacks, loaders or model are not those of then; `CheckpointError` for what no run writes.
+        ResumeError
+            When callbacks, loaders or model are not those of then.
+        CheckpointError
+            For what no run writes.
         """
         callbacks, path = self._keyed_callbacks(), self.save_dir / "last.pt"
         lost = sorted(set(saved["callbacks"]) - set(callbacks))
         new = sorted(set(self._callback_states()) - set(saved["callbacks"]))
         if lost or new:
-            raise ValueError(f"resume with the callbacks of then: missing now {', '.join(lost) or 'none'}; new {', '.join(new) or 'none'}")
+            raise ResumeError(f"resume with the callbacks of then: missing now {', '.join(lost) or 'none'}; new {', '.join(new) or 'none'}")
         generators = _generators(loaders)
         if len(generators) != len(saved["loaders"]):
-            raise ValueError(f"the loaders had {len(saved['loaders'])} random generators then, {len(generators)} now")
-        check_weights(self.model, saved["model"], str(path))
+            raise ResumeError(f"the loaders had {len(saved['loaders'])} random generators then, {len(generators)} now")
         best = saved["best"]["state"]
+        try:
+            check_weights(self.model, saved["model"], str(path))
+        except ValueError as error:  # a file that agrees with itself is whole: the model is another one
+            raise (ResumeError if best and not weight_problems(best, saved["model"]) else CheckpointError)(str(error)) from error
         if problems := [] if best is None else weight_problems(self.model.state_dict(), best):
             raise CheckpointError(f"{path}: its best weights are none for this model: {'; '.join(problems)}; it is damaged, or was changed by hand")
         try:
@@ -1652,6 +1836,7 @@ class ResumableState(TrainerState):
         self.best_is_saved = True  # or put right in a moment
         self.history, self.stopped, self.settings = saved["history"], saved["stopped"], saved["settings"]
         self.phases_run, self.finished = list(saved["phases_run"]), list(saved["finished"])
+        self.model.eval()  # a phase that goes on trains it; a finished run leaves it as one that has just ended
         self._mend_best_file()
 
 # %% ../nbs/08_trainer.ipynb #6ccaa928
@@ -1673,6 +1858,8 @@ class ModelFiles(ResumableState):
     def load_model(self, path: str | Path) -> None:
         """Read weights and history from a file of `save_model`, or a best.pt; an optimiser's state in it goes to `optimizer_state`.
 
+        The model is in eval mode then.
+
         Raises
         ------
         FileNotFoundError
@@ -1688,6 +1875,7 @@ class ModelFiles(ResumableState):
         if theirs and ours and (text := _differences(theirs, ours)):
             raise ValueError(f"{path} holds another architecture: {text}")
         load_weights(self.model, contents["model_state_dict"], str(path))
+        self.model.eval()
         self.history = {phase: dict(columns) for phase, columns in contents.get("history", {}).items()}
         self.optimizer_state = contents.get("optimizer_state_dict")
         self.phases_run, self.finished, self.run = [], [], None
@@ -1760,6 +1948,8 @@ def run_phase(
         if saved is not None:
             trainer.restore(saved, [train_loader, val_loader], run)
         trainer.check_saving([train_loader, val_loader])
+        if trainer.set_aside() and trainer.finished:  # a phase is run again: the ones before it stay saved
+            trainer.save_state([train_loader, val_loader])
         start_alike(trainer.world, model)
         if phase.cache_views and run.epoch < phase.epochs and run.stop_reason is None:
             train_loader, val_loader, run.on_features = cached_loaders(trainer, phase, train_loader, val_loader)
@@ -1787,6 +1977,32 @@ def _headline(phase: Phase, done: int, trainer: TrainerState) -> str:
     return f"{phase.name}: {what}; {begun}; {trainer.precision} on {trainer.device}; train errors under dropout and augmentation"
 
 
+def check_phases(trainer: TrainerState, phases: Sequence[Phase], train_loader: Iterable, val_loader: Iterable | None) -> None:
+    """Raise what would break off any of `phases` at its start, before the first of them costs time; nothing is changed.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `start_phase` and `view_loaders`.
+    KeyError, ValueError
+        What a callback says in its `check_phase`.
+    """
+    model = trainer.model
+    check_model(model)
+    learns = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
+    measured = {"train_loss", "train_error_px"} | (set() if val_loader is None else {"val_loss", "val_error_px"})
+    try:
+        for phase in phases:
+            groups = _prepare(model, phase, _length(train_loader)).param_groups
+            for callback in trainer.callbacks:
+                callback.check_phase(trainer, phase, measured | {f"lr_{group['name']}" for group in groups})
+            if phase.cache_views and isinstance(train_loader, BatchLoader):
+                view_loaders(train_loader, phase.cache_views)
+    finally:
+        for parameter, learnt in learns:
+            parameter.requires_grad_(learnt)
+
+
 def run_phases(
     trainer: ResumableState,
     phases: Sequence[Phase],
@@ -1804,13 +2020,14 @@ def run_phases(
     phases
         With different names; one with 0 epochs or fewer is skipped.
     train_loader, val_loader
-        Re-iterable, giving (images, landmarks, meta). `val_loader` may be None only if every phase has `select="last"`.
+        Re-iterable (no generator), giving (images (B, C, S, S) in [0, 1], landmarks (B, 2K) or (B, K, 2) as fractions, NaN where missing,
+        meta or None). `val_loader` may be None only if every phase has `select="last"`.
     criterion
         See `Criterion`.
     resume
         Go on from `save_dir/last.pt`: phases that are finished there are not run again, the one it stands in continues at its next
         epoch, exactly as if it had never stopped. That holds for randomness from Python's, NumPy's and torch's global streams, from a
-        loader's `generator`, or from an epoch number it takes (`set_epoch`, `.epoch`); worker processes that outlive an epoch
+        loader's `generator` or its samplers', or from an epoch number they take (`set_epoch`, `.epoch`); worker processes that outlive an epoch
         (`persistent_workers`) keep streams of their own. Without that file the run begins anew, and says so.
 
     Returns
@@ -1820,15 +2037,18 @@ def run_phases(
     Raises
     ------
     ValueError
-        Two phases of one name; no validation where one selects; a resume with other settings (the difference is shown), with
-        other callbacks, or without a `save_dir`; an empty loader.
+        Two phases of one name; no validation where one selects; an empty loader; pixels for fractions; as `check_phases` and
+        `check_criterion`. Of two kinds: `ResumeError`, a resume with other settings (the difference is shown), with other callbacks, or
+        without a `save_dir`; `CheckpointError`, a last.pt that is damaged.
     TypeError
-        A model that lacks part of the protocol; a callback, an `extra` or a config that holds what no checkpoint gives back.
+        A model that lacks part of the protocol; a callback, an `extra` or a config that holds what no checkpoint gives back; no loss.
     NonFiniteLossError
         The loss became NaN or infinite.
     NoFiniteEpochError
         No epoch had a finite validation error.
     """
+    phases = [phases] if isinstance(phases, Phase) else list(phases)
+    check_criterion(criterion, trainer.model.parameters())
     names = [phase.name for phase in phases]
     if len(set(names)) < len(names):
         raise ValueError(f"phases need names of their own, not {', '.join(names)}")
@@ -1839,12 +2059,19 @@ def run_phases(
     for name, loader in (("train_loader", train_loader), ("val_loader", val_loader)):
         if loader is not None and _length(loader) == 0:
             raise ValueError(f"{name} is empty: it has no batch")
+        if isinstance(loader, Iterator) and type(loader).__module__ in ("builtins", "itertools"):
+            raise ValueError(
+                f"{name} is empty after one pass: a {type(loader).__name__} can be walked through only once; give a list of batches, a DataLoader, "
+                "or an object whose __iter__ begins anew"
+            )
+    trainer.criterion = describe_criterion(criterion)
     if trainer.writes:
         remove_leftovers(trainer.save_dir, ("best.pt", "last.pt"))
     saved = trainer.read_state(wanted, _length(train_loader)) if resume else None
     running = saved["running"] if saved else None
     position = (_length(train_loader), _length(val_loader), saved and (saved["finished"], running and (running["name"], running["epoch"])))
     trainer.world.check_alike(position, "the processes differ in batches to train on, to validate on, or what is saved")
+    check_phases(trainer, [phase for phase in wanted if not (saved and phase.name in saved["finished"])], train_loader, val_loader)
     if saved and not running:
         trainer.restore(saved, [train_loader, val_loader])
     for phase in wanted:
@@ -1872,16 +2099,18 @@ def two_phases(
     phase2_patience: int | None = 10,
     rates: Mapping[str, float] | None = None,
     cache_views: int = 0,
+    phase2_schedule: str = "cosine",
 ) -> tuple[Phase, Phase]:
     """The two phases of the thesis, under the arguments of `LandmarkTrainer.train_full`.
 
     Phase 1: head only, constant rate, on stored features of `cache_views` views (0: the plain loop). Phase 2: everything, a cosine that
-    takes every rate to 1/20. `rates` (group -> rate) goes to phase 2, over the two given ones.
+    takes every rate to 1/20 (or `phase2_schedule`: "constant" leaves the rates to a scheduler of yours). `rates` (group -> rate) goes to
+    phase 2, over the two given ones.
     """
     phase2_rates = {"backbone": phase2_backbone_lr, "head": phase2_head_lr, **(rates or {})}
     return (
         Phase("phase1", phase1_epochs, {"head": phase1_lr}, trainable="head", patience=phase1_patience, cache_views=cache_views),
-        Phase("phase2", phase2_epochs, phase2_rates, patience=phase2_patience, schedule="cosine", floor_ratio=PHASE2_FLOOR),
+        Phase("phase2", phase2_epochs, phase2_rates, patience=phase2_patience, schedule=phase2_schedule, floor_ratio=PHASE2_FLOOR),
     )
 
 # %% ../nbs/08_trainer.ipynb #7a742fd7
@@ -1917,18 +2146,23 @@ class LandmarkTrainer(ModelFiles):
     A thin face on the functions above. It keeps the best weights over all phases, writes `best.pt` at each improvement and `last.pt` (all
     state) after each epoch, large ones so seldom that they take at most `SAVING_SHARE` of the time, and can go on from there exactly.
 
+    A loader gives batches (images, landmarks, meta), the same number of them in each pass: images (B, 1 or 3, S, S), float in [0, 1] (the
+    model normalises them); landmarks (B, 2K) or (B, K, 2), fractions of the picture, x before y, NaN where one is missing; meta a dict of
+    lists or a list of dicts with "image_name", which errors then name, or None. `data.batches` is one, a list of such triples another.
+
     Parameters
     ----------
     model
         A `LandmarkModel` (checked when a phase starts). `keep_eval() -> modules` is optional: what trains but stays in eval mode.
     device
-        "cpu", "cuda" or a torch.device; the model is moved there.
+        "auto" (CUDA where there is one), "cpu", "cuda" or a torch.device; the model is moved there.
     save_dir
-        Made if need be; None writes nothing (and then there is nothing to resume).
+        Made if need be; None writes nothing (and then there is nothing to resume). Where it holds an earlier run and this one begins
+        anew, the earlier best.pt and last.pt go to a folder `earlier-1`, ... in it.
     image_size
         The unit of errors: a side in pixels or (height, width); not the network's input size.
     callbacks
-        `Callback`s; they hear every event of every phase.
+        `Callback`s (or one); they hear every event of every phase.
     precision
         "auto" (bf16 where the device has it), "bf16" or "fp32". A resumed run keeps the precision it began with.
     quiet
@@ -1972,9 +2206,12 @@ class LandmarkTrainer(ModelFiles):
         world: World = ALONE,
         compiler: str | None = None,
     ) -> None:
+        callbacks = [callbacks] if isinstance(callbacks, Callback) else list(callbacks)
+        if classes := [callback.__name__ for callback in callbacks if isinstance(callback, type)]:
+            raise TypeError(f"callbacks hold the class {classes[0]}, not an object of it: add (), callbacks=[{classes[0]}()]")
         if strangers := [type(callback).__name__ for callback in callbacks if not isinstance(callback, Callback)]:
             raise TypeError(f"{', '.join(strangers)}: not a Callback")
-        device = torch.device(device)
+        device = torch.device(device if str(device) != "auto" else "cuda" if torch.cuda.is_available() else "cpu")
         compute = Compute(device, pick_precision(device, precision), image_size, world, compiler)
         super().__init__(model, compute, save_dir, callbacks)
         quiet = quiet or not world.first
@@ -2011,6 +2248,8 @@ class LandmarkTrainer(ModelFiles):
         ValueError, NonFiniteLossError
             See `train_pass`.
         """
+        moved = (parameter for group in optimizer.param_groups for parameter in group["params"])
+        check_criterion(criterion, [*moved, *self.model.parameters()])
         self.optimizer = optimizer
         after_step = None if scheduler_callback is None else lambda step: scheduler_callback.step_batch()
         result = train_pass(self.model, train_loader, criterion, optimizer, self.compute, after_step=after_step)
@@ -2026,6 +2265,7 @@ class LandmarkTrainer(ModelFiles):
         criterion
             As in `train_epoch`.
         """
+        check_criterion(criterion)
         result = validation_pass(self.model, val_loader, criterion, self.compute)
         return {"val_loss": result["val_loss"], "val_error_px": result["val_error_px"]}
 
@@ -2039,9 +2279,10 @@ class LandmarkTrainer(ModelFiles):
         criterion: Criterion,
         resume: bool = False,
     ) -> dict[str, dict[str, list[float]]]:
-        """Run any phases one after the other: `run_phases` on this trainer, with its arguments, return value and errors.
+        """Run any phases (or one) one after the other: `run_phases` on this trainer, with its arguments, return value and errors.
 
-        Meanwhile no other trainer may train into `save_dir`: a ValueError, there.
+        Meanwhile no other trainer may train into `save_dir`: a ValueError, there. What a loader gives is said at `LandmarkTrainer`.
+        `fit([Phase("all", 20, {"backbone": 1e-5, "head": 1e-3})], train_loader, val_loader, WingLoss())` is a training of one phase.
         """
         with alone_in(self.save_dir if self.writes else None):
             return run_phases(self, phases, train_loader, val_loader, criterion, resume)
@@ -2060,6 +2301,8 @@ class LandmarkTrainer(ModelFiles):
     ) -> dict[str, list[float]]:
         """Train the head on the frozen backbone: Adam, constant rate `lr`, early stopping. Returns `history["phase1"]`; see `fit`.
 
+        Loaders give (images in [0, 1], landmarks as fractions, meta); see `LandmarkTrainer`.
+
         `cache_views` computes what the backbone sees once, for so many views of each picture; see `Phase`. 0 is the plain loop.
         """
         phase, _ = two_phases(phase1_epochs=epochs, phase1_lr=lr, phase1_patience=patience, cache_views=cache_views)
@@ -2076,13 +2319,17 @@ class LandmarkTrainer(ModelFiles):
         patience: int | None = 10,
         resume: bool = False,
         rates: Mapping[str, float] | None = None,
+        *,
+        phase2_schedule: str = "cosine",
     ) -> dict[str, list[float]]:
         """Train everything: Adam, a rate per group, cosine to 1/20 of each, early stopping. Returns `history["phase2"]`; see `fit`.
 
-        Every group but the backbone takes `head_lr`, unless `rates={name: lr}` says otherwise.
+        Loaders give (images in [0, 1], landmarks as fractions, meta); see `LandmarkTrainer`. Every group but the backbone takes
+        `head_lr`, unless `rates={name: lr}` says otherwise. `phase2_schedule="constant"` leaves the rates to an `LRSchedulerCallback`.
         """
         _, phase = two_phases(
-            phase2_epochs=epochs, phase2_backbone_lr=backbone_lr, phase2_head_lr=head_lr, phase2_patience=patience, rates=rates
+            phase2_epochs=epochs, phase2_backbone_lr=backbone_lr, phase2_head_lr=head_lr, phase2_patience=patience, rates=rates,
+            phase2_schedule=phase2_schedule,
         )
         return self.fit([phase], train_loader, val_loader, criterion, resume)["phase2"]
 
@@ -2102,9 +2349,14 @@ class LandmarkTrainer(ModelFiles):
         rates: Mapping[str, float] | None = None,
         *,
         cache_views: int = 0,
+        phase2_schedule: str = "cosine",
     ) -> dict[str, dict[str, list[float]]]:
-        """Both phases: {"phase1": columns, "phase2": columns}; the model ends as the best of both. See `fit`, `train_phase1`, `train_phase2`."""
+        """Both phases: {"phase1": columns, "phase2": columns}; the model ends as the best of both. See `fit`, `train_phase1`, `train_phase2`.
+
+        Loaders give (images in [0, 1], landmarks as fractions, meta); see `LandmarkTrainer`.
+        """
         phases = two_phases(
-            phase1_epochs, phase2_epochs, phase1_lr, phase2_backbone_lr, phase2_head_lr, phase1_patience, phase2_patience, rates, cache_views
+            phase1_epochs, phase2_epochs, phase1_lr, phase2_backbone_lr, phase2_head_lr, phase1_patience, phase2_patience, rates, cache_views,
+            phase2_schedule,
         )
         return self.fit(phases, train_loader, val_loader, criterion, resume)

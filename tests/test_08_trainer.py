@@ -690,10 +690,10 @@ def test_an_early_stop_is_recorded_with_its_rates():
 
 
 def test_no_finite_epoch_means_no_weights_to_choose():
-    images, target = toy_data(8, 0)
-    val = [(images * float("nan"), target, {})]
+    blind = ToyModel()  # its answers are not finite when it is judged
+    blind.register_forward_hook(lambda module, inputs, output: output if module.training else output * float("nan"))
     with pytest.warns(RuntimeWarning, match="val_error_px is nan"), pytest.raises(RuntimeError, match="no epoch of phase1 had a finite"):
-        toy_trainer().train_phase1(toy_loader(), val, nn.MSELoss(), epochs=2)
+        toy_trainer(model=blind).train_phase1(toy_loader(), toy_loader(8), nn.MSELoss(), epochs=2)
 
 
 # cell b145ca60
@@ -812,11 +812,19 @@ def test_a_finished_phase_is_not_run_again(tmp_path):
     first = toy_trainer(tmp_path)
     first.train_full(*loaders, nn.MSELoss(), 2, 2)
 
-    def refuse(output, target):
-        raise AssertionError("a finished run computed something")
+    class MSELoss(nn.Module):
+        reduction = "mean"
+
+        def forward(self, output, target):
+            raise AssertionError("a finished run computed something")
 
     again = toy_trainer(tmp_path, seed=5)
-    assert again.train_full(*loaders, refuse, 2, 2, resume=True) == first.history
+    with pytest.raises(ResumeError, match=r"criterion: \"MSELoss\(reduction='mean'\)\" then, 'MSELoss\(\)' now"):
+        again.train_full(*loaders, MSELoss(), 2, 2, resume=True)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(nn.MSELoss, "forward", MSELoss.forward)
+        assert again.train_full(*loaders, nn.MSELoss(), 2, 2, resume=True) == first.history
+    assert not again.model.training
     assert same(dict(again.model.state_dict()), dict(first.model.state_dict())) and again.best_error_px == first.best_error_px
 
 
