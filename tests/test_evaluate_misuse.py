@@ -13,7 +13,15 @@ from PIL import Image
 
 from landmark_thesis import runs as runs_module
 from landmark_thesis.cli import main
-from landmark_thesis.data import DataError, Frame, PreprocessSettings, batches, phantom_data, preprocess, read_annotations
+from landmark_thesis.data import (
+    DataError,
+    Frame,
+    PreprocessSettings,
+    batches,
+    phantom_data,
+    preprocess,
+    read_annotations,
+)
 from landmark_thesis.evaluate import (
     LEDGER,
     evaluate_runs,
