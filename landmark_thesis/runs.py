@@ -1165,7 +1165,7 @@ def _fit(
             model, device, out, callbacks=[Progress(stream), CSVLogger(out / "history.csv"), clock], precision=recipe.precision, quiet=quiet,
             seed=seed, extra=extra, world=world, compiler=compiler,
         )
-        trainer.say = lambda text: print(text, file=stream)  # which epoch was kept, and why it stopped, belong in the log, too
+        trainer.say = lambda text: stream.write(f"{text}\n")  # which epoch was kept, and why it stopped, belong in the log, too
         train_batches, val_batches = _loaders(recipe, data, split, seed, device)
         criterion = LOSSES[recipe.loss](**recipe.loss_options)
         trainer.fit(recipe.phases, train_batches, val_batches, criterion, resume=resume)
