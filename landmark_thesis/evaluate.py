@@ -137,7 +137,7 @@ def predict_points(
         points = project_to_shape(points) if covariance is None else torch.from_numpy(likeliest_shape(points.numpy(), covariance))
     return points.numpy().astype(np.float32)
 
-
+# %% ../nbs/12_evaluate.ipynb #2629bb28
 def _refuse_unprepared(images: torch.Tensor) -> None:
     """DataError where these are no pictures (N, S, S) uint8: fractions would be divided by 255 once more, and the answers be wrong without a word."""
     fits = isinstance(images, torch.Tensor) and images.dtype == torch.uint8 and images.ndim == 3 and images.shape[1] == images.shape[2]
@@ -854,6 +854,7 @@ def evaluate_runs(
     rivals = [] if against is None else _runs(against)
     everybody = [*runs, *rivals]
     source = source or runs[0].source
+    _ = [run.checkpoint for run in everybody]  # damaged weights are told before any picture is read
     loaded = _load(everybody, source)
     names = _names_to_score(runs, next(iter(loaded.values())), part, split)
     _refuse_others(runs, loaded, names, part, split, source)
