@@ -5,9 +5,9 @@
 # %% auto #0
 __all__ = ['LEDGER', 'TORN', 'KNOWN_OPENINGS', 'Model', 'predict_points', 'run_points', 'combine', 'LeakageError', 'Provenance',
            'refuse_leakage', 'ledger_entries', 'log_opening', 'openings', 'recorded_openings', 'error_rows',
-           'write_errors', 'read_errors', 'predict', 'picture_files', 'points_csv', 'check_names', 'write_points',
-           'overlay', 'write_overlays', 'Scored', 'mean_shape_errors', 'ruler_interval', 'refuse_seen', 'OpeningError',
-           'opened_parts', 'evaluate_runs', 'report', 'write_results']
+           'write_errors', 'read_errors', 'prepare', 'predict', 'picture_files', 'points_csv', 'check_names',
+           'write_points', 'overlay', 'write_overlays', 'Scored', 'mean_shape_errors', 'ruler_interval', 'refuse_seen',
+           'OpeningError', 'opened_parts', 'evaluate_runs', 'report', 'write_results']
 
 # %% ../nbs/12_evaluate.ipynb #982c3b66
 import contextlib
@@ -20,7 +20,7 @@ import json
 import os
 import uuid
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
@@ -98,11 +98,11 @@ def predict_points(
 
     Args:
         model: a `LandmarkModel`; it is left in eval mode on `device`.
-        images: (N, S, S) uint8, as in `LandmarkData.images`.
+        images: (N, S, S) uint8, as in `LandmarkData.images`, or as `prepare` makes them of files.
         tta: average with the un-mirrored answer for the mirrored picture.
         project: move each answer to the nearest shape of 14 numbers.
         covariance: (30, 30), as `Run.covariance`: with `project`, move it to the likeliest shape under these errors instead.
-        permutation: what a mirror does to the names of the points.
+        permutation: what a mirror does to the names of the points; for other points than our fifteen, `tta` needs theirs.
         batch_size: pictures in a batch, which their mirrored ones share; None is 8 on the CPU, whose caches hold no more, and 32 on CUDA.
             The answer does not depend on it, beyond rounding.
         device, precision: how to compute.
@@ -111,10 +111,9 @@ def predict_points(
         (N, K, 2) float32 fractions of the square picture.
 
     Raises:
-        DataError: no pictures, or a model that answers NaN.
+        DataError: no pictures, pictures of another type or form, a permutation of other points than the model's, or a model that answers NaN.
     """
-    if len(images) == 0:
-        raise DataError("no pictures to predict on")
+    _refuse_unprepared(images)
     device = torch.device(device)
     dtype = pick_precision(device, precision)
     model = model.to(device, memory_format=torch.channels_last).eval()
@@ -127,6 +126,7 @@ def predict_points(
             output = model(views.contiguous(memory_format=torch.channels_last))
             points = landmarks_of(output).float().view(len(views), -1, 2)
             if tta:
+                _refuse_other_points(points.shape[1], permutation)
                 straight, mirrored = points.chunk(2)
                 points = (straight + flip(views[len(batch) :], mirrored, permutation)[1]) / 2
             answers.append(points.cpu())
@@ -137,11 +137,34 @@ def predict_points(
         points = project_to_shape(points) if covariance is None else torch.from_numpy(likeliest_shape(points.numpy(), covariance))
     return points.numpy().astype(np.float32)
 
+# %% ../nbs/12_evaluate.ipynb #2629bb28
+def _refuse_unprepared(images: torch.Tensor) -> None:
+    """DataError where these are no pictures (N, S, S) uint8: fractions would be divided by 255 once more, and the answers be wrong without a word."""
+    fits = isinstance(images, torch.Tensor) and images.dtype == torch.uint8 and images.ndim == 3 and images.shape[1] == images.shape[2]
+    if not fits:
+        raise DataError(f"predict_points takes prepared pictures, a tensor (N, S, S) uint8, got {_form(images)}; evaluate.prepare makes them of files or grey arrays")
+    if len(images) == 0:
+        raise DataError("no pictures to predict on")
+
+
+def _form(thing: Any) -> str:
+    """What something is, for an error: kind, and type and form of its numbers."""
+    return f"{type(thing).__name__} {thing.dtype} {tuple(thing.shape)}" if hasattr(thing, "dtype") and hasattr(thing, "shape") else f"a {type(thing).__name__}"
+
+
+def _refuse_other_points(count: int, permutation: Sequence[int]) -> None:
+    """DataError where `permutation` does not name the points of the model."""
+    if len(permutation) != count:
+        raise DataError(
+            f"the model answers with {count} points, and the permutation names {len(permutation)}: mirror averaging needs permutation=, "
+            f"the {count} indices that say which point a mirror makes of which; or leave it out with tta=False"
+        )
+
 
 def run_points(run: Run, images: torch.Tensor, *, tta: bool = True, device: str | torch.device = "cpu") -> np.ndarray:
     """What a run's model says of pictures (N, S, S), as its recipe wants it read: (N, 15, 2) float32 fractions."""
     return predict_points(
-        run.model(), images, tta=tta, project=run.recipe.project, covariance=run.covariance, device=device, precision=run.recipe.precision
+        run.kept_model, images, tta=tta, project=run.recipe.project, covariance=run.covariance, device=device, precision=run.recipe.precision
     )
 
 # %% ../nbs/12_evaluate.ipynb #fd362e89
@@ -403,9 +426,57 @@ def _answers(runs: Sequence[Run], images: Mapping[PreprocessSettings, torch.Tens
     return np.stack([run_points(run, images[run.recipe.preprocessing], tta=tta, device=device) for run in runs])
 
 
+def _several(pictures: Any) -> Sequence[Any]:
+    """Pictures as they are; one alone, a path or an array, as a list of one."""
+    form = getattr(pictures, "shape", ())
+    alone = isinstance(pictures, str | os.PathLike) or not isinstance(pictures, Iterable) or len(form) == 2 or (len(form) == 3 and form[-1] in (3, 4))
+    return [pictures] if alone else pictures
+
+
+def _grey(picture: str | Path | np.ndarray) -> np.ndarray:
+    """A picture (H, W) uint8, read if it is a file; DataError for what is neither."""
+    if isinstance(picture, str | os.PathLike):
+        return read_image(picture)
+    if isinstance(picture, np.ndarray) and picture.dtype == np.uint8 and picture.ndim == 2 and picture.size:
+        return picture
+    raise DataError(f"a picture is a file or a grey numpy array (H, W) uint8, not {_form(picture)}; make it grey, e.g. with Pillow's convert('L'), or save it")
+
+
+def _read(pictures: str | Path | np.ndarray | Sequence[str | Path | np.ndarray], wanted: Iterable[PreprocessSettings]) -> tuple[list[Frame], dict[PreprocessSettings, torch.Tensor]]:
+    """Frames of pictures, and for each wanted preprocessing the tensor (N, S, S) uint8; DataError names all that cannot be read."""
+    frames, faults, ready = [], [], {settings: [] for settings in wanted}
+    for picture in _several(pictures):  # as files they need far more memory than as the network sees them: one at a time
+        try:
+            grey = _grey(picture)
+        except DataError as error:  # the next may be bad, too: all are told before the network has worked
+            faults.append(str(error))
+            continue
+        frames.append(Frame(*grey.shape))
+        for settings, images in ready.items():
+            images.append(preprocess(grey, settings))
+    if faults:
+        raise DataError("; ".join(faults[:5]) + (f"; and {len(faults) - 5} more" if len(faults) > 5 else ""))
+    if not frames:
+        raise DataError("no pictures to predict on")
+    return frames, {settings: torch.from_numpy(np.stack(images)) for settings, images in ready.items()}
+
+
+def prepare(
+    pictures: str | Path | np.ndarray | Sequence[str | Path | np.ndarray], settings: PreprocessSettings | None = None
+) -> tuple[list[Frame], torch.Tensor]:
+    """Files, or grey uint8 arrays (H, W), for `predict_points` with a model of your own: N frames, and the pictures (N, S, S) uint8.
+
+    settings: the preprocessing that the model was trained with; None is that of the recipes. `frame.to_file` makes pixel indices of each file of what
+    the model answers. Raises DataError, as `predict`.
+    """
+    settings = settings or PreprocessSettings()
+    frames, ready = _read(pictures, [settings])
+    return frames, ready[settings]
+
+
 def predict(
     models: Model | Sequence[Model],
-    pictures: Sequence[str | Path | np.ndarray],
+    pictures: str | Path | np.ndarray | Sequence[str | Path | np.ndarray],
     *,
     tta: bool = True,
     ensemble: str = "mean",
@@ -414,33 +485,26 @@ def predict(
     """The 15 landmarks of pictures of any size, in pixel indices of each picture.
 
     Args:
-        models: a run folder (or `Run`), or several, which answer together.
-        pictures: files, or grey uint8 arrays (H, W).
+        models: a run folder (or `Run`, which keeps its model from call to call), or several, which answer together.
+        pictures: files, or grey uint8 arrays (H, W); one alone is a list of one.
         tta: average with the mirrored picture. ensemble: "mean" or "median" of several runs. device: "auto", "cpu", "cuda".
 
     Returns:
         (N, 15, 2) float64, (x, y) in pixel indices of the picture as it is on disk: its first pixel's centre is (0, 0).
 
     Raises:
-        DataError: a picture that cannot be read. RunError: a folder that holds no trained run.
+        DataError: pictures that cannot be read, all of them named. RunError: a folder that holds no trained run.
     """
     runs = _runs(models)
-    frames, ready = [], {run.recipe.preprocessing: [] for run in runs}
-    for picture in pictures:  # as files they need far more memory than as the network sees them: one at a time
-        grey = picture if isinstance(picture, np.ndarray) else read_image(picture)
-        frames.append(Frame(*grey.shape))
-        for settings, images in ready.items():
-            images.append(preprocess(grey, settings))
-    if not frames:
-        raise DataError("no pictures to predict on")
-    points = combine(_answers(runs, {settings: torch.from_numpy(np.stack(images)) for settings, images in ready.items()}, tta, pick_device(device)), ensemble)
+    frames, ready = _read(pictures, [run.recipe.preprocessing for run in runs])
+    points = combine(_answers(runs, ready, tta, pick_device(device)), ensemble)
     return np.stack([frame.to_file(answer) for frame, answer in zip(frames, points, strict=True)])
 
 # %% ../nbs/12_evaluate.ipynb #3bca4ea8
-def picture_files(paths: Sequence[str | Path]) -> list[Path]:
-    """Files as they are, folders as the pictures in them (not below), sorted; DataError for what does not exist or holds none."""
+def picture_files(paths: str | Path | Sequence[str | Path]) -> list[Path]:
+    """Files as they are, folders as the pictures in them (not below), sorted; one alone is a list of one. DataError for what does not exist or holds none."""
     found = []
-    for path in map(Path, paths):
+    for path in map(Path, _several(paths)):
         if path.is_dir():
             inside = sorted(item for item in path.iterdir() if item.suffix.lower() in IMAGE_EXTENSIONS)
             if not inside:
@@ -453,28 +517,40 @@ def picture_files(paths: Sequence[str | Path]) -> list[Path]:
     return found
 
 
-def points_csv(paths: Sequence[Path], points: np.ndarray) -> str:
-    """A table that `check-data` reads: image, x1, y1, ... in pixel indices of each file, to a hundredth; DataError as `check_names`."""
-    check_names(paths)
+def _paired(paths: str | Path | Sequence[str | Path], points: np.ndarray) -> list[tuple[Path, np.ndarray]]:
+    """Each file with its points (15, 2); DataError where they are not as many, or not fifteen."""
+    paths, points = [Path(path) for path in _several(paths)], np.asarray(points)
+    if points.shape != (len(paths), NUM_LANDMARKS, 2):
+        raise DataError(f"{len(paths)} pictures with points of the form {points.shape}: ({len(paths)}, {NUM_LANDMARKS}, 2) is needed, as predict returns for these pictures")
+    return list(zip(paths, points, strict=True))
+
+
+def points_csv(paths: str | Path | Sequence[str | Path], points: np.ndarray) -> str:
+    """A table that `check-data` reads: image, x1, y1, ... in pixel indices of each file, to a hundredth, from what `predict` took and returned.
+
+    Raises DataError as `check_names`, and where there is not one answer (15, 2) for each file.
+    """
+    answers = _paired(paths, points)
+    check_names([path for path, _ in answers])
     header = ["image", *(f"{axis}{k}" for k in range(1, NUM_LANDMARKS + 1) for axis in "xy")]
     lines = io.StringIO()
     table = csv.writer(lines, lineterminator="\n")
     table.writerow(header)
-    for path, answer in zip(paths, points, strict=True):
+    for path, answer in answers:
         table.writerow([path.name, *(f"{value:.2f}" for value in answer.ravel())])
     return lines.getvalue()
 
 
-def check_names(paths: Sequence[Path]) -> None:
+def check_names(paths: str | Path | Sequence[str | Path]) -> None:
     """DataError where no table of points can name one of these pictures."""
-    for path in paths:
+    for path in map(Path, _several(paths)):
         try:
             path.name.encode()
         except UnicodeEncodeError:  # bytes that are no UTF-8, as a disk of another system has them
             raise DataError(f"{str(path).encode(errors='backslashreplace').decode()}: its name is no UTF-8, so no table can hold it; rename the picture") from None
 
 
-def write_points(paths: Sequence[Path], points: np.ndarray, file: str | Path) -> None:
+def write_points(paths: str | Path | Sequence[str | Path], points: np.ndarray, file: str | Path) -> None:
     """`points_csv` into a file, whole or not at all."""
     write_whole(file, points_csv(paths, points).encode())
 
@@ -499,10 +575,10 @@ def overlay(picture: np.ndarray, points: np.ndarray, side: int = 640) -> np.ndar
     return np.maximum(np.minimum(canvas, 255 - rim[..., None]), numbers[..., None])
 
 
-def write_overlays(paths: Sequence[Path], points: np.ndarray, folder: str | Path) -> list[Path]:
+def write_overlays(paths: str | Path | Sequence[str | Path], points: np.ndarray, folder: str | Path) -> list[Path]:
     """One PNG a picture in `folder`; pictures of one name get a number behind it. Returns the files."""
     written, taken = [], set()
-    for path, answer in zip(paths, points, strict=True):
+    for path, answer in _paired(paths, points):
         name, number = path.stem, 1
         while name in taken:
             number += 1
@@ -524,6 +600,35 @@ def _names_to_score(runs: Sequence[Run], data: LandmarkData, part: str, split: S
     if part == "oof":
         return _whole_folds(runs, [run.part("oof") for run in runs])
     return [runs[0].part(part)] * len(runs)
+
+
+def _refuse_others(
+    runs: Sequence[Run], loaded: Mapping[PreprocessSettings, LandmarkData], names: Sequence[tuple[str, ...]], part: str, given: Split | None, source: Source
+) -> None:
+    """DataError where a part of a split is to be scored, and the source lacks its pictures, or has other pixels under their names.
+
+    Phantoms are hashed as they were drawn, at the size that their own run sees: those of a split that is `given` may be of another.
+    """
+    if given is None and part == "all":
+        return
+    for own, (run, *_) in _folds(runs, names).items():
+        split, here = given or run.split, loaded[run.recipe.preprocessing].pixel_hash
+        if missing := [name for name in own if name not in here]:
+            raise DataError(
+                f"not in this data set: {_listed(missing)} ({len(missing)} of the {len(own)} pictures of part '{part}' of {run.name}, in {source.name}); "
+                "name the folder that has them, or score all that is here with --split all"
+            )
+        other = [name for name in own if split.pixel_hash.get(name, here[name]) != here[name]]
+        if other and (given is None or source.folder is not None):
+            raise DataError(
+                f"{source.name}: has other pixels under the name of {_listed(other)}, so these are not the pictures of part '{part}' of {run.name}; "
+                "put the originals back, or give the others names of their own and score them with --split all"
+            )
+
+
+def _of_its_split(run: Run, data: LandmarkData) -> bool:
+    """Whether a run's split knows all these pictures, by name and pixels."""
+    return all(run.split.pixel_hash.get(name) == digest for name, digest in data.pixel_hash.items())
 
 
 def _whole_folds(runs: Sequence[Run], names: list[tuple[str, ...]]) -> list[tuple[str, ...]]:
@@ -558,9 +663,8 @@ def _enough(data: LandmarkData, names: Sequence[tuple[str, ...]], part: str) -> 
         )
 
 
-def _load(runs: Sequence[Run], source: Source | None) -> dict[PreprocessSettings, LandmarkData]:
+def _load(runs: Sequence[Run], source: Source) -> dict[PreprocessSettings, LandmarkData]:
     """The labelled pictures, once for each preprocessing that a run wants."""
-    source = source or runs[0].source
     return {settings: source.load(settings) for settings in {run.recipe.preprocessing for run in runs}}
 
 # %% ../nbs/12_evaluate.ipynb #d5da5c15
@@ -737,33 +841,37 @@ def evaluate_runs(
         allow_contaminated: score seen pictures too; the result is stamped. may_open: whether a test part may be opened. command: kept in the result.
 
     Returns:
-        The content of results.json. Scoring one run on its own split also writes its errors.csv, and folds write theirs, unless the
-        result is contaminated. Scoring any picture of a test part, whatever `part` is called, adds a ledger line; `test_parts_opened` holds
+        The content of results.json. Scoring one run on its own pictures also writes its errors.csv, and folds write theirs, unless the
+        result is contaminated. For pictures that the run's split does not know `split_fingerprint` is empty. Scoring any picture of a test part, whatever `part` is called, adds a ledger line; `test_parts_opened` holds
         fingerprint -> number of its pictures that were scored.
 
     Raises:
         LeakageError: a model has seen a picture. OpeningError: a test part would be opened, and may not. DataError, RunError: pictures or runs
-        are missing.
+        are missing, or `source` has other pixels under the names of a part.
     """
     runs = _runs(models)
     where = pick_device(device)
     rivals = [] if against is None else _runs(against)
     everybody = [*runs, *rivals]
+    source = source or runs[0].source
+    _ = [run.checkpoint for run in everybody]  # damaged weights are told before any picture is read
     loaded = _load(everybody, source)
     names = _names_to_score(runs, next(iter(loaded.values())), part, split)
+    _refuse_others(runs, loaded, names, part, split, source)
     _enough(next(iter(loaded.values())), names, part)
     if rivals and len(set(names)) > 1:
         raise DataError(f"{rivals[0].name} cannot be compared on the pictures of several folds, for it was trained on some of them; compare fold by fold")
-    compared = {settings: (source or runs[0].source).compared(pictures, settings) for settings, pictures in loaded.items()}
+    compared = {settings: source.compared(pictures, settings) for settings, pictures in loaded.items()}
     contaminated, unverified = _seen(everybody, compared, [*names, *names[:1] * len(rivals)], part, allow_contaminated)
     opened = _opened(everybody, loaded, names, part, split)
     if opened and not may_open:
         counts = " and ".join(f"{count} of the test part {fingerprint}" for fingerprint, count in opened.items())
         raise OpeningError(f"not scored: its part '{part}' holds {counts}, and scoring them opens it")
-    places, keep = [run.path for run in everybody], not contaminated and split is None  # errors.csv: the run's own parts, clean scorings only
+    own = split is not None or part != "all" or _of_its_split(runs[0], loaded[runs[0].recipe.preprocessing])  # else no split says what was scored
+    places, keep = [run.path for run in everybody], own and not contaminated and split is None  # errors.csv: the run's own pictures, clean scorings only
     _readable(places, runs if keep else [], bool(opened))
     scored = _score(runs, loaded, names, tta, ensemble, where)
-    results = _results(runs, scored, names, part, split or runs[0].split, tta, ensemble, mm_per_px, where)
+    results = _results(runs, scored, names, part, (split or runs[0].split) if own else None, source, tta, ensemble, mm_per_px, where)
     results |= {"contaminated": contaminated, "unverified": unverified, "command": command}
     if against is not None:
         rival = _score(rivals, loaded, names[:1], tta, "mean", where)
@@ -811,15 +919,15 @@ def _check_numbers(results: Mapping[str, Any]) -> None:
 
 
 def _results(
-    runs: Sequence[Run], scored: Scored, names: Sequence[tuple[str, ...]], part: str, split: Split, tta: bool, ensemble: str,
+    runs: Sequence[Run], scored: Scored, names: Sequence[tuple[str, ...]], part: str, split: Split | None, source: Source, tta: bool, ensemble: str,
     mm_per_px: float | None, device: torch.device,
 ) -> dict[str, Any]:
     alone = None if scored.each is None else [float(mean_radial_error(answer.astype(np.float64), scored.target, 224)) for answer in scored.each]
     return {
         "unit": "px@224",
-        "dataset": runs[0].source.name,
-        "split_fingerprint": split.fingerprint,
-        "test_fingerprint": split.fingerprint_of(*(name for name in ("test", "oof") if name in split.parts)),
+        "dataset": source.name,
+        "split_fingerprint": "" if split is None else split.fingerprint,
+        "test_fingerprint": "" if split is None else split.fingerprint_of(*(name for name in ("test", "oof") if name in split.parts)),
         "part": part,
         f"n_{part}": len(scored.data),
         "tta": tta,
@@ -882,7 +990,8 @@ def report(results: Mapping[str, Any]) -> str:
     """A result as text for a terminal: what was scored, the errors with their intervals, and whatever spoils the number."""
     part = results["part"]
     metrics, unit = results[part], results["unit"]
-    lines = [f"{results['dataset']}, part {part}, n = {results[f'n_{part}']}, {unit}, 95 % intervals over pictures, split {results['split_fingerprint']}"]
+    split = f"split {results['split_fingerprint']}" if results["split_fingerprint"] else "pictures that the run's split does not know"
+    lines = [f"{results['dataset']}, part {part}, n = {results[f'n_{part}']}, {unit}, 95 % intervals over pictures, {split}"]
     if results["contaminated"]:
         lines.append("CONTAMINATED: a model has seen pictures that it is scored on; this number says nothing about new ones")
     if results["unverified"]:
@@ -890,7 +999,7 @@ def report(results: Mapping[str, Any]) -> str:
     if results["selected_on_part"]:
         lines.append("selected on these pictures: the best epoch was chosen by them, so the error is a little too small")
     names = {
-        "mre_px": "mean radial error", "median_px": "median", "p95_px": "95th percentile", "along_px": "along the axis", "across_px": "across the axis",
+        "mre_px": "mean radial error", **({"mre_mm": "the same, in mm"} if metrics.get("mre_mm") is not None else {}), "median_px": "median", "p95_px": "95th percentile", "along_px": "along the axis", "across_px": "across the axis",
         "contour_px": "contour error",
     }
     lines += [f"  {label:<20} {_number(metrics[key], metrics[f'{key}_ci95'])}" for key, label in names.items()]

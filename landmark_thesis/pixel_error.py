@@ -71,9 +71,24 @@ def mean_radial_error(pred: Array, target: Array, image_size: Size) -> Array:
 
     A target of NaN is a missing landmark and does not count, nor does a picture without any. A prediction of NaN is no
     missing landmark but a failure: the result is NaN. So it is when nothing is labelled. Returns a scalar of the input's kind.
+    Raises ValueError for targets in pixels (unless they lie on a CUDA device).
     """
     target = _as_points(target)
+    _refuse_pixels(target)
     return _mean_over_pictures(radial_errors(pred, target, image_size), _labelled(target))
+
+
+_LARGEST_FRACTION = 4.0  # as in the losses: a point this many picture widths away is a pixel index, not a fraction
+
+
+def _refuse_pixels(target: Array) -> None:
+    """ValueError for targets in pixels. Not on CUDA, where a look makes the host wait for the device."""
+    if getattr(target, "is_cuda", False):
+        return
+    sizes = abs(np.asarray(target.detach() if isinstance(target, torch.Tensor) else target))
+    largest = sizes[np.isfinite(sizes)].max(initial=0.0)
+    if largest > _LARGEST_FRACTION:
+        raise ValueError(f"targets look like pixels (one is {largest:g}): errors take fractions of the picture, 0 to 1; convert both with landmarks.pixels_to_fractions")
 
 
 def _labelled(target: Array) -> Array:
@@ -389,6 +404,7 @@ def _checked(pred: Array, target: Array, categories: Sequence[str]) -> tuple[np.
     categories = np.asarray(list(categories), dtype=str)
     if len(categories) != len(pred) or len(pred) < 2:
         raise ValueError(f"{len(pred)} pictures and {len(categories)} categories: two or more pictures, one category each, are needed")
+    _refuse_pixels(target)
     known = _labelled(target)
     broken = np.flatnonzero((known & ~np.isfinite(pred).all(-1)).any(1))
     if len(broken):
@@ -439,7 +455,7 @@ def summarise(
     `_px` are px@`image_size`. Means run over pictures; median, percentiles, SDR and the AUC pool points. The failure rate is the share
     of pictures whose own error exceeds 10. `mm_per_px`: millimetres per px@`image_size`, if known; else `mre_mm` is None.
     Intervals: BCa bootstrap over pictures, all metrics on the same resamples. With K other than 15 the metrics
-    that need the scheme are left out. Raises ValueError for fewer than two pictures and for predictions that are not finite.
+    that need the scheme are left out. Raises ValueError for fewer than two pictures, for predictions that are not finite and for targets in pixels.
     """
     pred, target, categories = _checked(pred, target, categories)
     return _summary(_measure(pred, target, categories, image_size), n_resamples, seed, mm_per_px)

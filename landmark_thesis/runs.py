@@ -635,6 +635,11 @@ class Run:
             raise RunError(f"{self.path / 'best.pt'}: not the weights of such a run ({error})") from error
         return model.eval()
 
+    @cached_property
+    def kept_model(self) -> LandmarkRegressor:
+        """Its `model`, built once and kept, for answers alone: whoever wants to change one asks `model` for another. Of the weights that `checkpoint` read."""
+        return self.model()
+
     def validation_error(self, missing: Any = ...) -> float:
         """Mean radial error on its validation part, px@224, as `evaluate` last wrote it; `missing`, or RunError, where it never did.
 
@@ -1162,6 +1167,7 @@ def _fit(
             model, device, out, callbacks=[Progress(stream), CSVLogger(out / "history.csv"), clock], precision=recipe.precision, quiet=quiet,
             seed=seed, extra=extra, world=world, compiler=compiler,
         )
+        trainer.say = lambda text: stream.write(f"{text}\n")  # which epoch was kept, and why it stopped, belong in the log, too
         train_batches, val_batches = _loaders(recipe, data, split, seed, device)
         criterion = LOSSES[recipe.loss](**recipe.loss_options)
         trainer.fit(recipe.phases, train_batches, val_batches, criterion, resume=resume)
