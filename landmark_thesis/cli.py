@@ -353,7 +353,7 @@ def _check_data(arguments: argparse.Namespace) -> int:
 
     report = check_data(arguments.folder, label_size=arguments.label_size)
     print(report.text())
-    return 0 if report.ok else 2
+    return 0 if report.ready else 2
 
 # %% ../nbs/18_cli.ipynb #cc4d3f9f
 def _add_defend(commands) -> None:

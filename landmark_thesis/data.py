@@ -9,9 +9,9 @@ __all__ = ['MAX_TEXT_BYTES', 'MAX_NESTING', 'IMAGE_EXTENSIONS', 'MAX_PIXELS', 'M
            'remove_leftovers', 'lock_file', 'is_named', 'read_image', 'pixel_hash', 'Frame', 'PreprocessSettings',
            'preprocess', 'Annotations', 'category_of', 'read_annotations', 'DatasetFiles', 'find_dataset',
            'LandmarkData', 'load_data', 'phantom_data', 'chapter_data', 'chapter_setting', 'LabelGrid', 'label_grid',
-           'Signatures', 'near_duplicates', 'find_copies', 'DataReport', 'check_data', 'Split', 'thesis_split',
-           'kfold_splits', 'keep_apart', 'epoch_seed', 'BatchLoader', 'batches', 'LandmarkDataset', 'collate_landmarks',
-           'file_hashes', 'verify_files']
+           'Signatures', 'near_duplicates', 'find_copies', 'DataReport', 'check_data', 'Split', 'check_parts',
+           'thesis_split', 'kfold_splits', 'keep_apart', 'epoch_seed', 'BatchLoader', 'batches', 'LandmarkDataset',
+           'collate_landmarks', 'file_hashes', 'verify_files']
 
 # %% ../nbs/03_data.ipynb #c462df8d
 import contextlib
@@ -46,6 +46,8 @@ from torch.utils.data import Dataset
 
 from . import __version__
 from landmark_thesis.landmarks import (
+    AXIS,
+    CENTRAL,
     LEFT_CONTOUR,
     NUM_LANDMARKS,
     RIGHT_CONTOUR,
@@ -1103,7 +1105,7 @@ def label_grid(points_px: np.ndarray, side: int) -> LabelGrid | None:
 # %% ../nbs/03_data.ipynb #57f35ae2
 def _geometry_problems(data: LandmarkData, annotations: Annotations) -> list[Problem]:
     """Points outside their picture, and shapes that no chest has; only complete sets of 15 are judged as shapes."""
-    problems = []
+    problems, of_shape, shapes, wrong = [], [], 0, 0
     for row, name, xy, frame in zip(annotations.rows, data.names, data.points.numpy(), data.frames, strict=True):
         file_px = frame.to_file(xy)
         outside = ((file_px < -0.5) | (file_px > np.array([frame.width, frame.height]) - 0.5)).any(-1)
@@ -1114,11 +1116,31 @@ def _geometry_problems(data: LandmarkData, annotations: Annotations) -> list[Pro
             labels = "every point lies" if nothing else f"{labels}"
             problems.append(Problem(bool(nothing), f"{where}: {labels} outside the picture ({frame.width} x {frame.height})"))
         if len(xy) == NUM_LANDMARKS and np.isfinite(xy).all():
-            problems += [Problem(fatal, f"{where}: {fault}") for fatal, fault in _shape_faults(xy)]
-    return problems
+            faults = _shape_faults(xy)
+            shapes, wrong = shapes + 1, wrong + (_far_from_any_shape(xy) or (bool(faults) and not any(fatal for fatal, _ in faults)))
+            of_shape += [Problem(fatal, f"{where}: {fault}") for fatal, fault in faults]
+    if wrong >= MIN_WRONG and 2 * wrong > shapes:  # one mistake in the table, not one in each picture
+        of_shape = [Problem(True, f"the points of {wrong} of {shapes} pictures are not in the order of the scheme: {_ORDER}; put the columns in this order")]
+    return problems + of_shape
 
 
 MIN_AXIS = 0.05  # of the square's side; the shortest of the 957 takes more than a third
+MAX_SHAPE = 15 / 224  # of the side, mean distance to the nearest shape of 14 numbers; the worst of the 957 is a tenth of this
+MIN_WRONG = 3  # pictures, before one speaks of the table
+
+
+def _listed(points: Sequence[int]) -> str:
+    return ", ".join(f"L{k + 1}" for k in points)
+
+
+_ORDER = (
+    f"{_listed(AXIS)} are the axis, top and bottom; {_listed(CENTRAL)} lie on it; {_listed(LEFT_CONTOUR)} are the contour on the picture's left, "
+    f"{_listed(RIGHT_CONTOUR)} that on its right, each from top to bottom"
+)
+
+
+def _far_from_any_shape(points: np.ndarray) -> bool:
+    return bool((np.ptp(points, 0) > 0).any()) and float(np.linalg.norm(points - project_to_shape(points), axis=-1).mean()) > MAX_SHAPE
 
 
 def _shape_faults(points: np.ndarray) -> list[tuple[bool, str]]:
@@ -1368,11 +1390,11 @@ def _named(signatures: Signatures) -> list[tuple[str, str, int]]:
 # %% ../nbs/03_data.ipynb #d9ce5c6f
 @dataclass(frozen=True, eq=False)
 class DataReport:
-    """What `check_data` found; `text()` prints it, `ok` says that nothing forbids training.
+    """What `check_data` found; `text()` prints it, `ready` says that nothing forbids training.
 
     `counts`: pictures per class. `near_duplicates`: (name, name, inliers of 150). `grid`: the grid of the labels or None.
     `shape_px224`: mean distance in px@224 from the points to the nearest shape of 14 numbers (None without 15 points).
-    `data` and `signatures` are what was read on the way: nothing needs to be read twice.
+    `data` and `signatures` are what was read on the way: nothing needs to be read twice. `no_split`: why the pictures, though in order, cannot be split ("").
     """
 
     folder: Path
@@ -1384,10 +1406,17 @@ class DataReport:
     files: DatasetFiles
     data: LandmarkData
     signatures: Signatures
+    no_split: str = ""
 
     @property
     def ok(self) -> bool:
+        """Whether pictures and labels are in order; enough to predict and to score, not yet to train."""
         return not any(problem.fatal for problem in self.problems)
+
+    @property
+    def ready(self) -> bool:
+        """Whether a training can begin: all is in order, and there are enough pictures of each class to be split."""
+        return self.ok and not self.no_split
 
     def text(self, most: int = 20) -> str:
         """The report, one fact a line; long lists of problems are cut after `most` of each kind."""
@@ -1407,9 +1436,19 @@ class DataReport:
             alike = [problem for problem in self.problems if problem.fatal == fatal]
             lines += [f"{heading}: {problem.text}" for problem in alike[:most]]
             lines += [f"{heading}: ... and {sum(problem.count for problem in alike[most:])} more"] if len(alike) > most else []
-        return "\n".join([*lines, "ready for training" if self.ok else "not ready: mend the errors above"])
+        lines += [f"error: {self.no_split}"] if self.no_split else []
+        return "\n".join([*lines, "ready for training" if self.ready else "not ready: mend the errors above"])
 
 # %% ../nbs/03_data.ipynb #a2371e82
+def _no_split(data: LandmarkData, duplicates: Sequence[Sequence]) -> str:
+    """Why the thesis' split cannot be drawn from these pictures, or ""."""
+    try:
+        check_parts(thesis_split(data.names, data.categories, duplicates=duplicates))
+    except DataError as error:
+        return f"{error} (to predict, and to score all of them, no split is needed)"
+    return ""
+
+# %% ../nbs/03_data.ipynb #53444e29
 def check_data(
     folder: str | Path, label_size: int | None = None, settings: PreprocessSettings = PreprocessSettings()
 ) -> DataReport:
@@ -1437,16 +1476,18 @@ def check_data(
     whole = points[np.isfinite(points).all((1, 2)) & (np.ptp(points, 1) > 0).any(1)] if points.shape[1:] == (NUM_LANDMARKS, 2) else points[:0]
     residual = 224 * float(np.linalg.norm(whole - project_to_shape(whole), axis=-1).mean()) if len(whole) else None
     sides = {frame.side for frame in data.frames}
+    pairs = tuple(_named(signatures))
     return DataReport(
         folder=Path(folder),
         problems=tuple(problems),
         counts=dict(sorted(Counter(data.categories).items())),
-        near_duplicates=tuple(_named(signatures)),
+        near_duplicates=pairs,
         grid=label_grid(annotations.points_px, label_size or max(sides)) if label_size or len(sides) == 1 else None,
         shape_px224=residual,
         files=files,
         data=data,
         signatures=signatures,
+        no_split="" if any(problem.fatal for problem in problems) else _no_split(data, pairs),
     )
 
 # %% ../nbs/03_data.ipynb #0589af72
@@ -1532,6 +1573,28 @@ def _drop_duplicates(parts: dict[str, list[str]], duplicates: Iterable[Sequence]
     return {part: tuple(name for name in names if name not in dropped) for part, names in parts.items()}, dropped
 
 # %% ../nbs/03_data.ipynb #bdd9bba4
+def _too_few(names: Sequence[str], categories: Sequence[str]) -> str:
+    """Why pictures cannot be split by class, where the classes come from, and how to mend it."""
+    counts = Counter(categories).most_common()
+    smallest = ", ".join(f"{name} {count}" for name, count in counts[-3:])
+    named = list(categories) == [category_of(_stem(name)) for name in names]
+    origin = "they are what stands before the last hyphen of the pictures' names; " if named and len(counts) > 1 else ""
+    mend = "a column `category` below a header states others, or one word for all" if len(counts) > 1 else "add pictures"
+    return (
+        f"{len(names)} pictures cannot be split by class: {len(counts)} class{'es' * (len(counts) > 1)} (smallest: {smallest}), of which each needs about ten; "
+        f"{origin}{mend}"
+    )
+
+# %% ../nbs/03_data.ipynb #9cf0248b
+def check_parts(split: "Split", *parts: str) -> None:
+    """DataError where one of `parts` (default "val" and "test") is too small to be scored: an interval needs two pictures or more."""
+    for part in parts or ("val", "test"):
+        count = len(split.parts.get(part, ()))
+        if count < 2:
+            total = sum(map(len, split.parts.values()))
+            raise DataError(f"the part '{part}' of the split has {count} of {total} pictures, but its interval needs two or more; add pictures, about ten of a class or more")
+
+# %% ../nbs/03_data.ipynb #dfb90ebf
 THESIS_SPLIT_FINGERPRINT: str = "d0c23795be920b05"  # seed 42, near-duplicates dropped, hashes of the 957 pictures
 THESIS_TEST_FINGERPRINT: str = "117f8e634ec2c17f"  # its 96 test pictures alone
 
@@ -1562,8 +1625,8 @@ def thesis_split(
     try:
         train, held = train_test_split(list(names), test_size=0.25, random_state=seed, stratify=list(categories))
         val, test = train_test_split(held, test_size=test_size, random_state=seed, stratify=[category[name] for name in held])
-    except ValueError as error:
-        raise DataError(f"{len(names)} pictures cannot be split by class ({error}); a class needs about ten") from None
+    except ValueError:
+        raise DataError(_too_few(names, categories)) from None
     parts, dropped = _drop_duplicates({"train": train, "val": val, "test": test}, duplicates)
     kept = {name: digest for name, digest in (pixel_hash or {}).items() if name in category}
     return Split(parts, kept, seed, dropped)

@@ -41,6 +41,7 @@ from landmark_thesis.data import (
     Split,
     batches,
     check_data,
+    check_parts,
     is_named,
     is_special,
     keep_apart,
@@ -950,9 +951,10 @@ def train(
     model = _build(recipe, seed, begun)
     ancestry = Ancestry.of(recipe.backbone, recipe.weights) if begun is None else Ancestry()
     loaded, duplicates, signatures = source.check(recipe.preprocessing)
-    split = split or keep_apart(
-        _split_of(loaded, duplicates, recipe, split_seed, fold, fold_of), source.compared(loaded, recipe.preprocessing), signatures
-    )
+    if split is None:
+        drawn = _split_of(loaded, duplicates, recipe, split_seed, fold, fold_of)
+        split = keep_apart(drawn, source.compared(loaded, recipe.preprocessing), signatures)
+        check_parts(split, "oof" if fold else "val")  # what will be scored, before any time is spent
     provenance, signatures = ancestry.joined(_provenance(recipe, split), signatures)
     settings = _settings(recipe, source, split, seed, split_seed, fold, fold_of, loaded)
     notes = {**environment(device), "processes": world.size, "compiler": compiler, "command": command, "sessions": []}

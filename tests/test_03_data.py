@@ -401,7 +401,8 @@ def test_report_names_everything(tmp_path):
     assert report.ok and report.counts == {"COVID": 3, "Normal": 3, "Viral Pneumonia": 3}
     assert report.near_duplicates == (("COVID-1", "Normal-2", KEYPOINTS),)
     assert report.grid == LabelGrid(299, 299) and 0 < report.shape_px224 < 0.5
-    assert "Normal-5: a single grey value" in report.text() and report.text().endswith("ready for training")
+    assert "Normal-5: a single grey value" in report.text()
+    assert "error: 9 pictures cannot be split by class: 3 classes" in report.text() and not report.ready and report.text().splitlines()[-1].startswith("not ready")
     images["COVID-7"].unlink()
     report = check_data(folder)
     assert not report.ok and "error: row 7: no picture 'COVID-7'" in report.text() and len(report.data) == 8
