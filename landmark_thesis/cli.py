@@ -197,7 +197,8 @@ def _add_train(commands) -> None:
     command.add_argument("--recipe", default="thesis", help="thesis (default), dense, steady, phantom or smoke")
     command.add_argument("--out", required=True, type=_place, metavar="RUN", help="run folder to write")
     command.add_argument("--seed", type=_SEED, default=0, help="of weights and augmentation (default 0); never moves the split")
-    command.add_argument("--split-seed", type=_SEED, default=42, help="of the split (default 42, the thesis')")
+    command.add_argument("--split-seed", type=_SEED, metavar="N", help="of the split (default 42, the thesis')")
+    command.add_argument("--split", type=_place, metavar="FILE", help="a split.json, as each run holds one, instead of a draw")
     command.add_argument("--fold", type=_fold, metavar="i/k", help="leave out fold i of k instead of the thesis' split")
     command.add_argument("--fold-of", choices=("dev", "all"), help="folds over train and val (dev, default) or all pictures; the latter are not scored until evaluate is asked")
     command.add_argument("--backbone", help="resnet18, efficientnet_lite0, tiny, or another name of torchvision")
@@ -220,9 +221,16 @@ def _train(arguments: argparse.Namespace) -> int:
         _can_write("--out", arguments.out, folder=True)
     if arguments.fold_of is not None and arguments.fold is None:
         raise _Mistake("--fold-of: says what the folds are made of; give --fold i/k, too, or leave it out")
+    if arguments.split is not None and not (arguments.fold is None and arguments.split_seed is None):
+        raise _Mistake("--split: is drawn already; leave out --fold and --split-seed")
     from landmark_thesis import evaluate, runs, trainer
+    from landmark_thesis.data import Split, check_parts
 
-    source = _source(arguments)
+    source, split = _source(arguments), None if arguments.split is None else Split.load(arguments.split)
+    seed = 42 if arguments.split_seed is None else arguments.split_seed
+    if split is not None:
+        check_parts(split, "train", "val")
+        seed = split.seed
     scored = arguments.resume and (arguments.out / "results.json").exists() and runs.Run(arguments.out).finished  # that resume has nothing to do
     recipe = runs.changed(
         _recipe(arguments.recipe), backbone=arguments.backbone, weights=arguments.weights, phase1_epochs=arguments.phase1_epochs,
@@ -231,7 +239,7 @@ def _train(arguments: argparse.Namespace) -> int:
     )
     with trainer.processes(runs.pick_device(arguments.device)) as (world, device):  # one, or those that torchrun started
         run = runs.train(
-            recipe, source, arguments.out, seed=arguments.seed, split_seed=arguments.split_seed,
+            recipe, source, arguments.out, seed=arguments.seed, split=split, split_seed=seed,
             fold=arguments.fold, fold_of=arguments.fold_of or "dev", device=device, resume=arguments.resume, command=_command(arguments), world=world,
             compiler="inductor" if arguments.compile else None,
         )
@@ -551,7 +559,7 @@ def _notebooks(arguments: argparse.Namespace) -> int:
 
 # %% ../nbs/18_cli.ipynb #8e30943d
 class _Parser(argparse.ArgumentParser):
-    """argparse, with one line for a mistake in place of the whole usage, and words only in full: `--split 1` shall not mean `--split-seed 1`."""
+    """argparse, with one line for a mistake in place of the whole usage, and words only in full: `--phase1 3` shall not mean `--phase1-epochs 3`."""
 
     def __init__(self, **options):
         super().__init__(**options, allow_abbrev=False)

@@ -420,7 +420,8 @@ class Annotations:
 
     `points_px` (N, K, 2) float64: pixel indices (x, y); a missing landmark is NaN. `names` carry no folder; `categories`
     come from a column or from the name ("COVID-12" -> "COVID"); `rows` are the lines of the file, the first being 1;
-    `sizes` are (width, height) of the file that a row was labelled on, None where the table does not say it.
+    `sizes` are (width, height) of the file that a row was labelled on, None where the table does not say it; `patients`
+    stand in a column of that name, "" where it is empty or there is none.
     """
 
     names: tuple[str, ...]
@@ -429,6 +430,7 @@ class Annotations:
     rows: tuple[int, ...]
     path: Path
     sizes: tuple[tuple[int, int] | None, ...]
+    patients: tuple[str, ...]
 
     def __len__(self) -> int:
         return len(self.names)
@@ -450,6 +452,7 @@ class _Layout:
     header: bool
     decimal_comma: bool
     size: tuple[int, int] | None = None  # width, height of the file that was labelled
+    patient: int | None = None
 
 
 _THESIS_LAYOUT = _Layout(2 + 2 * NUM_LANDMARKS, 1 + 2 * NUM_LANDMARKS, tuple(range(1, 1 + 2 * NUM_LANDMARKS)), None, False, False)
@@ -457,6 +460,7 @@ _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.ASCII | re.IGNORE
 _HEADING = re.compile(r"l?(\d+)[_ ]?([xy])|([xy])[_ ]?(\d+)")
 _NAME_HEADINGS = ("image", "name", "image_name", "filename", "file")
 _CATEGORY_HEADINGS = ("category", "class", "label")
+_PATIENT_HEADINGS = ("patient", "patient_id")
 _SIZE_HEADINGS = ("file_width", "file_height")  # as the annotator writes them
 
 # %% ../nbs/03_data.ipynb #ec9eab24
@@ -482,7 +486,10 @@ def _header_layout(cells: list[str], decimal_comma: bool) -> _Layout | None:
     size = tuple(headings.index(heading) for heading in _SIZE_HEADINGS if heading in headings)
     if len(size) == 1 or any(headings.count(heading) > 1 for heading in _SIZE_HEADINGS):
         raise DataError(f"row 1: the size of the labelled files takes one column {_SIZE_HEADINGS[0]} and one column {_SIZE_HEADINGS[1]}")
-    return _Layout(len(cells), names[0], tuple(found[key] for key in wanted), category, True, decimal_comma, size or None)
+    patients = [column for column, heading in enumerate(headings) if heading in _PATIENT_HEADINGS]
+    if len(patients) > 1:
+        raise DataError(f"row 1: the header has {len(patients)} columns of patients, not one; call it '{_PATIENT_HEADINGS[0]}'")
+    return _Layout(len(cells), names[0], tuple(found[key] for key in wanted), category, True, decimal_comma, size or None, *patients)
 
 
 def _layout(rows: list[tuple[int, list[str]]], decimal_comma: bool) -> _Layout | None:
@@ -692,18 +699,19 @@ def _parse_annotations(path: Path) -> tuple[Annotations, list[Problem]]:
             untold += len(faults)
         if not faults:
             first[_stem(name)] = row
-            kept.append((name, values, category, row, _labelled_size(cells, layout)))
+            patient = "" if layout.patient is None else cells[layout.patient].strip()
+            kept.append((name, values, category, row, _labelled_size(cells, layout), patient))
     if untold:
         problems.append(Problem(True, f"{untold} more, down to row {rows[-1][0]}", untold))
     if not kept and problems and only_fractions:
         problems = [Problem(True, f"rows {rows[0][0]} to {rows[-1][0]}: of every picture {_FRACTIONS}")]  # one mistake, not a thousand
     if not kept and not problems:
         problems.append(Problem(True, "no rows below the header"))
-    names, values, categories, numbers, sizes = zip(*kept, strict=True) if kept else ((), (), (), (), ())
+    names, values, categories, numbers, sizes, patients = zip(*kept, strict=True) if kept else ((),) * 6
     points = np.array(values, np.float64).reshape(len(names), len(layout.coordinates) // 2, 2)
     gaps = [(row, int(np.isnan(xy[:, 0]).sum())) for row, xy in zip(numbers, points, strict=True) if np.isnan(xy).any()]
     problems += [Problem(False, f"row {row}: {count} missing point{'s' * (count > 1)}") for row, count in gaps]
-    return Annotations(names, points, categories, numbers, path, sizes), problems
+    return Annotations(names, points, categories, numbers, path, sizes, patients), problems
 
 # %% ../nbs/03_data.ipynb #ff137326
 def read_annotations(path: str | Path) -> Annotations:
@@ -711,7 +719,8 @@ def read_annotations(path: str | Path) -> Annotations:
 
     Also takes a byte order mark (UTF-8 or UTF-16), semicolons or tabs, decimal commas where semicolons or tabs part the
     columns, Excel's first line `sep=;`, and empty columns at the end. An empty pair of cells is a missing landmark (NaN).
-    Columns `file_width,file_height` (our annotator writes them) say of which file the row's numbers are pixels.
+    Columns `file_width,file_height` (our annotator writes them) say of which file the row's numbers are pixels; a column `category`
+    states the classes, a column `patient` whose picture it is.
     What is not certain is not guessed: Latin-1, fractions in place of pixels, and tables of other programs are errors.
 
     Args:
@@ -841,7 +850,8 @@ class LandmarkData:
     """Preprocessed pictures and their points, in memory: 50 kB a picture at 224, 48 MB for the 957.
 
     `images` (N, S, S) uint8; `points` (N, K, 2) float32, fractions of the square, NaN where missing; `names`,
-    `categories` and `frames` (N); `pixel_hash`: name -> sha256 of the file's decoded pixels.
+    `categories` and `frames` (N); `pixel_hash`: name -> sha256 of the file's decoded pixels; `patients` (N): whose picture it
+    is, "" where nobody knows.
     """
 
     images: torch.Tensor
@@ -850,10 +860,13 @@ class LandmarkData:
     categories: tuple[str, ...]
     frames: tuple[Frame, ...]
     pixel_hash: dict[str, str]
+    patients: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        if len({len(self.images), len(self.points), len(self.names), len(self.categories), len(self.frames)}) > 1:
-            raise ValueError("images, points, names, categories and frames differ in length")
+        if not self.patients:
+            object.__setattr__(self, "patients", ("",) * len(self.names))
+        if len({len(self.images), len(self.points), len(self.names), len(self.categories), len(self.frames), len(self.patients)}) > 1:
+            raise ValueError("images, points, names, categories, frames and patients differ in length")
 
     def __len__(self) -> int:
         return len(self.names)
@@ -871,6 +884,7 @@ class LandmarkData:
             categories=tuple(self.categories[i] for i in index),
             frames=tuple(self.frames[i] for i in index),
             pixel_hash={name: self.pixel_hash[name] for name in names},
+            patients=tuple(self.patients[i] for i in index),
         )
 
     def to(self, device: str | torch.device) -> "LandmarkData":
@@ -933,7 +947,8 @@ def _take(annotations: Annotations, keep: Sequence[int]) -> Annotations:
     rows = [annotations.rows[k] for k in keep]
     names, categories = [annotations.names[k] for k in keep], [annotations.categories[k] for k in keep]
     sizes = tuple(annotations.sizes[k] for k in keep)
-    return Annotations(tuple(names), annotations.points_px[list(keep)], tuple(categories), tuple(rows), annotations.path, sizes)
+    patients = tuple(annotations.patients[k] for k in keep)
+    return Annotations(tuple(names), annotations.points_px[list(keep)], tuple(categories), tuple(rows), annotations.path, sizes, patients)
 
 # %% ../nbs/03_data.ipynb #93866a32
 def _load(folder: Path, settings: PreprocessSettings, label_size: int | None) -> tuple[DatasetFiles, Annotations, LandmarkData, list[Problem]]:
@@ -964,6 +979,7 @@ def _load(folder: Path, settings: PreprocessSettings, label_size: int | None) ->
         categories=usable.categories,
         frames=frames,
         pixel_hash=dict(zip(usable.names, (digest for _, _, digest in pictures), strict=True)),
+        patients=usable.patients,
     )
     return files, usable, data, problems
 
@@ -1029,7 +1045,7 @@ def chapter_data(n: int = 64, size: int = 224, seed: int = 0) -> LandmarkData:
         print(f"data: phantoms, n={n}")
         return phantom_data(n, seed=seed, size=size)
     data = load_data(folder, PreprocessSettings(size=size))
-    allowed = thesis_split(data.names, data.categories).development
+    allowed = thesis_split(data.names, data.categories, patients=data.patients).development
     data = data.subset(np.random.default_rng(seed).permutation(allowed)[:n].tolist())
     print(f"data: real pictures (LANDMARK_THESIS_DATA), n={len(data)}")
     return data
@@ -1423,6 +1439,10 @@ class DataReport:
         lines = [f"{self.files.csv}: {len(self.data)} labelled pictures ({', '.join(f'{k} {n}' for k, n in self.counts.items())})"]
         sizes = Counter((frame.width, frame.height) for frame in self.data.frames).most_common()
         lines += ["sizes: " + ", ".join(f"{w} x {h} ({n})" for (w, h), n in sizes[:5]) + (f" and {len(sizes) - 5} more" if len(sizes) > 5 else "")]
+        films = Counter(patient for patient in self.data.patients if patient)
+        if films:
+            nobody = f"; of {self.data.patients.count('')} pictures the patient is not stated" if "" in self.data.patients else ""
+            lines.append(f"patients: {len(films)}, {sum(count > 1 for count in films.values())} with several pictures, kept in one part of the split{nobody}")
         lines += [f"ignored: {why}" for why in self.files.ignored.values()]
         lines += [f"pictures without a row: {self.files.unlabelled}"] if self.files.unlabelled else []
         if self.grid:
@@ -1443,7 +1463,7 @@ class DataReport:
 def _no_split(data: LandmarkData, duplicates: Sequence[Sequence]) -> str:
     """Why the thesis' split cannot be drawn from these pictures, or ""."""
     try:
-        check_parts(thesis_split(data.names, data.categories, duplicates=duplicates))
+        check_parts(thesis_split(data.names, data.categories, duplicates=duplicates, patients=data.patients))
     except DataError as error:
         return f"{error} (to predict, and to score all of them, no split is needed)"
     return ""
@@ -1573,15 +1593,16 @@ def _drop_duplicates(parts: dict[str, list[str]], duplicates: Iterable[Sequence]
     return {part: tuple(name for name in names if name not in dropped) for part, names in parts.items()}, dropped
 
 # %% ../nbs/03_data.ipynb #bdd9bba4
-def _too_few(names: Sequence[str], categories: Sequence[str]) -> str:
+def _too_few(names: Sequence[str], categories: Sequence[str], groups: int) -> str:
     """Why pictures cannot be split by class, where the classes come from, and how to mend it."""
     counts = Counter(categories).most_common()
     smallest = ", ".join(f"{name} {count}" for name, count in counts[-3:])
     named = list(categories) == [category_of(_stem(name)) for name in names]
     origin = "they are what stands before the last hyphen of the pictures' names; " if named and len(counts) > 1 else ""
     mend = "a column `category` below a header states others, or one word for all" if len(counts) > 1 else "add pictures"
+    shared = f" of {groups} patients" if groups < len(names) else ""
     return (
-        f"{len(names)} pictures cannot be split by class: {len(counts)} class{'es' * (len(counts) > 1)} (smallest: {smallest}), of which each needs about ten; "
+        f"{len(names)} pictures{shared} cannot be split by class: {len(counts)} class{'es' * (len(counts) > 1)} (smallest: {smallest}), of which each needs about ten; "
         f"{origin}{mend}"
     )
 
@@ -1606,6 +1627,7 @@ def thesis_split(
     duplicates: Iterable[Sequence] = (),
     pixel_hash: dict[str, str] | None = None,
     test_size: float | int = 0.4,
+    patients: Sequence[str] = (),
 ) -> Split:
     """The thesis' split: two stratified draws, 25 % and then 40 % of these; near-duplicates of a later part leave the earlier.
 
@@ -1614,20 +1636,23 @@ def thesis_split(
         seed: of the draw; the thesis' tests use 42. duplicates: (name, name, ...) pairs, from `near_duplicates`.
         pixel_hash: name -> hash, to be saved and counted in the fingerprint.
         test_size: of the second draw, a share or a number of pictures; the thesis' is 40 %.
+        patients: whose picture each is, "" for nobody knows. All pictures of one are drawn together, as one; shares are then of patients.
 
     Returns:
-        Parts "train", "val", "test". Of a pair that a draw parts, the picture in the earlier part is dropped.
+        Parts "train", "val", "test". Of a pair that a draw parts, the picture in the earlier part is dropped. No patient is in two parts.
 
     Raises:
-        DataError: too few pictures of a class to be drawn from.
+        DataError: too few pictures, or patients, of a class to be drawn from.
     """
     category = dict(zip(names, categories, strict=True))
+    groups = _groups(names, _of_one_patient(names, patients))
     try:
-        train, held = train_test_split(list(names), test_size=0.25, random_state=seed, stratify=list(categories))
-        val, test = train_test_split(held, test_size=test_size, random_state=seed, stratify=[category[name] for name in held])
+        train, held = train_test_split(groups, test_size=0.25, random_state=seed, stratify=_classes(groups, category))
+        val, test = train_test_split(held, test_size=test_size, random_state=seed, stratify=_classes(held, category))
     except ValueError:
-        raise DataError(_too_few(names, categories)) from None
-    parts, dropped = _drop_duplicates({"train": train, "val": val, "test": test}, duplicates)
+        raise DataError(_too_few(names, categories, len(groups))) from None
+    drawn = {part: [name for group in chosen for name in group] for part, chosen in (("train", train), ("val", val), ("test", test))}
+    parts, dropped = _drop_duplicates(drawn, duplicates)
     kept = {name: digest for name, digest in (pixel_hash or {}).items() if name in category}
     return Split(parts, kept, seed, dropped)
 
@@ -1642,6 +1667,18 @@ def _groups(names: Sequence[str], duplicates: Iterable[Sequence]) -> list[tuple[
                 group[name] = group[a]
     return [tuple(members) for members in {id(members): members for members in group.values()}.values()]
 
+
+def _of_one_patient(names: Sequence[str], patients: Sequence[str]) -> list[tuple[str, str]]:
+    """Each picture with the first one of its patient; none where the patient is not stated."""
+    first: dict[str, str] = {}
+    pairs = zip(names, patients, strict=True) if patients else ()
+    return [(first.setdefault(patient, name), name) for name, patient in pairs if patient]
+
+
+def _classes(groups: Sequence[Sequence[str]], category: dict[str, str]) -> list[str]:
+    """The class of each group, for the draw: that of most of its pictures, of the first one in a tie."""
+    return [Counter(category[name] for name in group).most_common(1)[0][0] for group in groups]
+
 # %% ../nbs/03_data.ipynb #2c4867ab
 def kfold_splits(
     names: Sequence[str],
@@ -1651,11 +1688,12 @@ def kfold_splits(
     duplicates: Iterable[Sequence] = (),
     pixel_hash: dict[str, str] | None = None,
     validation: float = 0.0,
+    patients: Sequence[str] = (),
 ) -> list[Split]:
-    """k stratified folds, near-duplicates together; split i leaves fold i out ("oof") and trains on the others.
+    """k stratified folds, near-duplicates and pictures of one patient together; split i leaves fold i out ("oof") and trains on the others.
 
     Args:
-        names, categories, duplicates, pixel_hash: as in `thesis_split`. k: number of folds, at least 2. seed: of the draw.
+        names, categories, duplicates, pixel_hash, patients: as in `thesis_split`. k: number of folds, at least 2. seed: of the draw.
         validation: share of the training folds that becomes "val", for a recipe that stops early; 0 leaves it empty.
 
     Returns:
@@ -1664,9 +1702,9 @@ def kfold_splits(
     Raises:
         DataError: k below 2 or above the size of the smallest class.
     """
-    groups = _groups(names, duplicates)
+    groups = _groups(names, [*duplicates, *_of_one_patient(names, patients)])
     category = dict(zip(names, categories, strict=True))
-    labels = [category[group[0]] for group in groups]
+    labels = _classes(groups, category)
     smallest = min(Counter(labels).values()) if labels else 0
     if not 2 <= k <= smallest:
         raise DataError(f"{k} folds of {len(names)} pictures: k must lie between 2 and the size of the smallest class, {smallest}")

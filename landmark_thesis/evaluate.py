@@ -672,7 +672,7 @@ def _split_of(run: Run, data: LandmarkData, scored: Mapping[str, str]) -> Split 
     if not own.keys() <= set(data.names):  # some of them in a folder by themselves
         data = run.source.load(run.recipe.preprocessing)
     try:  # near-duplicates leave the earlier parts only, so the test part is known without them
-        return thesis_split(data.names, data.categories, run.settings["split_seed"], pixel_hash=data.pixel_hash)
+        return thesis_split(data.names, data.categories, run.settings["split_seed"], pixel_hash=data.pixel_hash, patients=data.patients)
     except DataError:  # too few pictures to be split: no test part either
         return None
 

@@ -4,10 +4,23 @@ import csv
 
 import cv2
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.model_selection import train_test_split
 
 from landmark_thesis import runs
 from landmark_thesis.cli import main
-from landmark_thesis.data import DataError, check_data, phantom_data
+from landmark_thesis.data import (
+    THESIS_SPLIT_FINGERPRINT,
+    THESIS_TEST_FINGERPRINT,
+    DataError,
+    Split,
+    check_data,
+    kfold_splits,
+    load_data,
+    phantom_data,
+    thesis_split,
+)
 from landmark_thesis.landmarks import CENTRAL, LEFT_CONTOUR, RIGHT_CONTOUR
 
 SIDE = 64
@@ -94,3 +107,85 @@ def test_a_column_of_categories_mends_names_that_are_no_classes(tmp_path, capsys
     assert checked(folder, capsys)[0] == 0
     with pytest.raises(DataError, match="the part 'oof' of the split has 1 of"):  # folds too small to be scored
         runs.train(runs.RECIPES["smoke"], runs.Source(str(folder), 0), tmp_path / "run", fold=(50, 50), fold_of="dev", quiet=True)
+
+
+def parted(split, patients) -> list[str]:
+    """Patients of whom one part has pictures and another part has, too."""
+    parts = {}
+    for part, names in split.parts.items():
+        for name in names:
+            if patients[name]:
+                parts.setdefault(patients[name], set()).add(part)
+    return [patient for patient, found in parts.items() if len(found) > 1]
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.lists(st.tuples(st.sampled_from("ab"), st.integers(-1, 60)), min_size=90, max_size=160), st.integers(0, 99))
+def test_no_patient_lies_in_two_parts_and_no_picture_is_lost(pictures, seed):
+    names = [f"{kind}-{k}" for k, (kind, _) in enumerate(pictures)]
+    categories, patients = [kind for kind, _ in pictures], ["" if number < 0 else f"p{number}" for _, number in pictures]
+    of = dict(zip(names, patients, strict=True))
+    twins = [(names[3], names[70], 150), (names[5], names[88], 150)]
+    try:
+        splits = [thesis_split(names, categories, seed, patients=patients)]
+    except DataError as error:
+        assert "patients cannot be split by class" in str(error)
+        return
+    splits += kfold_splits(names, categories, 3, seed, duplicates=twins, patients=patients, validation=1 / 6)
+    for split in splits:
+        assert parted(split, of) == [] and split.dropped == {} and sorted(name for part in split.parts.values() for name in part) == sorted(names)
+    assert parted(thesis_split(names, categories, seed, duplicates=twins, patients=patients), of) == []
+
+
+def test_a_table_without_patients_or_with_one_picture_of_each_splits_as_before():
+    names, categories = [f"a-{k}" for k in range(80)], ["a"] * 50 + ["b"] * 30
+    train, held = train_test_split(names, test_size=0.25, random_state=7, stratify=categories)
+    val, test = train_test_split(held, test_size=0.4, random_state=7, stratify=[categories[names.index(name)] for name in held])
+    for patients in ((), [""] * 80, [f"p{k}" for k in range(80)]):
+        assert thesis_split(names, categories, 7, patients=patients).parts == {"train": tuple(train), "val": tuple(val), "test": tuple(test)}
+        assert kfold_splits(names, categories, 5, 7, patients=patients) == kfold_splits(names, categories, 5, 7)
+
+
+def test_the_split_of_the_real_pictures_is_what_it_was(real_data):
+    data = load_data(real_data)
+    assert set(data.patients) == {""}
+    twins = check_data(real_data).near_duplicates
+    split = thesis_split(data.names, data.categories, 42, twins, data.pixel_hash, patients=data.patients)
+    assert split.fingerprint == THESIS_SPLIT_FINGERPRINT == "d0c23795be920b05" and split.fingerprint_of("test") == THESIS_TEST_FINGERPRINT
+
+
+def test_patients_are_told_kept_together_and_recorded(tmp_path, capsys):
+    patients = [f"p{k // 3}" for k in range(54)] + [""] * 6  # 18 with three pictures each
+    names = [f"a-{k}" for k in range(60)]
+    folder = folder_of(tmp_path / "data", names, Patient=patients)
+    code, lines = checked(folder, capsys)
+    assert code == 0 and "patients: 18, 18 with several pictures, kept in one part of the split; of 6 pictures the patient is not stated" in lines
+    words = ["train-landmarks", "--recipe", "smoke", "--image-size", "32", "--phase2-epochs", "1", "--data", str(folder), "--label-size", "0"]
+    assert main([*words, "--out", str(tmp_path / "first")]) == 0
+    split = runs.Run(tmp_path / "first").split
+    of = dict(zip(names, patients, strict=True))
+    assert parted(split, of) == [] and 40 <= len(split.parts["train"]) <= 50
+
+    # the same split, by its file, whatever the seeds say
+    (tmp_path / "mine.json").write_text(split.to_json())
+    assert main([*words, "--out", str(tmp_path / "second"), "--split", str(tmp_path / "mine.json")]) == 0
+    assert runs.Run(tmp_path / "second").split == split and runs.Run(tmp_path / "second").settings["split_seed"] == split.seed
+    capsys.readouterr()
+
+    assert "leave out --fold and --split-seed" in refused(folder, capsys, "--split", str(tmp_path / "mine.json"), "--fold", "1/3")
+    assert "gone.json" in refused(folder, capsys, "--split", str(tmp_path / "gone.json"))
+    torn = {**split.parts, "train": split.parts["train"][1:], "val": (*split.parts["val"], split.parts["train"][0])}
+    for parts, said in (
+        (torn, "the split has pictures of patient 'p"), ({**split.parts, "val": ()}, "the part 'val' of the split has 0 of"),
+        ({**split.parts, "train": ("a-0", "b-0")}, "not in this data set: b-0"), ({"val": split.parts["val"]}, "the part 'train' of the split has 0 of"),
+    ):
+        Split(parts, {}).save(tmp_path / "other.json")
+        assert said in refused(folder, capsys, "--split", str(tmp_path / "other.json"))
+    Split(split.parts, {**split.pixel_hash, split.parts["val"][0]: "0" * 64}).save(tmp_path / "other.json")
+    assert f"another picture under the name of {split.parts['val'][0]}" in refused(folder, capsys, "--split", str(tmp_path / "other.json"))
+
+
+def test_two_columns_of_patients_are_one_too_many(tmp_path):
+    folder = folder_of(tmp_path / "data", ["a-1"], patient=["1"], patient_id=["2"])
+    with pytest.raises(DataError, match="2 columns of patients"):
+        load_data(folder, label_size=0)
