@@ -126,6 +126,28 @@ def _may_replace(option: str, path: Path | None, read: Sequence[Path] = (), data
         raise _Mistake(f"{option} {path}: is a table among the labelled pictures; choose another place")
 
 
+def _no_second_table(option: str, path: Path | None, data: str | Path | None) -> None:
+    """_Mistake where a table of points at `path` would lie in the folder of labelled pictures `data`, which may hold one table only."""
+    if path is None or path.suffix.lower() != ".csv" or data is None:
+        return
+    if any(_names_of(folder) & _names_of(Path(data)) for folder in Path(os.path.realpath(path)).parents):
+        raise _Mistake(f"{option} {path}: lies among the labelled pictures, whose folder must hold one table only; choose another place")
+
+
+def _table_beside(path: Path | None, read: Sequence[Path]) -> Path | None:
+    """A table of landmarks, other than `path`, in a folder that holds both `path` and some of the pictures that are read."""
+    from landmark_thesis.data import DataError, read_annotations
+
+    there = Path(os.path.realpath(path or "."))
+    above = {place for picture in read for place in Path(os.path.realpath(picture)).parents} & {*there.parents}
+    for table in sorted(one for folder in above for one in folder.glob("*.csv") if path is not None and there.suffix.lower() == ".csv"):
+        if table.is_file() and table != there:
+            with contextlib.suppress(DataError, OSError):
+                read_annotations(table)
+                return table
+    return None
+
+
 def _no_run(option: str, path: Path, data: str | Path | None = None) -> None:
     """_Mistake where a folder to write into is a run or record, whose files would be replaced, or that of the pictures."""
     if (path / "recipe.json").exists():
@@ -330,13 +352,17 @@ def _predict(arguments: argparse.Namespace) -> int:
     paths = evaluate.picture_files(arguments.images)
     if arguments.csv is not None or arguments.overlay is None:
         evaluate.check_names(paths)
-    _may_replace("--csv", arguments.csv, paths, [runs.Run(arguments.run_folder).source.folder])
+    labelled = runs.Run(arguments.run_folder).source.folder
+    _may_replace("--csv", arguments.csv, paths, [labelled])
+    _no_second_table("--csv", arguments.csv, labelled)
     _may_draw(arguments.overlay, paths)
     if twice := sorted({path.name for path in paths if [other.name for other in paths].count(path.name) > 1}):
         raise _Mistake(f"{twice[0]}: is named by more than one IMAGE, and a table of points could not tell them apart; predict them one after the other")
     points = evaluate.predict(runs.Run(arguments.run_folder), paths, tta=arguments.tta, device=arguments.device)
     if arguments.csv is not None:
         evaluate.write_points(paths, points, arguments.csv)
+        if (other := _table_beside(arguments.csv, paths)) is not None:
+            print(f"note: {other.name} and {arguments.csv.name} are two tables below {other.parent}: to train from there, move one away", file=sys.stderr)
     if arguments.overlay is not None:
         evaluate.write_overlays(paths, points, arguments.overlay)
     if arguments.csv is None and arguments.overlay is None:
@@ -627,7 +653,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else the interpreter complains at its end
         return 141  # as a shell says it of a program that SIGPIPE ended
     except KeyboardInterrupt:
-        print("\nlandmark-thesis: interrupted; what was saved so far is whole, and --resume goes on from there", file=sys.stderr)
+        more = ", and --resume goes on from there" if hasattr(parsed, "resume") else ""
+        print(f"\nlandmark-thesis: interrupted; what was saved so far is whole{more}", file=sys.stderr)
         return 130
     except Exception as error:
         if _short_of_memory(error) and not isinstance(error, _mistakes()):

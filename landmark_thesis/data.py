@@ -851,7 +851,7 @@ class LandmarkData:
 
     `images` (N, S, S) uint8; `points` (N, K, 2) float32, fractions of the square, NaN where missing; `names`,
     `categories` and `frames` (N); `pixel_hash`: name -> sha256 of the file's decoded pixels; `patients` (N): whose picture it
-    is, "" where nobody knows.
+    is, "" where nobody knows; empty where the table has no patients.
     """
 
     images: torch.Tensor
@@ -863,9 +863,8 @@ class LandmarkData:
     patients: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        if not self.patients:
-            object.__setattr__(self, "patients", ("",) * len(self.names))
-        if len({len(self.images), len(self.points), len(self.names), len(self.categories), len(self.frames), len(self.patients)}) > 1:
+        patients = self.patients or self.names
+        if len({len(self.images), len(self.points), len(self.names), len(self.categories), len(self.frames), len(patients)}) > 1:
             raise ValueError("images, points, names, categories, frames and patients differ in length")
 
     def __len__(self) -> int:
@@ -884,7 +883,7 @@ class LandmarkData:
             categories=tuple(self.categories[i] for i in index),
             frames=tuple(self.frames[i] for i in index),
             pixel_hash={name: self.pixel_hash[name] for name in names},
-            patients=tuple(self.patients[i] for i in index),
+            patients=tuple(self.patients[i] for i in index) if self.patients else (),
         )
 
     def to(self, device: str | torch.device) -> "LandmarkData":
@@ -979,7 +978,7 @@ def _load(folder: Path, settings: PreprocessSettings, label_size: int | None) ->
         categories=usable.categories,
         frames=frames,
         pixel_hash=dict(zip(usable.names, (digest for _, _, digest in pictures), strict=True)),
-        patients=usable.patients,
+        patients=usable.patients if any(usable.patients) else (),
     )
     return files, usable, data, problems
 

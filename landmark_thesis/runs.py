@@ -746,7 +746,7 @@ def _check_split(split: Split, data: LandmarkData) -> None:
     """DataError where a split that was given does not fit the pictures: a part is missing, other pictures or pixels, a patient in two parts."""
     if lacking := [part for part in ("train", "val") if part not in split.parts]:
         raise DataError(f"the split has the parts {', '.join(split.parts)[:100]}; to train, it needs {' and '.join(lacking)}, too")
-    patient, owner = dict(zip(data.names, data.patients, strict=True)), {}
+    patient, owner = dict(zip(data.names, data.patients or data.names, strict=True)), {}
     data.subset(name for names in split.parts.values() for name in names)  # names those that are not here
     for part, names in split.parts.items():
         for name in names:
@@ -863,7 +863,15 @@ def _changes(then: Any, now: Any, where: str = "") -> list[str]:
     if isinstance(then, dict) and isinstance(now, dict):
         keys = dict.fromkeys([*then, *now])
         return [line for key in keys for line in _changes(then.get(key), now.get(key), f"{where}.{key}".lstrip("."))]
-    return [] if then == now else [f"{where}: {then!r} then, {now!r} now"]
+    lists = isinstance(then, list) and isinstance(now, list) and len(then) == len(now)
+    if lists and all(isinstance(item, dict) and "name" in item for item in (*then, *now)):  # the phases: known by their names
+        return [line for old, new in zip(then, now, strict=True) for line in _changes(old, new, str(old["name"]))]
+    return [] if then == now else [f"{where}: {_shown(then)} then, {_shown(now)} now"]
+
+
+def _shown(value: Any, most: int = 100) -> str:
+    text = repr(value)
+    return text if len(text) <= most else f"{text[:most]}..."
 
 
 def _some(names: Iterable[str], most: int = 3) -> str:
@@ -893,6 +901,8 @@ def _same_run(out: Path, settings: Mapping[str, Any], split: Split) -> None:
     for values in (then, now):  # the folder may have moved; the split's fingerprint holds the pixels of every picture
         values.pop("source", None)
     differences = _changes(then, now)
+    settled = [line for line in differences if not line.startswith("recipe.deviations: ")]  # those are the same said in sentences
+    differences = settled or differences
     if then["split_fingerprint"] != now["split_fingerprint"] and (out / "split.json").exists():
         differences += _other_pictures(Run(out).split, split)
     if differences:

@@ -4,6 +4,7 @@ import csv
 
 import cv2
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.model_selection import train_test_split
@@ -22,6 +23,7 @@ from landmark_thesis.data import (
     thesis_split,
 )
 from landmark_thesis.landmarks import CENTRAL, LEFT_CONTOUR, RIGHT_CONTOUR
+from landmark_thesis.model import LandmarkRegressor, create_model
 
 SIDE = 64
 POINTS = phantom_data(60, seed=5, size=SIDE)
@@ -148,7 +150,7 @@ def test_a_table_without_patients_or_with_one_picture_of_each_splits_as_before()
 
 def test_the_split_of_the_real_pictures_is_what_it_was(real_data):
     data = load_data(real_data)
-    assert set(data.patients) == {""}
+    assert data.patients == ()
     twins = check_data(real_data).near_duplicates
     split = thesis_split(data.names, data.categories, 42, twins, data.pixel_hash, patients=data.patients)
     assert split.fingerprint == THESIS_SPLIT_FINGERPRINT == "d0c23795be920b05" and split.fingerprint_of("test") == THESIS_TEST_FINGERPRINT
@@ -165,6 +167,11 @@ def test_patients_are_told_kept_together_and_recorded(tmp_path, capsys):
     split = runs.Run(tmp_path / "first").split
     of = dict(zip(names, patients, strict=True))
     assert parted(split, of) == [] and 40 <= len(split.parts["train"]) <= 50
+
+    # figures need the pictures, and name the option that brings them
+    capsys.readouterr()
+    assert main(["figures", str(tmp_path / "first"), "--out", str(tmp_path / "figures"), "--format", "svg"]) == 0
+    assert "they need the pictures; give --data DIR" in capsys.readouterr().out
 
     # the same split, by its file, whatever the seeds say
     (tmp_path / "mine.json").write_text(split.to_json())
@@ -189,3 +196,47 @@ def test_two_columns_of_patients_are_one_too_many(tmp_path):
     folder = folder_of(tmp_path / "data", ["a-1"], patient=["1"], patient_id=["2"])
     with pytest.raises(DataError, match="2 columns of patients"):
         load_data(folder, label_size=0)
+
+
+def test_resuming_with_another_number_of_epochs_says_just_that(picture_folder, trained_run, capsys):
+    words = ["train-landmarks", "--recipe", "smoke", "--image-size", "64", "--label-size", "0", "--seed", "3", "--resume"]
+    assert main([*words, "--data", str(picture_folder), "--out", str(trained_run), "--phase2-epochs", "5"]) == 2
+    assert "other settings (phase2.epochs: 2 then, 5 now); resume it" in capsys.readouterr().err
+
+
+def test_predicted_points_do_not_become_a_second_table_of_labels(picture_folder, trained_run, tmp_path, capsys):
+    picture = str(picture_folder / "phantom-000000.png")
+    for place in (picture_folder / "points.csv", picture_folder / "new" / "points.csv"):
+        assert main(["predict", str(trained_run), picture, "--csv", str(place)]) == 2
+        assert "must hold one table only; choose another place" in capsys.readouterr().err and not place.exists()
+    assert main(["predict", str(trained_run), picture, "--csv", str(tmp_path / "points.csv")]) == 0
+    assert capsys.readouterr().err == ""
+
+    other = folder_of(tmp_path / "other", ["a-0", "a-1"])  # not the run's own pictures: it may be meant, and is told
+    assert main(["predict", str(trained_run), str(other / "a-0.png"), "--csv", str(other / "points.csv")]) == 0
+    assert f"note: labels.csv and points.csv are two tables below {other}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("words, resumes", [(["check-data", "{0}"], False), (["bench", "--small"], False), (["train-landmarks", "--data", "{0}", "--out", "{0}/run"], True)])
+def test_ctrl_c_promises_a_resume_only_where_there_is_one(words, resumes, picture_folder, monkeypatch, capsys):
+    def interrupt(*_, **__):
+        raise KeyboardInterrupt
+
+    for place in ("landmark_thesis.data.check_data", "landmark_thesis.bench.bench", "landmark_thesis.runs.train"):
+        monkeypatch.setattr(place, interrupt)
+    assert main([word.format(picture_folder) for word in words]) == 130
+    said = capsys.readouterr().err
+    assert "interrupted" in said and ("--resume" in said) == resumes
+
+
+def test_a_head_of_ones_own_needs_no_levels():
+    class Head(torch.nn.Module):
+        def forward(self, maps):
+            return torch.cat([part.mean((2, 3)) for part in maps], 1)[:, :30]
+
+    backbone = create_model("tiny", weights="none").backbone
+    images = torch.rand(2, 1, 64, 64)
+    model = LandmarkRegressor(backbone, Head()).eval()
+    assert [part.shape for part in model.features(images)] == [part.shape for part in backbone(images)] and model(images).shape == (2, 30)
+    model.head.levels = 1
+    assert len(model.features(images)) == 1
