@@ -1,6 +1,7 @@
 """Data sets that look fine and are not: `check-data` and the training say the same, in one line, before any time is spent."""
 
 import csv
+from pathlib import Path
 
 import cv2
 import pytest
@@ -12,6 +13,7 @@ from sklearn.model_selection import train_test_split
 from landmark_thesis import runs
 from landmark_thesis.cli import main
 from landmark_thesis.data import (
+    IMAGE_EXTENSIONS,
     THESIS_SPLIT_FINGERPRINT,
     THESIS_TEST_FINGERPRINT,
     DataError,
@@ -240,3 +242,9 @@ def test_a_head_of_ones_own_needs_no_levels():
     assert [part.shape for part in model.features(images)] == [part.shape for part in backbone(images)] and model(images).shape == (2, 30)
     model.head.levels = 1
     assert len(model.features(images)) == 1
+
+
+@pytest.mark.parametrize("name", ["README.md", "README.es.md"])
+def test_the_readmes_name_the_formats_that_are_read(name):
+    text = (Path(__file__).parent.parent / name).read_text(encoding="utf-8")
+    assert ", ".join(f"`{extension}`" for extension in IMAGE_EXTENSIONS) in text and "DICOM" in text and "dcmj2pnm" in text and "--split FILE" in text
