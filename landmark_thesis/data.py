@@ -9,8 +9,8 @@ __all__ = ['MAX_TEXT_BYTES', 'MAX_NESTING', 'IMAGE_EXTENSIONS', 'MAX_PIXELS', 'M
            'remove_leftovers', 'lock_file', 'is_named', 'read_image', 'pixel_hash', 'Frame', 'PreprocessSettings',
            'preprocess', 'Annotations', 'category_of', 'read_annotations', 'DatasetFiles', 'find_dataset',
            'LandmarkData', 'load_data', 'phantom_data', 'chapter_data', 'chapter_setting', 'LabelGrid', 'label_grid',
-           'Signatures', 'near_duplicates', 'find_copies', 'DataReport', 'check_data', 'Split', 'check_parts',
-           'thesis_split', 'kfold_splits', 'keep_apart', 'epoch_seed', 'BatchLoader', 'batches', 'LandmarkDataset',
+           'Signatures', 'near_duplicates', 'find_copies', 'Split', 'check_parts', 'thesis_split', 'kfold_splits',
+           'keep_apart', 'DataReport', 'check_data', 'epoch_seed', 'BatchLoader', 'batches', 'LandmarkDataset',
            'collate_landmarks', 'file_hashes', 'verify_files']
 
 # %% ../nbs/03_data.ipynb #c462df8d
@@ -1402,6 +1402,237 @@ def _named(signatures: Signatures) -> list[tuple[str, str, int]]:
     pairs = [(signatures.names[i], signatures.names[j], inliers) for i, j, inliers in signatures.match()]
     return sorted(pairs, key=lambda pair: (-pair[2], pair[:2]))
 
+# %% ../nbs/03_data.ipynb #0589af72
+@dataclass(frozen=True)
+class Split:
+    """Which picture serves for what: made once, saved with every run, never moved by the seed of the weights.
+
+    `parts`: part -> names, no name in two. `pixel_hash`: name -> sha256 of its pixels, where known. `seed`: of the draw.
+    `dropped`: name -> why it is in no part.
+    """
+
+    parts: dict[str, tuple[str, ...]]
+    pixel_hash: dict[str, str] = field(default_factory=dict)
+    seed: int = 42
+    dropped: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        counts = Counter(name for names in self.parts.values() for name in names)
+        if double := sorted(name for name, count in counts.items() if count > 1):
+            raise DataError(f"a split holds {', '.join(double[:5])} in two places; each picture belongs to one part")
+
+    @property
+    def fingerprint(self) -> str:
+        """16 hex digits of the sha256 over all parts and their pixel hashes; the order of the names does not count."""
+        return self.fingerprint_of(*self.parts)
+
+    def fingerprint_of(self, *parts: str) -> str:
+        """The same over some parts: the test part has a name of its own, whatever was trained on."""
+        names = {part: sorted(self.parts[part]) for part in parts}
+        hashes = {name: self.pixel_hash[name] for part in names.values() for name in part if name in self.pixel_hash}
+        return hashlib.sha256(json.dumps([names, hashes], sort_keys=True).encode()).hexdigest()[:16]
+
+    @property
+    def development(self) -> tuple[str, ...]:
+        """Train and validation together: what choices may be made on."""
+        return self.parts["train"] + self.parts["val"]
+
+    def to_json(self) -> str:
+        """Parts, hashes, seed, dropped names and the fingerprint, as text."""
+        content = {"fingerprint": self.fingerprint, "seed": self.seed, "parts": self.parts, "dropped": self.dropped, "pixel_hash": self.pixel_hash}
+        return json.dumps(content, indent=1)
+
+    @classmethod
+    def from_json(cls, text: str) -> "Split":
+        """What `to_json` wrote; DataError if it is no split or its fingerprint does not fit its names."""
+        try:
+            content = json.loads(text)
+            parts = {part: tuple(names) for part, names in content["parts"].items() if isinstance(names, list)}
+            split = cls(parts, dict(content["pixel_hash"]), content["seed"], dict(content["dropped"]))
+            words = [name for names in parts.values() for name in names] + [*split.pixel_hash.values(), *split.dropped.values()]
+            if len(parts) < len(content["parts"]) or not isinstance(split.seed, int) or not all(isinstance(word, str) for word in words):
+                raise TypeError("names and hashes are words, the seed is a number")
+            stated, made = content["fingerprint"], split.fingerprint
+        except DataError:
+            raise
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            raise DataError(f"not a split ({type(error).__name__}: {str(error)[:100]})") from None
+        if made != stated:
+            raise DataError(f"the split was changed after it was made: it states fingerprint {stated}, its names give {made}")
+        return split
+
+    def save(self, path: str | Path) -> Path:
+        """Write it as JSON, whole or not at all."""
+        return write_whole(path, self.to_json().encode())
+
+    @classmethod
+    def load(cls, path: str | Path) -> "Split":
+        """Read it back; DataError naming the file."""
+        try:
+            return cls.from_json(_text(Path(path)))
+        except DataError as error:
+            raise DataError(str(error) if str(error).startswith(str(path)) else f"{path}: {error}") from None
+
+# %% ../nbs/03_data.ipynb #2d52814b
+def _drop_duplicates(parts: dict[str, list[str]], duplicates: Iterable[Sequence]) -> tuple[dict[str, tuple[str, ...]], dict[str, str]]:
+    """Parts without the pictures that have a near-duplicate in a later part, and why they went."""
+    order = {name: place for place, part in enumerate(parts) for name in parts[part]}
+    title, dropped = list(parts), {}
+    for a, b, *_ in duplicates:
+        if a in order and b in order and order[a] != order[b]:
+            earlier, later = sorted((a, b), key=order.get)
+            dropped.setdefault(earlier, f"left out of {title[order[earlier]]}: near-duplicate of {later} in {title[order[later]]}")
+    return {part: tuple(name for name in names if name not in dropped) for part, names in parts.items()}, dropped
+
+# %% ../nbs/03_data.ipynb #e8552585
+def _groups(names: Sequence[str], duplicates: Iterable[Sequence]) -> list[tuple[str, ...]]:
+    """The names in order, near-duplicates (of near-duplicates) in one group."""
+    group = {name: [name] for name in names}
+    for a, b, *_ in duplicates:
+        if a in group and b in group and group[a] is not group[b]:
+            group[a].extend(group[b])
+            for name in group[b]:
+                group[name] = group[a]
+    return [tuple(members) for members in {id(members): members for members in group.values()}.values()]
+
+
+def _of_one_patient(names: Sequence[str], patients: Sequence[str]) -> list[tuple[str, str]]:
+    """Each picture with the first one of its patient; none where the patient is not stated."""
+    first: dict[str, str] = {}
+    pairs = zip(names, patients, strict=True) if patients else ()
+    return [(first.setdefault(patient, name), name) for name, patient in pairs if patient]
+
+
+def _classes(groups: Sequence[Sequence[str]], category: dict[str, str]) -> list[str]:
+    """The class of each group, for the draw: that of most of its pictures, of the first one in a tie."""
+    return [Counter(category[name] for name in group).most_common(1)[0][0] for group in groups]
+
+# %% ../nbs/03_data.ipynb #bdd9bba4
+def _too_few(names: Sequence[str], categories: Sequence[str], groups: int) -> str:
+    """Why pictures cannot be split by class, where the classes come from, and how to mend it."""
+    counts = Counter(categories).most_common()
+    smallest = ", ".join(f"{name} {count}" for name, count in counts[-3:])
+    named = list(categories) == [category_of(_stem(name)) for name in names]
+    origin = "they are what stands before the last hyphen of the pictures' names; " if named and len(counts) > 1 else ""
+    mend = "a column `category` below a header states others, or one word for all" if len(counts) > 1 else "add pictures"
+    shared = f" of {groups} patients" if groups < len(names) else ""
+    return (
+        f"{len(names)} pictures{shared} cannot be split by class: {len(counts)} class{'es' * (len(counts) > 1)} (smallest: {smallest}), of which each needs about ten; "
+        f"{origin}{mend}"
+    )
+
+# %% ../nbs/03_data.ipynb #9cf0248b
+def check_parts(split: "Split", *parts: str) -> None:
+    """DataError where one of `parts` (default "val" and "test") is too small to be scored: an interval needs two pictures or more."""
+    for part in parts or ("val", "test"):
+        count = len(split.parts.get(part, ()))
+        if count < 2:
+            total = sum(map(len, split.parts.values()))
+            raise DataError(f"the part '{part}' of the split has {count} of {total} pictures, but its interval needs two or more; add pictures, about ten of a class or more")
+
+# %% ../nbs/03_data.ipynb #dfb90ebf
+THESIS_SPLIT_FINGERPRINT: str = "d0c23795be920b05"  # seed 42, near-duplicates dropped, hashes of the 957 pictures
+THESIS_TEST_FINGERPRINT: str = "117f8e634ec2c17f"  # its 96 test pictures alone
+
+
+def thesis_split(
+    names: Sequence[str],
+    categories: Sequence[str],
+    seed: int = 42,
+    duplicates: Iterable[Sequence] = (),
+    pixel_hash: dict[str, str] | None = None,
+    test_size: float | int = 0.4,
+    patients: Sequence[str] = (),
+) -> Split:
+    """The thesis' split: two stratified draws, 25 % and then 40 % of these; near-duplicates of a later part leave the earlier.
+
+    Args:
+        names: in the order of the table (the draw depends on it); 957 give 717 / 144 / 96. categories: their classes.
+        seed: of the draw; the thesis' tests use 42. duplicates: (name, name, ...) pairs, from `near_duplicates`.
+        pixel_hash: name -> hash, to be saved and counted in the fingerprint.
+        test_size: of the second draw, a share or a number of pictures; the thesis' is 40 %.
+        patients: whose picture each is, "" for nobody knows. All pictures of one are drawn together, as one; shares are then of patients.
+
+    Returns:
+        Parts "train", "val", "test". Of a pair that a draw parts, the picture in the earlier part is dropped. No patient is in two parts.
+
+    Raises:
+        DataError: too few pictures, or patients, of a class to be drawn from.
+    """
+    category = dict(zip(names, categories, strict=True))
+    groups = _groups(names, _of_one_patient(names, patients))
+    try:
+        train, held = train_test_split(groups, test_size=0.25, random_state=seed, stratify=_classes(groups, category))
+        val, test = train_test_split(held, test_size=test_size, random_state=seed, stratify=_classes(held, category))
+    except ValueError:
+        raise DataError(_too_few(names, categories, len(groups))) from None
+    drawn = {part: [name for group in chosen for name in group] for part, chosen in (("train", train), ("val", val), ("test", test))}
+    parts, dropped = _drop_duplicates(drawn, duplicates)
+    kept = {name: digest for name, digest in (pixel_hash or {}).items() if name in category}
+    return Split(parts, kept, seed, dropped)
+
+# %% ../nbs/03_data.ipynb #2c4867ab
+def kfold_splits(
+    names: Sequence[str],
+    categories: Sequence[str],
+    k: int,
+    seed: int = 42,
+    duplicates: Iterable[Sequence] = (),
+    pixel_hash: dict[str, str] | None = None,
+    validation: float = 0.0,
+    patients: Sequence[str] = (),
+) -> list[Split]:
+    """k stratified folds, near-duplicates and pictures of one patient together; split i leaves fold i out ("oof") and trains on the others.
+
+    Args:
+        names, categories, duplicates, pixel_hash, patients: as in `thesis_split`. k: number of folds, at least 2. seed: of the draw.
+        validation: share of the training folds that becomes "val", for a recipe that stops early; 0 leaves it empty.
+
+    Returns:
+        k splits with parts "train", "val", "oof"; each picture is out of fold once. The part is not called "test": it is no test part.
+
+    Raises:
+        DataError: k below 2 or above the size of the smallest class.
+    """
+    groups = _groups(names, [*duplicates, *_of_one_patient(names, patients)])
+    category = dict(zip(names, categories, strict=True))
+    labels = _classes(groups, category)
+    smallest = min(Counter(labels).values()) if labels else 0
+    if not 2 <= k <= smallest:
+        raise DataError(f"{k} folds of {len(names)} pictures: k must lie between 2 and the size of the smallest class, {smallest}")
+    kept = {name: digest for name, digest in (pixel_hash or {}).items() if name in category}
+    splits = []
+    for train, out in StratifiedKFold(k, shuffle=True, random_state=seed).split(labels, labels):
+        val = np.array([], int)
+        if validation:
+            train, val = train_test_split(train, test_size=validation, random_state=seed, stratify=[labels[g] for g in train])
+        parts = {part: tuple(name for g in sorted(index) for name in groups[g]) for part, index in (("train", train), ("val", val), ("oof", out))}
+        splits.append(Split(parts, kept, seed))
+    return splits
+
+# %% ../nbs/03_data.ipynb #0774c4d4
+def keep_apart(split: Split, data: LandmarkData, signatures: Signatures) -> Split:
+    """`split` without the pictures of which a later part holds a copy, as `find_copies` sees it; those are `dropped`, nothing else moves.
+
+    Args:
+        split: parts in their order, the last to be scored. data: its pictures, best at 224. signatures: theirs, as `Signatures.of` gives them.
+
+    Returns:
+        The split; in each part `find_copies` finds none of the pictures of the parts before, alone or together.
+    """
+    order = list(split.parts)
+    views = {part: _views(data.subset(split.parts[part]).images, split.parts[part]) for part in order[1:]}
+    while True:  # without the dropped picture, a next one may be the likeliest
+        pairs = []
+        for place, later in enumerate(order[1:], 1):
+            for earlier in order[:place]:
+                members = set(split.parts[earlier])
+                pairs += _copies(views[later], signatures.subset(name for name in signatures.names if name in members))
+        parts, dropped = _drop_duplicates(split.parts, pairs)
+        if not dropped:
+            return split
+        split = replace(split, parts=parts, dropped={**split.dropped, **dropped})
+
 # %% ../nbs/03_data.ipynb #d9ce5c6f
 @dataclass(frozen=True, eq=False)
 class DataReport:
@@ -1508,237 +1739,6 @@ def check_data(
         signatures=signatures,
         no_split="" if any(problem.fatal for problem in problems) else _no_split(data, pairs),
     )
-
-# %% ../nbs/03_data.ipynb #0589af72
-@dataclass(frozen=True)
-class Split:
-    """Which picture serves for what: made once, saved with every run, never moved by the seed of the weights.
-
-    `parts`: part -> names, no name in two. `pixel_hash`: name -> sha256 of its pixels, where known. `seed`: of the draw.
-    `dropped`: name -> why it is in no part.
-    """
-
-    parts: dict[str, tuple[str, ...]]
-    pixel_hash: dict[str, str] = field(default_factory=dict)
-    seed: int = 42
-    dropped: dict[str, str] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        counts = Counter(name for names in self.parts.values() for name in names)
-        if double := sorted(name for name, count in counts.items() if count > 1):
-            raise DataError(f"a split holds {', '.join(double[:5])} in two places; each picture belongs to one part")
-
-    @property
-    def fingerprint(self) -> str:
-        """16 hex digits of the sha256 over all parts and their pixel hashes; the order of the names does not count."""
-        return self.fingerprint_of(*self.parts)
-
-    def fingerprint_of(self, *parts: str) -> str:
-        """The same over some parts: the test part has a name of its own, whatever was trained on."""
-        names = {part: sorted(self.parts[part]) for part in parts}
-        hashes = {name: self.pixel_hash[name] for part in names.values() for name in part if name in self.pixel_hash}
-        return hashlib.sha256(json.dumps([names, hashes], sort_keys=True).encode()).hexdigest()[:16]
-
-    @property
-    def development(self) -> tuple[str, ...]:
-        """Train and validation together: what choices may be made on."""
-        return self.parts["train"] + self.parts["val"]
-
-    def to_json(self) -> str:
-        """Parts, hashes, seed, dropped names and the fingerprint, as text."""
-        content = {"fingerprint": self.fingerprint, "seed": self.seed, "parts": self.parts, "dropped": self.dropped, "pixel_hash": self.pixel_hash}
-        return json.dumps(content, indent=1)
-
-    @classmethod
-    def from_json(cls, text: str) -> "Split":
-        """What `to_json` wrote; DataError if it is no split or its fingerprint does not fit its names."""
-        try:
-            content = json.loads(text)
-            parts = {part: tuple(names) for part, names in content["parts"].items() if isinstance(names, list)}
-            split = cls(parts, dict(content["pixel_hash"]), content["seed"], dict(content["dropped"]))
-            words = [name for names in parts.values() for name in names] + [*split.pixel_hash.values(), *split.dropped.values()]
-            if len(parts) < len(content["parts"]) or not isinstance(split.seed, int) or not all(isinstance(word, str) for word in words):
-                raise TypeError("names and hashes are words, the seed is a number")
-            stated, made = content["fingerprint"], split.fingerprint
-        except DataError:
-            raise
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-            raise DataError(f"not a split ({type(error).__name__}: {str(error)[:100]})") from None
-        if made != stated:
-            raise DataError(f"the split was changed after it was made: it states fingerprint {stated}, its names give {made}")
-        return split
-
-    def save(self, path: str | Path) -> Path:
-        """Write it as JSON, whole or not at all."""
-        return write_whole(path, self.to_json().encode())
-
-    @classmethod
-    def load(cls, path: str | Path) -> "Split":
-        """Read it back; DataError naming the file."""
-        try:
-            return cls.from_json(_text(Path(path)))
-        except DataError as error:
-            raise DataError(str(error) if str(error).startswith(str(path)) else f"{path}: {error}") from None
-
-# %% ../nbs/03_data.ipynb #2d52814b
-def _drop_duplicates(parts: dict[str, list[str]], duplicates: Iterable[Sequence]) -> tuple[dict[str, tuple[str, ...]], dict[str, str]]:
-    """Parts without the pictures that have a near-duplicate in a later part, and why they went."""
-    order = {name: place for place, part in enumerate(parts) for name in parts[part]}
-    title, dropped = list(parts), {}
-    for a, b, *_ in duplicates:
-        if a in order and b in order and order[a] != order[b]:
-            earlier, later = sorted((a, b), key=order.get)
-            dropped.setdefault(earlier, f"left out of {title[order[earlier]]}: near-duplicate of {later} in {title[order[later]]}")
-    return {part: tuple(name for name in names if name not in dropped) for part, names in parts.items()}, dropped
-
-# %% ../nbs/03_data.ipynb #bdd9bba4
-def _too_few(names: Sequence[str], categories: Sequence[str], groups: int) -> str:
-    """Why pictures cannot be split by class, where the classes come from, and how to mend it."""
-    counts = Counter(categories).most_common()
-    smallest = ", ".join(f"{name} {count}" for name, count in counts[-3:])
-    named = list(categories) == [category_of(_stem(name)) for name in names]
-    origin = "they are what stands before the last hyphen of the pictures' names; " if named and len(counts) > 1 else ""
-    mend = "a column `category` below a header states others, or one word for all" if len(counts) > 1 else "add pictures"
-    shared = f" of {groups} patients" if groups < len(names) else ""
-    return (
-        f"{len(names)} pictures{shared} cannot be split by class: {len(counts)} class{'es' * (len(counts) > 1)} (smallest: {smallest}), of which each needs about ten; "
-        f"{origin}{mend}"
-    )
-
-# %% ../nbs/03_data.ipynb #9cf0248b
-def check_parts(split: "Split", *parts: str) -> None:
-    """DataError where one of `parts` (default "val" and "test") is too small to be scored: an interval needs two pictures or more."""
-    for part in parts or ("val", "test"):
-        count = len(split.parts.get(part, ()))
-        if count < 2:
-            total = sum(map(len, split.parts.values()))
-            raise DataError(f"the part '{part}' of the split has {count} of {total} pictures, but its interval needs two or more; add pictures, about ten of a class or more")
-
-# %% ../nbs/03_data.ipynb #dfb90ebf
-THESIS_SPLIT_FINGERPRINT: str = "d0c23795be920b05"  # seed 42, near-duplicates dropped, hashes of the 957 pictures
-THESIS_TEST_FINGERPRINT: str = "117f8e634ec2c17f"  # its 96 test pictures alone
-
-
-def thesis_split(
-    names: Sequence[str],
-    categories: Sequence[str],
-    seed: int = 42,
-    duplicates: Iterable[Sequence] = (),
-    pixel_hash: dict[str, str] | None = None,
-    test_size: float | int = 0.4,
-    patients: Sequence[str] = (),
-) -> Split:
-    """The thesis' split: two stratified draws, 25 % and then 40 % of these; near-duplicates of a later part leave the earlier.
-
-    Args:
-        names: in the order of the table (the draw depends on it); 957 give 717 / 144 / 96. categories: their classes.
-        seed: of the draw; the thesis' tests use 42. duplicates: (name, name, ...) pairs, from `near_duplicates`.
-        pixel_hash: name -> hash, to be saved and counted in the fingerprint.
-        test_size: of the second draw, a share or a number of pictures; the thesis' is 40 %.
-        patients: whose picture each is, "" for nobody knows. All pictures of one are drawn together, as one; shares are then of patients.
-
-    Returns:
-        Parts "train", "val", "test". Of a pair that a draw parts, the picture in the earlier part is dropped. No patient is in two parts.
-
-    Raises:
-        DataError: too few pictures, or patients, of a class to be drawn from.
-    """
-    category = dict(zip(names, categories, strict=True))
-    groups = _groups(names, _of_one_patient(names, patients))
-    try:
-        train, held = train_test_split(groups, test_size=0.25, random_state=seed, stratify=_classes(groups, category))
-        val, test = train_test_split(held, test_size=test_size, random_state=seed, stratify=_classes(held, category))
-    except ValueError:
-        raise DataError(_too_few(names, categories, len(groups))) from None
-    drawn = {part: [name for group in chosen for name in group] for part, chosen in (("train", train), ("val", val), ("test", test))}
-    parts, dropped = _drop_duplicates(drawn, duplicates)
-    kept = {name: digest for name, digest in (pixel_hash or {}).items() if name in category}
-    return Split(parts, kept, seed, dropped)
-
-# %% ../nbs/03_data.ipynb #e8552585
-def _groups(names: Sequence[str], duplicates: Iterable[Sequence]) -> list[tuple[str, ...]]:
-    """The names in order, near-duplicates (of near-duplicates) in one group."""
-    group = {name: [name] for name in names}
-    for a, b, *_ in duplicates:
-        if a in group and b in group and group[a] is not group[b]:
-            group[a].extend(group[b])
-            for name in group[b]:
-                group[name] = group[a]
-    return [tuple(members) for members in {id(members): members for members in group.values()}.values()]
-
-
-def _of_one_patient(names: Sequence[str], patients: Sequence[str]) -> list[tuple[str, str]]:
-    """Each picture with the first one of its patient; none where the patient is not stated."""
-    first: dict[str, str] = {}
-    pairs = zip(names, patients, strict=True) if patients else ()
-    return [(first.setdefault(patient, name), name) for name, patient in pairs if patient]
-
-
-def _classes(groups: Sequence[Sequence[str]], category: dict[str, str]) -> list[str]:
-    """The class of each group, for the draw: that of most of its pictures, of the first one in a tie."""
-    return [Counter(category[name] for name in group).most_common(1)[0][0] for group in groups]
-
-# %% ../nbs/03_data.ipynb #2c4867ab
-def kfold_splits(
-    names: Sequence[str],
-    categories: Sequence[str],
-    k: int,
-    seed: int = 42,
-    duplicates: Iterable[Sequence] = (),
-    pixel_hash: dict[str, str] | None = None,
-    validation: float = 0.0,
-    patients: Sequence[str] = (),
-) -> list[Split]:
-    """k stratified folds, near-duplicates and pictures of one patient together; split i leaves fold i out ("oof") and trains on the others.
-
-    Args:
-        names, categories, duplicates, pixel_hash, patients: as in `thesis_split`. k: number of folds, at least 2. seed: of the draw.
-        validation: share of the training folds that becomes "val", for a recipe that stops early; 0 leaves it empty.
-
-    Returns:
-        k splits with parts "train", "val", "oof"; each picture is out of fold once. The part is not called "test": it is no test part.
-
-    Raises:
-        DataError: k below 2 or above the size of the smallest class.
-    """
-    groups = _groups(names, [*duplicates, *_of_one_patient(names, patients)])
-    category = dict(zip(names, categories, strict=True))
-    labels = _classes(groups, category)
-    smallest = min(Counter(labels).values()) if labels else 0
-    if not 2 <= k <= smallest:
-        raise DataError(f"{k} folds of {len(names)} pictures: k must lie between 2 and the size of the smallest class, {smallest}")
-    kept = {name: digest for name, digest in (pixel_hash or {}).items() if name in category}
-    splits = []
-    for train, out in StratifiedKFold(k, shuffle=True, random_state=seed).split(labels, labels):
-        val = np.array([], int)
-        if validation:
-            train, val = train_test_split(train, test_size=validation, random_state=seed, stratify=[labels[g] for g in train])
-        parts = {part: tuple(name for g in sorted(index) for name in groups[g]) for part, index in (("train", train), ("val", val), ("oof", out))}
-        splits.append(Split(parts, kept, seed))
-    return splits
-
-# %% ../nbs/03_data.ipynb #0774c4d4
-def keep_apart(split: Split, data: LandmarkData, signatures: Signatures) -> Split:
-    """`split` without the pictures of which a later part holds a copy, as `find_copies` sees it; those are `dropped`, nothing else moves.
-
-    Args:
-        split: parts in their order, the last to be scored. data: its pictures, best at 224. signatures: theirs, as `Signatures.of` gives them.
-
-    Returns:
-        The split; in each part `find_copies` finds none of the pictures of the parts before, alone or together.
-    """
-    order = list(split.parts)
-    views = {part: _views(data.subset(split.parts[part]).images, split.parts[part]) for part in order[1:]}
-    while True:  # without the dropped picture, a next one may be the likeliest
-        pairs = []
-        for place, later in enumerate(order[1:], 1):
-            for earlier in order[:place]:
-                members = set(split.parts[earlier])
-                pairs += _copies(views[later], signatures.subset(name for name in signatures.names if name in members))
-        parts, dropped = _drop_duplicates(split.parts, pairs)
-        if not dropped:
-            return split
-        split = replace(split, parts=parts, dropped={**split.dropped, **dropped})
 
 # %% ../nbs/03_data.ipynb #013a885c
 Augment = Callable[[torch.Tensor, torch.Tensor, torch.Generator], tuple[torch.Tensor, torch.Tensor]]
