@@ -126,6 +126,28 @@ def _may_replace(option: str, path: Path | None, read: Sequence[Path] = (), data
         raise _Mistake(f"{option} {path}: is a table among the labelled pictures; choose another place")
 
 
+def _no_second_table(option: str, path: Path | None, data: str | Path | None) -> None:
+    """_Mistake where a table of points at `path` would lie in the folder of labelled pictures `data`, which may hold one table only."""
+    if path is None or path.suffix.lower() != ".csv" or data is None:
+        return
+    if any(_names_of(folder) & _names_of(Path(data)) for folder in Path(os.path.realpath(path)).parents):
+        raise _Mistake(f"{option} {path}: lies among the labelled pictures, whose folder must hold one table only; choose another place")
+
+
+def _table_beside(path: Path | None, read: Sequence[Path]) -> Path | None:
+    """A table of landmarks, other than `path`, in a folder that holds both `path` and some of the pictures that are read."""
+    from landmark_thesis.data import DataError, read_annotations
+
+    there = Path(os.path.realpath(path or "."))
+    above = {place for picture in read for place in Path(os.path.realpath(picture)).parents} & {*there.parents}
+    for table in sorted(one for folder in above for one in folder.glob("*.csv") if path is not None and there.suffix.lower() == ".csv"):
+        if table.is_file() and table != there:
+            with contextlib.suppress(DataError, OSError):
+                read_annotations(table)
+                return table
+    return None
+
+
 def _no_run(option: str, path: Path, data: str | Path | None = None) -> None:
     """_Mistake where a folder to write into is a run or record, whose files would be replaced, or that of the pictures."""
     if (path / "recipe.json").exists():
@@ -197,7 +219,8 @@ def _add_train(commands) -> None:
     command.add_argument("--recipe", default="thesis", help="thesis (default), dense, steady, phantom or smoke")
     command.add_argument("--out", required=True, type=_place, metavar="RUN", help="run folder to write")
     command.add_argument("--seed", type=_SEED, default=0, help="of weights and augmentation (default 0); never moves the split")
-    command.add_argument("--split-seed", type=_SEED, default=42, help="of the split (default 42, the thesis')")
+    command.add_argument("--split-seed", type=_SEED, metavar="N", help="of the split (default 42, the thesis')")
+    command.add_argument("--split", type=_place, metavar="FILE", help="a split.json, as each run holds one, instead of a draw")
     command.add_argument("--fold", type=_fold, metavar="i/k", help="leave out fold i of k instead of the thesis' split")
     command.add_argument("--fold-of", choices=("dev", "all"), help="folds over train and val (dev, default) or all pictures; the latter are not scored until evaluate is asked")
     command.add_argument("--backbone", help="resnet18, efficientnet_lite0, tiny, or another name of torchvision")
@@ -220,9 +243,16 @@ def _train(arguments: argparse.Namespace) -> int:
         _can_write("--out", arguments.out, folder=True)
     if arguments.fold_of is not None and arguments.fold is None:
         raise _Mistake("--fold-of: says what the folds are made of; give --fold i/k, too, or leave it out")
+    if arguments.split is not None and not (arguments.fold is None and arguments.split_seed is None):
+        raise _Mistake("--split: is drawn already; leave out --fold and --split-seed")
     from landmark_thesis import evaluate, runs, trainer
+    from landmark_thesis.data import Split, check_parts
 
-    source = _source(arguments)
+    source, split = _source(arguments), None if arguments.split is None else Split.load(arguments.split)
+    seed = 42 if arguments.split_seed is None else arguments.split_seed
+    if split is not None:
+        check_parts(split, "train", "val")
+        seed = split.seed
     scored = arguments.resume and (arguments.out / "results.json").exists() and runs.Run(arguments.out).finished  # that resume has nothing to do
     recipe = runs.changed(
         _recipe(arguments.recipe), backbone=arguments.backbone, weights=arguments.weights, phase1_epochs=arguments.phase1_epochs,
@@ -231,7 +261,7 @@ def _train(arguments: argparse.Namespace) -> int:
     )
     with trainer.processes(runs.pick_device(arguments.device)) as (world, device):  # one, or those that torchrun started
         run = runs.train(
-            recipe, source, arguments.out, seed=arguments.seed, split_seed=arguments.split_seed,
+            recipe, source, arguments.out, seed=arguments.seed, split=split, split_seed=seed,
             fold=arguments.fold, fold_of=arguments.fold_of or "dev", device=device, resume=arguments.resume, command=_command(arguments), world=world,
             compiler="inductor" if arguments.compile else None,
         )
@@ -322,13 +352,17 @@ def _predict(arguments: argparse.Namespace) -> int:
     paths = evaluate.picture_files(arguments.images)
     if arguments.csv is not None or arguments.overlay is None:
         evaluate.check_names(paths)
-    _may_replace("--csv", arguments.csv, paths, [runs.Run(arguments.run_folder).source.folder])
+    labelled = runs.Run(arguments.run_folder).source.folder
+    _may_replace("--csv", arguments.csv, paths, [labelled])
+    _no_second_table("--csv", arguments.csv, labelled)
     _may_draw(arguments.overlay, paths)
     if twice := sorted({path.name for path in paths if [other.name for other in paths].count(path.name) > 1}):
         raise _Mistake(f"{twice[0]}: is named by more than one IMAGE, and a table of points could not tell them apart; predict them one after the other")
     points = evaluate.predict(runs.Run(arguments.run_folder), paths, tta=arguments.tta, device=arguments.device)
     if arguments.csv is not None:
         evaluate.write_points(paths, points, arguments.csv)
+        if (other := _table_beside(arguments.csv, paths)) is not None:
+            print(f"note: {other.name} and {arguments.csv.name} are two tables below {other.parent}: to train from there, move one away", file=sys.stderr)
     if arguments.overlay is not None:
         evaluate.write_overlays(paths, points, arguments.overlay)
     if arguments.csv is None and arguments.overlay is None:
@@ -353,7 +387,7 @@ def _check_data(arguments: argparse.Namespace) -> int:
 
     report = check_data(arguments.folder, label_size=arguments.label_size)
     print(report.text())
-    return 0 if report.ok else 2
+    return 0 if report.ready else 2
 
 # %% ../nbs/18_cli.ipynb #cc4d3f9f
 def _add_defend(commands) -> None:
@@ -551,7 +585,7 @@ def _notebooks(arguments: argparse.Namespace) -> int:
 
 # %% ../nbs/18_cli.ipynb #8e30943d
 class _Parser(argparse.ArgumentParser):
-    """argparse, with one line for a mistake in place of the whole usage, and words only in full: `--split 1` shall not mean `--split-seed 1`."""
+    """argparse, with one line for a mistake in place of the whole usage, and words only in full: `--phase1 3` shall not mean `--phase1-epochs 3`."""
 
     def __init__(self, **options):
         super().__init__(**options, allow_abbrev=False)
@@ -619,7 +653,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else the interpreter complains at its end
         return 141  # as a shell says it of a program that SIGPIPE ended
     except KeyboardInterrupt:
-        print("\nlandmark-thesis: interrupted; what was saved so far is whole, and --resume goes on from there", file=sys.stderr)
+        more = ", and --resume goes on from there" if hasattr(parsed, "resume") else ""
+        print(f"\nlandmark-thesis: interrupted; what was saved so far is whole{more}", file=sys.stderr)
         return 130
     except Exception as error:
         if _short_of_memory(error) and not isinstance(error, _mistakes()):

@@ -9,9 +9,9 @@ __all__ = ['MAX_TEXT_BYTES', 'MAX_NESTING', 'IMAGE_EXTENSIONS', 'MAX_PIXELS', 'M
            'remove_leftovers', 'lock_file', 'is_named', 'read_image', 'pixel_hash', 'Frame', 'PreprocessSettings',
            'preprocess', 'Annotations', 'category_of', 'read_annotations', 'DatasetFiles', 'find_dataset',
            'LandmarkData', 'load_data', 'phantom_data', 'chapter_data', 'chapter_setting', 'LabelGrid', 'label_grid',
-           'Signatures', 'near_duplicates', 'find_copies', 'DataReport', 'check_data', 'Split', 'thesis_split',
-           'kfold_splits', 'keep_apart', 'epoch_seed', 'BatchLoader', 'batches', 'LandmarkDataset', 'collate_landmarks',
-           'file_hashes', 'verify_files']
+           'Signatures', 'near_duplicates', 'find_copies', 'Split', 'check_parts', 'thesis_split', 'kfold_splits',
+           'keep_apart', 'DataReport', 'check_data', 'epoch_seed', 'BatchLoader', 'batches', 'LandmarkDataset',
+           'collate_landmarks', 'file_hashes', 'verify_files']
 
 # %% ../nbs/03_data.ipynb #c462df8d
 import contextlib
@@ -46,6 +46,8 @@ from torch.utils.data import Dataset
 
 from . import __version__
 from landmark_thesis.landmarks import (
+    AXIS,
+    CENTRAL,
     LEFT_CONTOUR,
     NUM_LANDMARKS,
     RIGHT_CONTOUR,
@@ -418,7 +420,8 @@ class Annotations:
 
     `points_px` (N, K, 2) float64: pixel indices (x, y); a missing landmark is NaN. `names` carry no folder; `categories`
     come from a column or from the name ("COVID-12" -> "COVID"); `rows` are the lines of the file, the first being 1;
-    `sizes` are (width, height) of the file that a row was labelled on, None where the table does not say it.
+    `sizes` are (width, height) of the file that a row was labelled on, None where the table does not say it; `patients`
+    stand in a column of that name, "" where it is empty or there is none.
     """
 
     names: tuple[str, ...]
@@ -427,6 +430,7 @@ class Annotations:
     rows: tuple[int, ...]
     path: Path
     sizes: tuple[tuple[int, int] | None, ...]
+    patients: tuple[str, ...]
 
     def __len__(self) -> int:
         return len(self.names)
@@ -448,6 +452,7 @@ class _Layout:
     header: bool
     decimal_comma: bool
     size: tuple[int, int] | None = None  # width, height of the file that was labelled
+    patient: int | None = None
 
 
 _THESIS_LAYOUT = _Layout(2 + 2 * NUM_LANDMARKS, 1 + 2 * NUM_LANDMARKS, tuple(range(1, 1 + 2 * NUM_LANDMARKS)), None, False, False)
@@ -455,6 +460,7 @@ _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.ASCII | re.IGNORE
 _HEADING = re.compile(r"l?(\d+)[_ ]?([xy])|([xy])[_ ]?(\d+)")
 _NAME_HEADINGS = ("image", "name", "image_name", "filename", "file")
 _CATEGORY_HEADINGS = ("category", "class", "label")
+_PATIENT_HEADINGS = ("patient", "patient_id")
 _SIZE_HEADINGS = ("file_width", "file_height")  # as the annotator writes them
 
 # %% ../nbs/03_data.ipynb #ec9eab24
@@ -480,7 +486,10 @@ def _header_layout(cells: list[str], decimal_comma: bool) -> _Layout | None:
     size = tuple(headings.index(heading) for heading in _SIZE_HEADINGS if heading in headings)
     if len(size) == 1 or any(headings.count(heading) > 1 for heading in _SIZE_HEADINGS):
         raise DataError(f"row 1: the size of the labelled files takes one column {_SIZE_HEADINGS[0]} and one column {_SIZE_HEADINGS[1]}")
-    return _Layout(len(cells), names[0], tuple(found[key] for key in wanted), category, True, decimal_comma, size or None)
+    patients = [column for column, heading in enumerate(headings) if heading in _PATIENT_HEADINGS]
+    if len(patients) > 1:
+        raise DataError(f"row 1: the header has {len(patients)} columns of patients, not one; call it '{_PATIENT_HEADINGS[0]}'")
+    return _Layout(len(cells), names[0], tuple(found[key] for key in wanted), category, True, decimal_comma, size or None, *patients)
 
 
 def _layout(rows: list[tuple[int, list[str]]], decimal_comma: bool) -> _Layout | None:
@@ -690,18 +699,19 @@ def _parse_annotations(path: Path) -> tuple[Annotations, list[Problem]]:
             untold += len(faults)
         if not faults:
             first[_stem(name)] = row
-            kept.append((name, values, category, row, _labelled_size(cells, layout)))
+            patient = "" if layout.patient is None else cells[layout.patient].strip()
+            kept.append((name, values, category, row, _labelled_size(cells, layout), patient))
     if untold:
         problems.append(Problem(True, f"{untold} more, down to row {rows[-1][0]}", untold))
     if not kept and problems and only_fractions:
         problems = [Problem(True, f"rows {rows[0][0]} to {rows[-1][0]}: of every picture {_FRACTIONS}")]  # one mistake, not a thousand
     if not kept and not problems:
         problems.append(Problem(True, "no rows below the header"))
-    names, values, categories, numbers, sizes = zip(*kept, strict=True) if kept else ((), (), (), (), ())
+    names, values, categories, numbers, sizes, patients = zip(*kept, strict=True) if kept else ((),) * 6
     points = np.array(values, np.float64).reshape(len(names), len(layout.coordinates) // 2, 2)
     gaps = [(row, int(np.isnan(xy[:, 0]).sum())) for row, xy in zip(numbers, points, strict=True) if np.isnan(xy).any()]
     problems += [Problem(False, f"row {row}: {count} missing point{'s' * (count > 1)}") for row, count in gaps]
-    return Annotations(names, points, categories, numbers, path, sizes), problems
+    return Annotations(names, points, categories, numbers, path, sizes, patients), problems
 
 # %% ../nbs/03_data.ipynb #ff137326
 def read_annotations(path: str | Path) -> Annotations:
@@ -709,7 +719,8 @@ def read_annotations(path: str | Path) -> Annotations:
 
     Also takes a byte order mark (UTF-8 or UTF-16), semicolons or tabs, decimal commas where semicolons or tabs part the
     columns, Excel's first line `sep=;`, and empty columns at the end. An empty pair of cells is a missing landmark (NaN).
-    Columns `file_width,file_height` (our annotator writes them) say of which file the row's numbers are pixels.
+    Columns `file_width,file_height` (our annotator writes them) say of which file the row's numbers are pixels; a column `category`
+    states the classes, a column `patient` whose picture it is.
     What is not certain is not guessed: Latin-1, fractions in place of pixels, and tables of other programs are errors.
 
     Args:
@@ -839,7 +850,8 @@ class LandmarkData:
     """Preprocessed pictures and their points, in memory: 50 kB a picture at 224, 48 MB for the 957.
 
     `images` (N, S, S) uint8; `points` (N, K, 2) float32, fractions of the square, NaN where missing; `names`,
-    `categories` and `frames` (N); `pixel_hash`: name -> sha256 of the file's decoded pixels.
+    `categories` and `frames` (N); `pixel_hash`: name -> sha256 of the file's decoded pixels; `patients` (N): whose picture it
+    is, "" where nobody knows; empty where the table has no patients.
     """
 
     images: torch.Tensor
@@ -848,10 +860,12 @@ class LandmarkData:
     categories: tuple[str, ...]
     frames: tuple[Frame, ...]
     pixel_hash: dict[str, str]
+    patients: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        if len({len(self.images), len(self.points), len(self.names), len(self.categories), len(self.frames)}) > 1:
-            raise ValueError("images, points, names, categories and frames differ in length")
+        patients = self.patients or self.names
+        if len({len(self.images), len(self.points), len(self.names), len(self.categories), len(self.frames), len(patients)}) > 1:
+            raise ValueError("images, points, names, categories, frames and patients differ in length")
 
     def __len__(self) -> int:
         return len(self.names)
@@ -869,6 +883,7 @@ class LandmarkData:
             categories=tuple(self.categories[i] for i in index),
             frames=tuple(self.frames[i] for i in index),
             pixel_hash={name: self.pixel_hash[name] for name in names},
+            patients=tuple(self.patients[i] for i in index) if self.patients else (),
         )
 
     def to(self, device: str | torch.device) -> "LandmarkData":
@@ -931,7 +946,8 @@ def _take(annotations: Annotations, keep: Sequence[int]) -> Annotations:
     rows = [annotations.rows[k] for k in keep]
     names, categories = [annotations.names[k] for k in keep], [annotations.categories[k] for k in keep]
     sizes = tuple(annotations.sizes[k] for k in keep)
-    return Annotations(tuple(names), annotations.points_px[list(keep)], tuple(categories), tuple(rows), annotations.path, sizes)
+    patients = tuple(annotations.patients[k] for k in keep)
+    return Annotations(tuple(names), annotations.points_px[list(keep)], tuple(categories), tuple(rows), annotations.path, sizes, patients)
 
 # %% ../nbs/03_data.ipynb #93866a32
 def _load(folder: Path, settings: PreprocessSettings, label_size: int | None) -> tuple[DatasetFiles, Annotations, LandmarkData, list[Problem]]:
@@ -962,6 +978,7 @@ def _load(folder: Path, settings: PreprocessSettings, label_size: int | None) ->
         categories=usable.categories,
         frames=frames,
         pixel_hash=dict(zip(usable.names, (digest for _, _, digest in pictures), strict=True)),
+        patients=usable.patients if any(usable.patients) else (),
     )
     return files, usable, data, problems
 
@@ -1027,7 +1044,7 @@ def chapter_data(n: int = 64, size: int = 224, seed: int = 0) -> LandmarkData:
         print(f"data: phantoms, n={n}")
         return phantom_data(n, seed=seed, size=size)
     data = load_data(folder, PreprocessSettings(size=size))
-    allowed = thesis_split(data.names, data.categories).development
+    allowed = thesis_split(data.names, data.categories, patients=data.patients).development
     data = data.subset(np.random.default_rng(seed).permutation(allowed)[:n].tolist())
     print(f"data: real pictures (LANDMARK_THESIS_DATA), n={len(data)}")
     return data
@@ -1103,7 +1120,7 @@ def label_grid(points_px: np.ndarray, side: int) -> LabelGrid | None:
 # %% ../nbs/03_data.ipynb #57f35ae2
 def _geometry_problems(data: LandmarkData, annotations: Annotations) -> list[Problem]:
     """Points outside their picture, and shapes that no chest has; only complete sets of 15 are judged as shapes."""
-    problems = []
+    problems, of_shape, shapes, wrong = [], [], 0, 0
     for row, name, xy, frame in zip(annotations.rows, data.names, data.points.numpy(), data.frames, strict=True):
         file_px = frame.to_file(xy)
         outside = ((file_px < -0.5) | (file_px > np.array([frame.width, frame.height]) - 0.5)).any(-1)
@@ -1114,11 +1131,31 @@ def _geometry_problems(data: LandmarkData, annotations: Annotations) -> list[Pro
             labels = "every point lies" if nothing else f"{labels}"
             problems.append(Problem(bool(nothing), f"{where}: {labels} outside the picture ({frame.width} x {frame.height})"))
         if len(xy) == NUM_LANDMARKS and np.isfinite(xy).all():
-            problems += [Problem(fatal, f"{where}: {fault}") for fatal, fault in _shape_faults(xy)]
-    return problems
+            faults = _shape_faults(xy)
+            shapes, wrong = shapes + 1, wrong + (_far_from_any_shape(xy) or (bool(faults) and not any(fatal for fatal, _ in faults)))
+            of_shape += [Problem(fatal, f"{where}: {fault}") for fatal, fault in faults]
+    if wrong >= MIN_WRONG and 2 * wrong > shapes:  # one mistake in the table, not one in each picture
+        of_shape = [Problem(True, f"the points of {wrong} of {shapes} pictures are not in the order of the scheme: {_ORDER}; put the columns in this order")]
+    return problems + of_shape
 
 
 MIN_AXIS = 0.05  # of the square's side; the shortest of the 957 takes more than a third
+MAX_SHAPE = 15 / 224  # of the side, mean distance to the nearest shape of 14 numbers; the worst of the 957 is a tenth of this
+MIN_WRONG = 3  # pictures, before one speaks of the table
+
+
+def _listed(points: Sequence[int]) -> str:
+    return ", ".join(f"L{k + 1}" for k in points)
+
+
+_ORDER = (
+    f"{_listed(AXIS)} are the axis, top and bottom; {_listed(CENTRAL)} lie on it; {_listed(LEFT_CONTOUR)} are the contour on the picture's left, "
+    f"{_listed(RIGHT_CONTOUR)} that on its right, each from top to bottom"
+)
+
+
+def _far_from_any_shape(points: np.ndarray) -> bool:
+    return bool((np.ptp(points, 0) > 0).any()) and float(np.linalg.norm(points - project_to_shape(points), axis=-1).mean()) > MAX_SHAPE
 
 
 def _shape_faults(points: np.ndarray) -> list[tuple[bool, str]]:
@@ -1365,90 +1402,6 @@ def _named(signatures: Signatures) -> list[tuple[str, str, int]]:
     pairs = [(signatures.names[i], signatures.names[j], inliers) for i, j, inliers in signatures.match()]
     return sorted(pairs, key=lambda pair: (-pair[2], pair[:2]))
 
-# %% ../nbs/03_data.ipynb #d9ce5c6f
-@dataclass(frozen=True, eq=False)
-class DataReport:
-    """What `check_data` found; `text()` prints it, `ok` says that nothing forbids training.
-
-    `counts`: pictures per class. `near_duplicates`: (name, name, inliers of 150). `grid`: the grid of the labels or None.
-    `shape_px224`: mean distance in px@224 from the points to the nearest shape of 14 numbers (None without 15 points).
-    `data` and `signatures` are what was read on the way: nothing needs to be read twice.
-    """
-
-    folder: Path
-    problems: tuple[Problem, ...]
-    counts: dict[str, int]
-    near_duplicates: tuple[tuple[str, str, int], ...]
-    grid: LabelGrid | None
-    shape_px224: float | None
-    files: DatasetFiles
-    data: LandmarkData
-    signatures: Signatures
-
-    @property
-    def ok(self) -> bool:
-        return not any(problem.fatal for problem in self.problems)
-
-    def text(self, most: int = 20) -> str:
-        """The report, one fact a line; long lists of problems are cut after `most` of each kind."""
-        lines = [f"{self.files.csv}: {len(self.data)} labelled pictures ({', '.join(f'{k} {n}' for k, n in self.counts.items())})"]
-        sizes = Counter((frame.width, frame.height) for frame in self.data.frames).most_common()
-        lines += ["sizes: " + ", ".join(f"{w} x {h} ({n})" for (w, h), n in sizes[:5]) + (f" and {len(sizes) - 5} more" if len(sizes) > 5 else "")]
-        lines += [f"ignored: {why}" for why in self.files.ignored.values()]
-        lines += [f"pictures without a row: {self.files.unlabelled}"] if self.files.unlabelled else []
-        if self.grid:
-            lines.append(f"labels lie on a grid of {self.grid.steps} steps: rounding alone costs {self.grid.rounding_px224:.2f} px@224")
-        if self.shape_px224 is not None:
-            lines.append(f"14 numbers (axis and ten distances) give the 30 coordinates back to {self.shape_px224:.2f} px@224")
-        for a, b, inliers in self.near_duplicates:
-            kind = "near-duplicates" if 2 * inliers >= KEYPOINTS else "one radiograph in two cuts"
-            lines.append(f"{kind}: {a} and {b} ({inliers} of {KEYPOINTS} keypoints agree)")
-        for fatal, heading in ((True, "error"), (False, "note")):
-            alike = [problem for problem in self.problems if problem.fatal == fatal]
-            lines += [f"{heading}: {problem.text}" for problem in alike[:most]]
-            lines += [f"{heading}: ... and {sum(problem.count for problem in alike[most:])} more"] if len(alike) > most else []
-        return "\n".join([*lines, "ready for training" if self.ok else "not ready: mend the errors above"])
-
-# %% ../nbs/03_data.ipynb #a2371e82
-def check_data(
-    folder: str | Path, label_size: int | None = None, settings: PreprocessSettings = PreprocessSettings()
-) -> DataReport:
-    """Look at everything that can be wrong with a data set before a training is spent on it.
-
-    Args:
-        folder: the data folder. label_size: see `load_data`. settings: the preprocessing of `DataReport.data`. Near-duplicates are looked for
-            at 224 whatever its size, in pictures that are let go again.
-
-    Returns:
-        The report, with all problems at once; a fault of the data is no exception here.
-
-    Raises:
-        DataError: there is nothing to report on: no folder, no table of landmarks, or two.
-    """
-    files, annotations, data, problems = _load(Path(folder), settings, label_size)
-    flat = [name for name, image in zip(data.names, data.images, strict=True) if image.min() == image.max()]
-    problems += [Problem(False, f"{name}: a single grey value, nothing to see") for name in flat]
-    if annotations.points_px.shape[1] != NUM_LANDMARKS:
-        problems.insert(0, Problem(True, f"the table has {annotations.points_px.shape[1]} points a picture; the scheme has {NUM_LANDMARKS}, L1 to L{NUM_LANDMARKS}"))
-    problems += _geometry_problems(data, annotations)
-    compared = data if settings.size == SIGNATURE_SIDE else _load(Path(folder), replace(settings, size=SIGNATURE_SIDE), label_size)[2]
-    signatures = Signatures.of(compared.images, compared.names)
-    points = data.points.numpy()
-    whole = points[np.isfinite(points).all((1, 2)) & (np.ptp(points, 1) > 0).any(1)] if points.shape[1:] == (NUM_LANDMARKS, 2) else points[:0]
-    residual = 224 * float(np.linalg.norm(whole - project_to_shape(whole), axis=-1).mean()) if len(whole) else None
-    sides = {frame.side for frame in data.frames}
-    return DataReport(
-        folder=Path(folder),
-        problems=tuple(problems),
-        counts=dict(sorted(Counter(data.categories).items())),
-        near_duplicates=tuple(_named(signatures)),
-        grid=label_grid(annotations.points_px, label_size or max(sides)) if label_size or len(sides) == 1 else None,
-        shape_px224=residual,
-        files=files,
-        data=data,
-        signatures=signatures,
-    )
-
 # %% ../nbs/03_data.ipynb #0589af72
 @dataclass(frozen=True)
 class Split:
@@ -1531,43 +1484,6 @@ def _drop_duplicates(parts: dict[str, list[str]], duplicates: Iterable[Sequence]
             dropped.setdefault(earlier, f"left out of {title[order[earlier]]}: near-duplicate of {later} in {title[order[later]]}")
     return {part: tuple(name for name in names if name not in dropped) for part, names in parts.items()}, dropped
 
-# %% ../nbs/03_data.ipynb #bdd9bba4
-THESIS_SPLIT_FINGERPRINT: str = "d0c23795be920b05"  # seed 42, near-duplicates dropped, hashes of the 957 pictures
-THESIS_TEST_FINGERPRINT: str = "117f8e634ec2c17f"  # its 96 test pictures alone
-
-
-def thesis_split(
-    names: Sequence[str],
-    categories: Sequence[str],
-    seed: int = 42,
-    duplicates: Iterable[Sequence] = (),
-    pixel_hash: dict[str, str] | None = None,
-    test_size: float | int = 0.4,
-) -> Split:
-    """The thesis' split: two stratified draws, 25 % and then 40 % of these; near-duplicates of a later part leave the earlier.
-
-    Args:
-        names: in the order of the table (the draw depends on it); 957 give 717 / 144 / 96. categories: their classes.
-        seed: of the draw; the thesis' tests use 42. duplicates: (name, name, ...) pairs, from `near_duplicates`.
-        pixel_hash: name -> hash, to be saved and counted in the fingerprint.
-        test_size: of the second draw, a share or a number of pictures; the thesis' is 40 %.
-
-    Returns:
-        Parts "train", "val", "test". Of a pair that a draw parts, the picture in the earlier part is dropped.
-
-    Raises:
-        DataError: too few pictures of a class to be drawn from.
-    """
-    category = dict(zip(names, categories, strict=True))
-    try:
-        train, held = train_test_split(list(names), test_size=0.25, random_state=seed, stratify=list(categories))
-        val, test = train_test_split(held, test_size=test_size, random_state=seed, stratify=[category[name] for name in held])
-    except ValueError as error:
-        raise DataError(f"{len(names)} pictures cannot be split by class ({error}); a class needs about ten") from None
-    parts, dropped = _drop_duplicates({"train": train, "val": val, "test": test}, duplicates)
-    kept = {name: digest for name, digest in (pixel_hash or {}).items() if name in category}
-    return Split(parts, kept, seed, dropped)
-
 # %% ../nbs/03_data.ipynb #e8552585
 def _groups(names: Sequence[str], duplicates: Iterable[Sequence]) -> list[tuple[str, ...]]:
     """The names in order, near-duplicates (of near-duplicates) in one group."""
@@ -1579,6 +1495,82 @@ def _groups(names: Sequence[str], duplicates: Iterable[Sequence]) -> list[tuple[
                 group[name] = group[a]
     return [tuple(members) for members in {id(members): members for members in group.values()}.values()]
 
+
+def _of_one_patient(names: Sequence[str], patients: Sequence[str]) -> list[tuple[str, str]]:
+    """Each picture with the first one of its patient; none where the patient is not stated."""
+    first: dict[str, str] = {}
+    pairs = zip(names, patients, strict=True) if patients else ()
+    return [(first.setdefault(patient, name), name) for name, patient in pairs if patient]
+
+
+def _classes(groups: Sequence[Sequence[str]], category: dict[str, str]) -> list[str]:
+    """The class of each group, for the draw: that of most of its pictures, of the first one in a tie."""
+    return [Counter(category[name] for name in group).most_common(1)[0][0] for group in groups]
+
+# %% ../nbs/03_data.ipynb #bdd9bba4
+def _too_few(names: Sequence[str], categories: Sequence[str], groups: int) -> str:
+    """Why pictures cannot be split by class, where the classes come from, and how to mend it."""
+    counts = Counter(categories).most_common()
+    smallest = ", ".join(f"{name} {count}" for name, count in counts[-3:])
+    named = list(categories) == [category_of(_stem(name)) for name in names]
+    origin = "they are what stands before the last hyphen of the pictures' names; " if named and len(counts) > 1 else ""
+    mend = "a column `category` below a header states others, or one word for all" if len(counts) > 1 else "add pictures"
+    shared = f" of {groups} patients" if groups < len(names) else ""
+    return (
+        f"{len(names)} pictures{shared} cannot be split by class: {len(counts)} class{'es' * (len(counts) > 1)} (smallest: {smallest}), of which each needs about ten; "
+        f"{origin}{mend}"
+    )
+
+# %% ../nbs/03_data.ipynb #9cf0248b
+def check_parts(split: "Split", *parts: str) -> None:
+    """DataError where one of `parts` (default "val" and "test") is too small to be scored: an interval needs two pictures or more."""
+    for part in parts or ("val", "test"):
+        count = len(split.parts.get(part, ()))
+        if count < 2:
+            total = sum(map(len, split.parts.values()))
+            raise DataError(f"the part '{part}' of the split has {count} of {total} pictures, but its interval needs two or more; add pictures, about ten of a class or more")
+
+# %% ../nbs/03_data.ipynb #dfb90ebf
+THESIS_SPLIT_FINGERPRINT: str = "d0c23795be920b05"  # seed 42, near-duplicates dropped, hashes of the 957 pictures
+THESIS_TEST_FINGERPRINT: str = "117f8e634ec2c17f"  # its 96 test pictures alone
+
+
+def thesis_split(
+    names: Sequence[str],
+    categories: Sequence[str],
+    seed: int = 42,
+    duplicates: Iterable[Sequence] = (),
+    pixel_hash: dict[str, str] | None = None,
+    test_size: float | int = 0.4,
+    patients: Sequence[str] = (),
+) -> Split:
+    """The thesis' split: two stratified draws, 25 % and then 40 % of these; near-duplicates of a later part leave the earlier.
+
+    Args:
+        names: in the order of the table (the draw depends on it); 957 give 717 / 144 / 96. categories: their classes.
+        seed: of the draw; the thesis' tests use 42. duplicates: (name, name, ...) pairs, from `near_duplicates`.
+        pixel_hash: name -> hash, to be saved and counted in the fingerprint.
+        test_size: of the second draw, a share or a number of pictures; the thesis' is 40 %.
+        patients: whose picture each is, "" for nobody knows. All pictures of one are drawn together, as one; shares are then of patients.
+
+    Returns:
+        Parts "train", "val", "test". Of a pair that a draw parts, the picture in the earlier part is dropped. No patient is in two parts.
+
+    Raises:
+        DataError: too few pictures, or patients, of a class to be drawn from.
+    """
+    category = dict(zip(names, categories, strict=True))
+    groups = _groups(names, _of_one_patient(names, patients))
+    try:
+        train, held = train_test_split(groups, test_size=0.25, random_state=seed, stratify=_classes(groups, category))
+        val, test = train_test_split(held, test_size=test_size, random_state=seed, stratify=_classes(held, category))
+    except ValueError:
+        raise DataError(_too_few(names, categories, len(groups))) from None
+    drawn = {part: [name for group in chosen for name in group] for part, chosen in (("train", train), ("val", val), ("test", test))}
+    parts, dropped = _drop_duplicates(drawn, duplicates)
+    kept = {name: digest for name, digest in (pixel_hash or {}).items() if name in category}
+    return Split(parts, kept, seed, dropped)
+
 # %% ../nbs/03_data.ipynb #2c4867ab
 def kfold_splits(
     names: Sequence[str],
@@ -1588,11 +1580,12 @@ def kfold_splits(
     duplicates: Iterable[Sequence] = (),
     pixel_hash: dict[str, str] | None = None,
     validation: float = 0.0,
+    patients: Sequence[str] = (),
 ) -> list[Split]:
-    """k stratified folds, near-duplicates together; split i leaves fold i out ("oof") and trains on the others.
+    """k stratified folds, near-duplicates and pictures of one patient together; split i leaves fold i out ("oof") and trains on the others.
 
     Args:
-        names, categories, duplicates, pixel_hash: as in `thesis_split`. k: number of folds, at least 2. seed: of the draw.
+        names, categories, duplicates, pixel_hash, patients: as in `thesis_split`. k: number of folds, at least 2. seed: of the draw.
         validation: share of the training folds that becomes "val", for a recipe that stops early; 0 leaves it empty.
 
     Returns:
@@ -1601,9 +1594,9 @@ def kfold_splits(
     Raises:
         DataError: k below 2 or above the size of the smallest class.
     """
-    groups = _groups(names, duplicates)
+    groups = _groups(names, [*duplicates, *_of_one_patient(names, patients)])
     category = dict(zip(names, categories, strict=True))
-    labels = [category[group[0]] for group in groups]
+    labels = _classes(groups, category)
     smallest = min(Counter(labels).values()) if labels else 0
     if not 2 <= k <= smallest:
         raise DataError(f"{k} folds of {len(names)} pictures: k must lie between 2 and the size of the smallest class, {smallest}")
@@ -1639,6 +1632,113 @@ def keep_apart(split: Split, data: LandmarkData, signatures: Signatures) -> Spli
         if not dropped:
             return split
         split = replace(split, parts=parts, dropped={**split.dropped, **dropped})
+
+# %% ../nbs/03_data.ipynb #d9ce5c6f
+@dataclass(frozen=True, eq=False)
+class DataReport:
+    """What `check_data` found; `text()` prints it, `ready` says that nothing forbids training.
+
+    `counts`: pictures per class. `near_duplicates`: (name, name, inliers of 150). `grid`: the grid of the labels or None.
+    `shape_px224`: mean distance in px@224 from the points to the nearest shape of 14 numbers (None without 15 points).
+    `data` and `signatures` are what was read on the way: nothing needs to be read twice. `no_split`: why the pictures, though in order, cannot be split ("").
+    """
+
+    folder: Path
+    problems: tuple[Problem, ...]
+    counts: dict[str, int]
+    near_duplicates: tuple[tuple[str, str, int], ...]
+    grid: LabelGrid | None
+    shape_px224: float | None
+    files: DatasetFiles
+    data: LandmarkData
+    signatures: Signatures
+    no_split: str = ""
+
+    @property
+    def ok(self) -> bool:
+        """Whether pictures and labels are in order; enough to predict and to score, not yet to train."""
+        return not any(problem.fatal for problem in self.problems)
+
+    @property
+    def ready(self) -> bool:
+        """Whether a training can begin: all is in order, and there are enough pictures of each class to be split."""
+        return self.ok and not self.no_split
+
+    def text(self, most: int = 20) -> str:
+        """The report, one fact a line; long lists of problems are cut after `most` of each kind."""
+        lines = [f"{self.files.csv}: {len(self.data)} labelled pictures ({', '.join(f'{k} {n}' for k, n in self.counts.items())})"]
+        sizes = Counter((frame.width, frame.height) for frame in self.data.frames).most_common()
+        lines += ["sizes: " + ", ".join(f"{w} x {h} ({n})" for (w, h), n in sizes[:5]) + (f" and {len(sizes) - 5} more" if len(sizes) > 5 else "")]
+        films = Counter(patient for patient in self.data.patients if patient)
+        if films:
+            nobody = f"; of {self.data.patients.count('')} pictures the patient is not stated" if "" in self.data.patients else ""
+            lines.append(f"patients: {len(films)}, {sum(count > 1 for count in films.values())} with several pictures, kept in one part of the split{nobody}")
+        lines += [f"ignored: {why}" for why in self.files.ignored.values()]
+        lines += [f"pictures without a row: {self.files.unlabelled}"] if self.files.unlabelled else []
+        if self.grid:
+            lines.append(f"labels lie on a grid of {self.grid.steps} steps: rounding alone costs {self.grid.rounding_px224:.2f} px@224")
+        if self.shape_px224 is not None:
+            lines.append(f"14 numbers (axis and ten distances) give the 30 coordinates back to {self.shape_px224:.2f} px@224")
+        for a, b, inliers in self.near_duplicates:
+            kind = "near-duplicates" if 2 * inliers >= KEYPOINTS else "one radiograph in two cuts"
+            lines.append(f"{kind}: {a} and {b} ({inliers} of {KEYPOINTS} keypoints agree)")
+        for fatal, heading in ((True, "error"), (False, "note")):
+            alike = [problem for problem in self.problems if problem.fatal == fatal]
+            lines += [f"{heading}: {problem.text}" for problem in alike[:most]]
+            lines += [f"{heading}: ... and {sum(problem.count for problem in alike[most:])} more"] if len(alike) > most else []
+        lines += [f"error: {self.no_split}"] if self.no_split else []
+        return "\n".join([*lines, "ready for training" if self.ready else "not ready: mend the errors above"])
+
+# %% ../nbs/03_data.ipynb #a2371e82
+def _no_split(data: LandmarkData, duplicates: Sequence[Sequence]) -> str:
+    """Why the thesis' split cannot be drawn from these pictures, or ""."""
+    try:
+        check_parts(thesis_split(data.names, data.categories, duplicates=duplicates, patients=data.patients))
+    except DataError as error:
+        return f"{error} (to predict, and to score all of them, no split is needed)"
+    return ""
+
+# %% ../nbs/03_data.ipynb #53444e29
+def check_data(
+    folder: str | Path, label_size: int | None = None, settings: PreprocessSettings = PreprocessSettings()
+) -> DataReport:
+    """Look at everything that can be wrong with a data set before a training is spent on it.
+
+    Args:
+        folder: the data folder. label_size: see `load_data`. settings: the preprocessing of `DataReport.data`. Near-duplicates are looked for
+            at 224 whatever its size, in pictures that are let go again.
+
+    Returns:
+        The report, with all problems at once; a fault of the data is no exception here.
+
+    Raises:
+        DataError: there is nothing to report on: no folder, no table of landmarks, or two.
+    """
+    files, annotations, data, problems = _load(Path(folder), settings, label_size)
+    flat = [name for name, image in zip(data.names, data.images, strict=True) if image.min() == image.max()]
+    problems += [Problem(False, f"{name}: a single grey value, nothing to see") for name in flat]
+    if annotations.points_px.shape[1] != NUM_LANDMARKS:
+        problems.insert(0, Problem(True, f"the table has {annotations.points_px.shape[1]} points a picture; the scheme has {NUM_LANDMARKS}, L1 to L{NUM_LANDMARKS}"))
+    problems += _geometry_problems(data, annotations)
+    compared = data if settings.size == SIGNATURE_SIDE else _load(Path(folder), replace(settings, size=SIGNATURE_SIDE), label_size)[2]
+    signatures = Signatures.of(compared.images, compared.names)
+    points = data.points.numpy()
+    whole = points[np.isfinite(points).all((1, 2)) & (np.ptp(points, 1) > 0).any(1)] if points.shape[1:] == (NUM_LANDMARKS, 2) else points[:0]
+    residual = 224 * float(np.linalg.norm(whole - project_to_shape(whole), axis=-1).mean()) if len(whole) else None
+    sides = {frame.side for frame in data.frames}
+    pairs = tuple(_named(signatures))
+    return DataReport(
+        folder=Path(folder),
+        problems=tuple(problems),
+        counts=dict(sorted(Counter(data.categories).items())),
+        near_duplicates=pairs,
+        grid=label_grid(annotations.points_px, label_size or max(sides)) if label_size or len(sides) == 1 else None,
+        shape_px224=residual,
+        files=files,
+        data=data,
+        signatures=signatures,
+        no_split="" if any(problem.fatal for problem in problems) else _no_split(data, pairs),
+    )
 
 # %% ../nbs/03_data.ipynb #013a885c
 Augment = Callable[[torch.Tensor, torch.Tensor, torch.Generator], tuple[torch.Tensor, torch.Tensor]]

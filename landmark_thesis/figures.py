@@ -2238,7 +2238,7 @@ def _error_figures(chosen: _Set, data: LandmarkData | None, look: dict[str, Any]
         figures |= {draw.__name__: draw(chosen.rows, chosen.run.mean_shape, **options) for draw in _ON_SHAPE}
     pictures = _pictures_of(chosen, data)
     if pictures is None:
-        say(f"{chosen.suffix}: no prediction_examples, for they need the pictures; give draw_all(..., data=load_data(folder))")
+        say(f"{chosen.suffix}: no prediction_examples, for they need the pictures; give --data DIR (in Python: data=load_data(DIR))")
     else:
         figures["prediction_examples"] = prediction_examples(chosen.rows, pictures, **options)
     drawn = {f"{name}_{chosen.suffix}": _Drawn(figure, chosen.files) for name, figure in figures.items()}

@@ -688,6 +688,7 @@ def _frozen(part: nn.Module) -> bool:
 class LandmarkRegressor(nn.Module):
     """A backbone and a head: pictures (B, 1 or 3, S, S) in [0, 1] -> fractions (B, 2K), or a LandmarkOutput.
 
+    head: takes a tuple of maps, finest first; `head.levels` says how many of the coarsest (all, where it does not say it).
     config: plain dict from which `model_from_config` builds the same model again.
     weights_used: one line that says where the backbone's numbers came from.
     """
@@ -699,7 +700,8 @@ class LandmarkRegressor(nn.Module):
 
     def features(self, images: Tensor) -> tuple[Tensor, ...]:
         """The backbone alone: the maps this head needs, finest first (one for regression, three for dense at stride 8)."""
-        return self.backbone(images)[-self.head.levels:]
+        maps = self.backbone(images)
+        return maps[-getattr(self.head, "levels", len(maps)):]
 
     def forward(self, images: Tensor) -> Tensor | LandmarkOutput:
         return self.head(self.features(images))

@@ -41,6 +41,7 @@ from landmark_thesis.data import (
     Split,
     batches,
     check_data,
+    check_parts,
     is_named,
     is_special,
     keep_apart,
@@ -746,11 +747,25 @@ def _check_fold(fold: tuple[int, int] | None, fold_of: str, split: Split | None)
         raise RunError("fold and split: a fold is a split of its own; give one of them")
 
 
+def _check_split(split: Split, data: LandmarkData) -> None:
+    """DataError where a split that was given does not fit the pictures: a part is missing, other pictures or pixels, a patient in two parts."""
+    if lacking := [part for part in ("train", "val") if part not in split.parts]:
+        raise DataError(f"the split has the parts {', '.join(split.parts)[:100]}; to train, it needs {' and '.join(lacking)}, too")
+    patient, owner = dict(zip(data.names, data.patients or data.names, strict=True)), {}
+    data.subset(name for names in split.parts.values() for name in names)  # names those that are not here
+    for part, names in split.parts.items():
+        for name in names:
+            if split.pixel_hash.get(name, data.pixel_hash[name]) != data.pixel_hash[name]:
+                raise DataError(f"the split was made with another picture under the name of {name}; put that back, or draw a new split")
+            if patient[name] and owner.setdefault(patient[name], part) != part:
+                raise DataError(f"the split has pictures of patient {patient[name][:40]!r} in {owner[patient[name]]} and in {part}; draw one that keeps them together")
+
+
 def _split_of(
     data: LandmarkData, duplicates: Sequence[tuple], recipe: Recipe, split_seed: int, fold: tuple[int, int] | None, fold_of: str
 ) -> Split:
     """The thesis' split, or one fold of the development pictures or of all."""
-    split = thesis_split(data.names, data.categories, split_seed, duplicates, data.pixel_hash)
+    split = thesis_split(data.names, data.categories, split_seed, duplicates, data.pixel_hash, patients=data.patients)
     if fold is None:
         return split
     number, count = fold
@@ -758,7 +773,8 @@ def _split_of(
         development = set(split.development)
         data = data.subset([name for name in data.names if name in development])
     selects = any(phase.select == "best" and phase.epochs > 0 for phase in recipe.phases)
-    folds = kfold_splits(data.names, data.categories, count, split_seed, duplicates, data.pixel_hash, validation=1 / 6 if selects else 0.0)
+    share = 1 / 6 if selects else 0.0
+    folds = kfold_splits(data.names, data.categories, count, split_seed, duplicates, data.pixel_hash, validation=share, patients=data.patients)
     return folds[number - 1]
 
 # %% ../nbs/11_runs.ipynb #571ac551
@@ -852,7 +868,15 @@ def _changes(then: Any, now: Any, where: str = "") -> list[str]:
     if isinstance(then, dict) and isinstance(now, dict):
         keys = dict.fromkeys([*then, *now])
         return [line for key in keys for line in _changes(then.get(key), now.get(key), f"{where}.{key}".lstrip("."))]
-    return [] if then == now else [f"{where}: {then!r} then, {now!r} now"]
+    lists = isinstance(then, list) and isinstance(now, list) and len(then) == len(now)
+    if lists and all(isinstance(item, dict) and "name" in item for item in (*then, *now)):  # the phases: known by their names
+        return [line for old, new in zip(then, now, strict=True) for line in _changes(old, new, str(old["name"]))]
+    return [] if then == now else [f"{where}: {_shown(then)} then, {_shown(now)} now"]
+
+
+def _shown(value: Any, most: int = 100) -> str:
+    text = repr(value)
+    return text if len(text) <= most else f"{text[:most]}..."
 
 
 def _some(names: Iterable[str], most: int = 3) -> str:
@@ -882,6 +906,8 @@ def _same_run(out: Path, settings: Mapping[str, Any], split: Split) -> None:
     for values in (then, now):  # the folder may have moved; the split's fingerprint holds the pixels of every picture
         values.pop("source", None)
     differences = _changes(then, now)
+    settled = [line for line in differences if not line.startswith("recipe.deviations: ")]  # those are the same said in sentences
+    differences = settled or differences
     if then["split_fingerprint"] != now["split_fingerprint"] and (out / "split.json").exists():
         differences += _other_pictures(Run(out).split, split)
     if differences:
@@ -925,7 +951,7 @@ def train(
 
     Args:
         recipe: what to train. data: a folder of labelled pictures, "phantom", or a `Source`. out: the run folder.
-        seed: of weights, order and augmentation. split: a split of your own; None draws the thesis' with `split_seed`.
+        seed: of weights, order and augmentation. split: a split of your own, that fits the pictures; None draws the thesis' with `split_seed`.
         fold: (i, k), the i-th of k folds (counted from 1) over the development pictures or all, see `fold_of`.
         device: "auto", "cpu", "cuda". resume: go on where the run in `out` stopped; a finished one is returned as it is.
         quiet: print nothing. command: kept in environment.json.
@@ -955,9 +981,12 @@ def train(
     model = _build(recipe, seed, begun)
     ancestry = Ancestry.of(recipe.backbone, recipe.weights) if begun is None else Ancestry()
     loaded, duplicates, signatures = source.check(recipe.preprocessing)
-    split = split or keep_apart(
-        _split_of(loaded, duplicates, recipe, split_seed, fold, fold_of), source.compared(loaded, recipe.preprocessing), signatures
-    )
+    if split is None:
+        drawn = _split_of(loaded, duplicates, recipe, split_seed, fold, fold_of)
+        split = keep_apart(drawn, source.compared(loaded, recipe.preprocessing), signatures)
+        check_parts(split, "oof" if fold else "val")  # what will be scored, before any time is spent
+    else:
+        _check_split(split, loaded)
     provenance, signatures = ancestry.joined(_provenance(recipe, split), signatures)
     settings = _settings(recipe, source, split, seed, split_seed, fold, fold_of, loaded)
     notes = {**environment(device), "processes": world.size, "compiler": compiler, "command": command, "sessions": []}

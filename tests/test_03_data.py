@@ -372,66 +372,6 @@ def test_real_near_duplicates(real_data):
     assert split.fingerprint == THESIS_SPLIT_FINGERPRINT and split.fingerprint_of("test") == THESIS_TEST_FINGERPRINT
 
 
-# cell 2686325f
-def test_shape_faults():
-    good = phantoms(1, size=64)[1][0].astype(float)
-    assert _shape_faults(good) == []
-    swapped = good.copy()
-    for a, b in SYMMETRIC_PAIRS:
-        swapped[[a, b]] = swapped[[b, a]]
-    assert _shape_faults(swapped) == [(True, "left and right are swapped: L3, L5, L7, L12, L14 belong to the picture's left")]
-    one = good.copy()
-    one[[2, 3]] = one[[3, 2]]
-    assert _shape_faults(one) == [(False, "the contours cross at L3/L4")]
-    back = good.copy()
-    back[[2, 4]] = back[[4, 2]]
-    assert _shape_faults(back) == [(False, "the left contour runs back on itself")]
-    assert _shape_faults(good[:, :] * [1, -1]) == [(True, "L1 lies below L2: the axis stands on its head")]
-    good[1] = good[0]
-    assert _shape_faults(good) == [(True, "L1 and L2 are one point: no axis")]
-
-
-# cell 6bfec832
-def test_report_names_everything(tmp_path):
-    folder = sample_folder(tmp_path, n=9)
-    images = find_dataset(folder).images
-    images["Normal-2"].write_bytes(images["COVID-1"].read_bytes())
-    cv2.imwrite(str(images["Normal-5"]), np.full((299, 299), 9, np.uint8))
-    report = check_data(folder)
-    assert report.ok and report.counts == {"COVID": 3, "Normal": 3, "Viral Pneumonia": 3}
-    assert report.near_duplicates == (("COVID-1", "Normal-2", KEYPOINTS),)
-    assert report.grid == LabelGrid(299, 299) and 0 < report.shape_px224 < 0.5
-    assert "Normal-5: a single grey value" in report.text() and report.text().endswith("ready for training")
-    images["COVID-7"].unlink()
-    report = check_data(folder)
-    assert not report.ok and "error: row 7: no picture 'COVID-7'" in report.text() and len(report.data) == 8
-
-
-# cell e468e61a
-def test_real_pictures(real_data):
-    files, annotations, data, problems = _load(real_data, PreprocessSettings(), None)
-    assert problems == [] and _geometry_problems(data, annotations) == []
-    assert Counter(data.categories) == {"COVID": 306, "Normal": 468, "Viral Pneumonia": 183}
-    assert set(data.frames) == {Frame(299, 299)} and data.images.shape == (957, 224, 224)
-    assert len(set(data.pixel_hash.values())) == 957
-    for name in ("Viral Pneumonia-654", "Viral Pneumonia-752"):
-        with Image.open(files.images[name]) as image:
-            assert image.mode == "RGB" and np.array_equal(read_image(files.images[name]), np.asarray(image)[..., 0])
-    grid = label_grid(annotations.points_px, 299)
-    assert grid == LabelGrid(64, 299) and round(grid.rounding_px224, 2) == 1.34
-    assert torch.equal(data.images[5], torch.from_numpy(preprocess(read_image(files.images[data.names[5]]))))
-    split = thesis_split(data.names, data.categories)
-    category = dict(zip(data.names, data.categories, strict=True))
-    counts = [tuple(Counter(category[name] for name in names)[c] for c in ("COVID", "Normal", "Viral Pneumonia")) for names in split.parts.values()]
-    assert counts == [(229, 351, 137), (46, 70, 28), (31, 47, 18)]
-
-
-def test_chapters_never_touch_the_test_part(real_data, monkeypatch, capsys):
-    monkeypatch.setenv("LANDMARK_THESIS_DATA", str(real_data))
-    data = chapter_data(n=2000, size=32)
-    assert len(data) == 861 and capsys.readouterr().out == "data: real pictures (LANDMARK_THESIS_DATA), n=861\n"
-
-
 # cell cdd522ad
 def test_split_is_repeatable_saved_and_guarded(tmp_path):
     names = [f"{c}-{k}" for c in "ab" for k in range(40)]
@@ -502,6 +442,67 @@ def test_a_split_holds_nothing_that_the_guard_would_refuse():
     for later, earlier in (("val", ("train",)), ("test", ("train",)), ("test", ("val",)), ("test", ("train", "val"))):
         known = signatures.subset(name for part in earlier for name in kept.parts[part])
         assert find_copies(data.subset(kept.parts[later]).images, kept.parts[later], known) == []
+
+
+# cell 2686325f
+def test_shape_faults():
+    good = phantoms(1, size=64)[1][0].astype(float)
+    assert _shape_faults(good) == []
+    swapped = good.copy()
+    for a, b in SYMMETRIC_PAIRS:
+        swapped[[a, b]] = swapped[[b, a]]
+    assert _shape_faults(swapped) == [(True, "left and right are swapped: L3, L5, L7, L12, L14 belong to the picture's left")]
+    one = good.copy()
+    one[[2, 3]] = one[[3, 2]]
+    assert _shape_faults(one) == [(False, "the contours cross at L3/L4")]
+    back = good.copy()
+    back[[2, 4]] = back[[4, 2]]
+    assert _shape_faults(back) == [(False, "the left contour runs back on itself")]
+    assert _shape_faults(good[:, :] * [1, -1]) == [(True, "L1 lies below L2: the axis stands on its head")]
+    good[1] = good[0]
+    assert _shape_faults(good) == [(True, "L1 and L2 are one point: no axis")]
+
+
+# cell 6bfec832
+def test_report_names_everything(tmp_path):
+    folder = sample_folder(tmp_path, n=9)
+    images = find_dataset(folder).images
+    images["Normal-2"].write_bytes(images["COVID-1"].read_bytes())
+    cv2.imwrite(str(images["Normal-5"]), np.full((299, 299), 9, np.uint8))
+    report = check_data(folder)
+    assert report.ok and report.counts == {"COVID": 3, "Normal": 3, "Viral Pneumonia": 3}
+    assert report.near_duplicates == (("COVID-1", "Normal-2", KEYPOINTS),)
+    assert report.grid == LabelGrid(299, 299) and 0 < report.shape_px224 < 0.5
+    assert "Normal-5: a single grey value" in report.text()
+    assert "error: 9 pictures cannot be split by class: 3 classes" in report.text() and not report.ready and report.text().splitlines()[-1].startswith("not ready")
+    images["COVID-7"].unlink()
+    report = check_data(folder)
+    assert not report.ok and "error: row 7: no picture 'COVID-7'" in report.text() and len(report.data) == 8
+
+
+# cell e468e61a
+def test_real_pictures(real_data):
+    files, annotations, data, problems = _load(real_data, PreprocessSettings(), None)
+    assert problems == [] and _geometry_problems(data, annotations) == []
+    assert Counter(data.categories) == {"COVID": 306, "Normal": 468, "Viral Pneumonia": 183}
+    assert set(data.frames) == {Frame(299, 299)} and data.images.shape == (957, 224, 224)
+    assert len(set(data.pixel_hash.values())) == 957
+    for name in ("Viral Pneumonia-654", "Viral Pneumonia-752"):
+        with Image.open(files.images[name]) as image:
+            assert image.mode == "RGB" and np.array_equal(read_image(files.images[name]), np.asarray(image)[..., 0])
+    grid = label_grid(annotations.points_px, 299)
+    assert grid == LabelGrid(64, 299) and round(grid.rounding_px224, 2) == 1.34
+    assert torch.equal(data.images[5], torch.from_numpy(preprocess(read_image(files.images[data.names[5]]))))
+    split = thesis_split(data.names, data.categories)
+    category = dict(zip(data.names, data.categories, strict=True))
+    counts = [tuple(Counter(category[name] for name in names)[c] for c in ("COVID", "Normal", "Viral Pneumonia")) for names in split.parts.values()]
+    assert counts == [(229, 351, 137), (46, 70, 28), (31, 47, 18)]
+
+
+def test_chapters_never_touch_the_test_part(real_data, monkeypatch, capsys):
+    monkeypatch.setenv("LANDMARK_THESIS_DATA", str(real_data))
+    data = chapter_data(n=2000, size=32)
+    assert len(data) == 861 and capsys.readouterr().out == "data: real pictures (LANDMARK_THESIS_DATA), n=861\n"
 
 
 # cell 28a232b5

@@ -102,3 +102,6 @@ def test_what_differs_between_settings_is_named_to_the_field():
     then = {"seed": 1, "recipe": {"loss": "wing", "phases": [1, 2]}}
     assert _changes(then, then) == []
     assert _changes(then, {"seed": 2, "recipe": {"loss": "dense", "phases": [1, 2]}}) == ["seed: 1 then, 2 now", "recipe.loss: 'wing' then, 'dense' now"]
+    phases = [{"name": "phase1", "epochs": 1}, {"name": "phase2", "epochs": 2, "rates": {"head": 0.1}}]
+    later = [phases[0], {"name": "phase2", "epochs": 5, "rates": {"head": 0.2}}]
+    assert _changes({"recipe": {"phases": phases}}, {"recipe": {"phases": later}}) == ["phase2.epochs: 2 then, 5 now", "phase2.rates.head: 0.1 then, 0.2 now"]

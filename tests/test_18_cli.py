@@ -56,6 +56,14 @@ def test_a_file_that_is_read_or_was_earned_is_not_replaced(tmp_path):
             raise AssertionError(f"{path} was accepted")
         except _Mistake as error:
             assert words in str(error) and str(error).startswith(f"--csv {path}: ")
+    _no_second_table("--csv", tmp_path / "new.csv", data)
+    _no_second_table("--csv", data / "points.txt", data)
+    for path in (data / "points.csv", data / "deep" / "points.csv", tmp_path / "away" / "points.csv"):
+        try:
+            _no_second_table("--csv", path, data)
+            raise AssertionError(f"{path} was accepted")
+        except _Mistake as error:
+            assert "one table only" in str(error)
     for path, words in {run: "holds a run", data: "holds the pictures", tmp_path / "away": "holds the pictures"}.items():
         try:
             _no_run("--out", path, data)

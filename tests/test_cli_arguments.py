@@ -26,7 +26,7 @@ WRONG = [
     ("", "COMMAND"), ("fly", "invalid choice: 'fly'"), ("--data x", "'x'"),
     *((f"{command} --frobnicate", "") for command in COMMANDS), ("notebooks new --frobnicate", "unknown word --frobnicate; landmark-thesis notebooks --help"),
     # half a word is no word: it would change its meaning with the next option that begins alike
-    (f"{TRAIN} --split 1", "unknown word --split; did you mean --split-seed?"), (f"{TRAIN} --epochs 3", "did you mean --phase"), ("evaluate {run} --js x.json", "did you mean --json?"),
+    (f"{TRAIN} --split-see 1", "unknown word --split-see; did you mean --split-seed?"), (f"{TRAIN} --epochs 3", "did you mean --phase"), ("evaluate {run} --js x.json", "did you mean --json?"),
     ("evaluate {run} --jsn=x.json", "did you mean --json?"), ("notebooks new more", "unknown word more"),
     # numbers
     *numbers(TRAIN, "--seed", "4294967296"), *numbers(TRAIN, "--split-seed"), *numbers(TRAIN, "--phase1-epochs", "10001"),
