@@ -854,7 +854,7 @@ def evaluate_runs(
     rivals = [] if against is None else _runs(against)
     everybody = [*runs, *rivals]
     source = source or runs[0].source
-    _ = [run.checkpoint for run in everybody]  # damaged weights are told before any picture is read
+    _ = [run.kept_model for run in everybody]  # weights or a recipe that do not fit are told before any picture is read
     loaded = _load(everybody, source)
     names = _names_to_score(runs, next(iter(loaded.values())), part, split)
     _refuse_others(runs, loaded, names, part, split, source)
