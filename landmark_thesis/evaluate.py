@@ -137,7 +137,7 @@ def predict_points(
         points = project_to_shape(points) if covariance is None else torch.from_numpy(likeliest_shape(points.numpy(), covariance))
     return points.numpy().astype(np.float32)
 
-# %% ../nbs/12_evaluate.ipynb #6a06e752
+# %% ../nbs/12_evaluate.ipynb #2629bb28
 def _refuse_unprepared(images: torch.Tensor) -> None:
     """DataError where these are no pictures (N, S, S) uint8: fractions would be divided by 255 once more, and the answers be wrong without a word."""
     fits = isinstance(images, torch.Tensor) and images.dtype == torch.uint8 and images.ndim == 3 and images.shape[1] == images.shape[2]
@@ -554,7 +554,7 @@ def write_points(paths: str | Path | Sequence[str | Path], points: np.ndarray, f
     """`points_csv` into a file, whole or not at all."""
     write_whole(file, points_csv(paths, points).encode())
 
-# %% ../nbs/12_evaluate.ipynb #5799d38f
+# %% ../nbs/12_evaluate.ipynb #39365f3f
 def overlay(picture: np.ndarray, points: np.ndarray, side: int = 640) -> np.ndarray:
     """A picture (H, W) with its landmarks (15, 2, pixel indices) drawn on it, enlarged to `side`; BGR uint8.
 
@@ -815,7 +815,7 @@ def opened_parts(runs: Sequence[Run], data: LandmarkData, part: str = "all") -> 
     """
     return _opened(runs, {run.recipe.preprocessing: data for run in runs}, [tuple(data.names)] * len(runs), part, None)
 
-# %% ../nbs/12_evaluate.ipynb #d2b0d3d7
+# %% ../nbs/12_evaluate.ipynb #b43528af
 def evaluate_runs(
     models: Model | Sequence[Model],
     *,
@@ -854,7 +854,7 @@ def evaluate_runs(
     rivals = [] if against is None else _runs(against)
     everybody = [*runs, *rivals]
     source = source or runs[0].source
-    _ = [run.checkpoint for run in everybody]  # damaged weights are told before any picture is read
+    _ = [run.kept_model for run in everybody]  # weights or a recipe that do not fit are told before any picture is read
     loaded = _load(everybody, source)
     names = _names_to_score(runs, next(iter(loaded.values())), part, split)
     _refuse_others(runs, loaded, names, part, split, source)
@@ -890,7 +890,7 @@ def evaluate_runs(
         _keep_errors(runs, names, scored, part)
     return results
 
-# %% ../nbs/12_evaluate.ipynb #d16449cf
+# %% ../nbs/12_evaluate.ipynb #d2b0d3d7
 def _readable(places: Sequence[Path], kept: Sequence[Run], opens: bool) -> None:
     """DataError where a ledger or a table of errors that is to be written to is damaged."""
     for place in places if opens else ():
@@ -979,7 +979,7 @@ def _keep_errors(runs: Sequence[Run], names: Sequence[tuple[str, ...]], scored: 
     for run, own in zip(runs, names, strict=True):
         write_errors([row for row in rows if row["image"] in set(own)], run.path / "errors.csv")
 
-# %% ../nbs/12_evaluate.ipynb #1a75c54d
+# %% ../nbs/12_evaluate.ipynb #d16449cf
 def _number(value: float | None, interval: Sequence[float] | None = None, digits: int = 2) -> str:
     if value is None:
         return "-"
