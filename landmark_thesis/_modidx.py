@@ -912,6 +912,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': '', 'git_url
                                          'landmark_thesis.figures._draw_steps': ('figures.html#_draw_steps', 'landmark_thesis/figures.py'),
                                          'landmark_thesis.figures._draw_test': ('figures.html#_draw_test', 'landmark_thesis/figures.py'),
                                          'landmark_thesis.figures._ellipse': ('figures.html#_ellipse', 'landmark_thesis/figures.py'),
+                                         'landmark_thesis.figures._empty_model': ( 'figures.html#_empty_model',
+                                                                                   'landmark_thesis/figures.py'),
                                          'landmark_thesis.figures._end': ('figures.html#_end', 'landmark_thesis/figures.py'),
                                          'landmark_thesis.figures._error_figures': ( 'figures.html#_error_figures',
                                                                                      'landmark_thesis/figures.py'),

@@ -56,7 +56,7 @@ from landmark_thesis.landmarks import (
     procrustes,
     shape_modes,
 )
-from .model import count_parameters, create_model
+from .model import LandmarkRegressor, count_parameters, create_model
 from .phantom import SHAPE_MEAN, sample_shapes
 from landmark_thesis.pixel_error import (
     SDR_RADII,
@@ -658,7 +658,7 @@ def model_diagram(recipe: Recipe, *, lang: str = "en", size: str = "page", decim
     All numbers are asked of the model that the recipe builds (without weights) and of its phases.
     """
     look = _Look(lang, size, decimal_comma)
-    model = create_model(recipe.backbone, recipe.head, weights="none", **recipe.head_options)
+    model = _empty_model(recipe)
     sizes = {name: sum(p.numel() for p in part.parameters()) for name, part in model.head.named_children()}
     counts = count_parameters(model)
     side, phases = recipe.preprocessing.size, [phase for phase in recipe.phases if phase.epochs > 0]
@@ -677,6 +677,12 @@ def model_diagram(recipe: Recipe, *, lang: str = "en", size: str = "page", decim
     axes.set(xlim=(-0.05, sum(width + 0.25 for width, *_ in boxes)), ylim=(-0.2 - 0.7 * len(phases), 1.35))
     axes.axis("off")
     return look.finish(figure, "model_diagram", look.say("note_diagram", recipe=recipe.name, total=look.number(counts["total"] / 1e6)))
+
+
+def _empty_model(recipe: Recipe) -> LandmarkRegressor:
+    """The model that a recipe builds, without memory for its numbers: a recipe of others may ask for a billion units. Raises as `create_model` does."""
+    with torch.device("meta"):
+        return create_model(recipe.backbone, recipe.head, weights="none", **recipe.head_options)
 
 
 def _box_width(look: _Look, text: str, group: str) -> float:
@@ -2121,6 +2127,11 @@ def checked_run(run: Run) -> Run:
     """A run whose recipe.json holds what a recipe is made of; RunError or DataError where it does not."""
     run.settings  # noqa: B018 - tells what is no run
     read_record(run.path / "recipe.json", finite=False)  # an option of a recipe may be infinite
+    recipe = run.recipe
+    try:
+        _empty_model(recipe)
+    except (ValueError, TypeError, RuntimeError, OverflowError) as error:
+        raise DataError(f"{run.path / 'recipe.json'}: no model can be made of it ({str(error).partition(chr(10))[0][:100]}); put the original back") from None
     return run
 
 # %% ../nbs/14_figures.ipynb #684d8adf

@@ -249,6 +249,9 @@ def _is_plain_end(tail: bytes, size: int) -> bool:
     return tail[:4] == b"PK\6\6" and struct.unpack("<Q", tail[64:72]) == (size - 98,) and longer == (length, start) and start + length == size - 98
 
 # %% ../nbs/06_model.ipynb #346e6277
+_FOLDER = 0x10  # among a member's attributes; torch then reads nothing and hands out whatever lay in memory
+
+
 def _check_archive(file: BinaryIO, most: int | None) -> None:
     """ValueError unless an open file is an archive as torch.save writes it: stored, not compressed, whole to the last bit, at most `most` bytes."""
     size = file.seek(0, io.SEEK_END)
@@ -263,6 +266,8 @@ def _check_archive(file: BinaryIO, most: int | None) -> None:
         members = archive.infolist()
         if any(member.compress_type != zipfile.ZIP_STORED for member in members):
             raise ValueError("it is compressed, which torch.save never does; it may unfold to any size")
+        if any(member.compress_size != member.file_size or member.is_dir() or member.external_attr & _FOLDER for member in members):
+            raise ValueError("its table of contents calls a part empty that holds numbers; it was damaged, or put together by hand")
         names = {member.filename.lower(): member.file_size for member in members}  # torch looks names up without regard to case
         roots = {name.partition("/")[0] for name in names}
         if not plain or len(names) < len(members) or len(roots) != 1 or sum(member.compress_size for member in members) > size:

@@ -222,6 +222,18 @@ def clean(root: Path) -> None:
     _nbdev("nbdev_clean", "--fname", "nbs", cwd=root)
 
 
+def joined(outputs: list) -> list:
+    """What was printed without anything between it, as one output: into how many pieces a kernel cuts it differs from run to run."""
+    made: list = []
+    for output in outputs:
+        before = made[-1] if made else {}
+        if output["output_type"] == "stream" and before.get("name") == output["name"]:
+            before["text"] += output["text"]
+        else:
+            made.append(output)
+    return made
+
+
 def run(root: Path, names: list[str]) -> None:
     """Run chapters top to bottom in an ordinary Jupyter kernel, on phantoms, and keep what they print and draw."""
     from nbclient import NotebookClient
@@ -237,6 +249,9 @@ def run(root: Path, names: list[str]) -> None:
             notebook, timeout=600, kernel_name="python3", resources={"metadata": {"path": str(path.parent)}}
         )
         client.execute(env=environment)
+        for cell in notebook.cells:
+            if cell.cell_type == "code":
+                cell.outputs = joined(cell.outputs)
         notebook.metadata[EXECUTED] = code_hash(notebook)
         nbformat.write(notebook, path)
     clean(root)

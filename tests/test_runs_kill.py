@@ -6,11 +6,13 @@ import random
 import signal
 import stat
 import time
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from kept import keep
 
 from landmark_thesis import runs, trainer
 from landmark_thesis.trainer import Phase
@@ -89,6 +91,18 @@ def _one_run(data, recipe, out, resume=False, end_at=0, torn=False, by=signal.SI
         pipe.send(passed)
 
 
+COUNTED: Counter[str] = Counter()  # runs that were compared after they had been ended, and how often they were ended
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _kept(request):
+    """What was compared, where every comparison came out well."""
+    COUNTED.clear()
+    yield
+    if not request.session.testsfailed:
+        keep("kills", request.config, {name: COUNTED[name] for name in ("compared", "killed", "interrupted")})
+
+
 @pytest.fixture(scope="module")
 def start(_twenty_six):
     """`start(recipe, out, ...)` begins a run in a new process, forked from a server that has imported everything, once."""
@@ -160,8 +174,10 @@ def survives(start, peaceful, name, out, moments, by=signal.SIGKILL, **options):
     """A run that is ended at each of `moments`, one process after the other, and then goes on to its end (writing as it always does)."""
     for number, moment in enumerate(moments):
         ends(start(RECIPES[name], out, resume=number > 0, end_at=moment, by=by, **options), -by if by == signal.SIGKILL else 1)
+        COUNTED["killed" if by == signal.SIGKILL else "interrupted"] += 1
     ends(start(RECIPES[name], out, resume=True), 0)
     assert_same_run(out, peaceful(name)[0])
+    COUNTED["compared"] += 1
 
 
 def when(moments, moment, number):
@@ -266,11 +282,11 @@ def test_thirty_kills_from_outside(start, peaceful, tmp_path, seed):
         process.join(draw.uniform(0, seconds))
         process.kill()
         process.join()
-    if out.exists() and runs.Run(out).path.joinpath("environment.json").exists() and runs.Run(out).finished:
-        assert_same_run(out, whole)
-        return
-    ends(start(RECIPES[name], out, resume=True), 0)
+        COUNTED["killed"] += process.exitcode == -signal.SIGKILL
+    if not (out.exists() and runs.Run(out).path.joinpath("environment.json").exists() and runs.Run(out).finished):
+        ends(start(RECIPES[name], out, resume=True), 0)
     assert_same_run(out, whole)
+    COUNTED["compared"] += 1
 
 
 @pytest.mark.slow

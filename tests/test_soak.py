@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from kept import keep
 
 from landmark_thesis import runs
 from landmark_thesis.callbacks import LiveCurves, Progress
@@ -33,8 +34,8 @@ def _held() -> tuple[int, int, int]:
 
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="reads /proc, which this system lacks")
-def test_two_hundred_trainings_leave_nothing_behind(tmp_path, few_pictures, capsys, monkeypatch):
-    """Each draws its curves after every epoch, as in a notebook, and every tenth all figures of its folder."""
+def test_two_hundred_trainings_leave_nothing_behind(tmp_path, few_pictures, capsys, monkeypatch, request):
+    """Each draws its curves after every epoch, as in a notebook, is asked to go on when it has ended, and every tenth draws all figures of its folder."""
     memory, held, pictures = [], [], []
 
     class Shown(Progress):
@@ -61,3 +62,6 @@ def test_two_hundred_trainings_leave_nothing_behind(tmp_path, few_pictures, caps
         print(f"\nresident MB: {memory[0]:.0f} at first, {memory[49]:.0f} after 50, {memory[-1]:.0f} after 200; {1000 * slope:+.1f} kB a training; held {held[0]} -> {held[-1]}")
     assert slope < 0.05, "memory grows by more than 50 kB a training"
     assert held[-1] == held[1]
+    resident = {"first": memory[0], "after_50": memory[49], "last": memory[-1]}
+    found = {"trainings": len(memory), "resident_mb": {when: round(value, 1) for when, value in resident.items()}, "kb_a_training": round(1000 * slope, 1)}
+    keep("soak", request.config, found | {name: [held[1][place], held[-1][place]] for place, name in enumerate(("files", "threads", "figures"))})

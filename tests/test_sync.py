@@ -135,3 +135,13 @@ def test_references_to_live_widgets_are_found_and_taken_out_and_stills_stay(proj
     (output,) = sync.read(path).cells[1].outputs
     assert set(output.data) == {"image/png", "text/plain"}
     assert sync.check(project) == []
+
+
+def test_what_was_printed_in_pieces_is_kept_in_one_and_in_its_place():
+    def said(text, name="stdout"):
+        return nbformat.v4.new_output("stream", name=name, text=text)
+
+    shown = nbformat.v4.new_output("display_data", {"text/plain": "a figure"})
+    pieces = [said("a"), said("b"), said("!", "stderr"), said("c"), shown, said("d"), said("e")]
+    assert sync.joined(pieces) == [said("ab"), said("!", "stderr"), said("c"), shown, said("de")]
+    assert sync.joined([]) == []
