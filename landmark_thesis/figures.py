@@ -1528,7 +1528,7 @@ def ablation_forest(
     if luck is not None:
         handles.append(Patch(color="0.85", label=look.say("luck")))
     panels = _panels_below_key(look, figure, -(-len(differences) // half), handles)
-    reach = 1.12 * max(luck or 0, *(np.abs(one.interval).max() for one in differences))
+    least, most = (1.12 * max(luck or 0, *(sign * one.interval[end] for one in differences)) for end, sign in ((0, -1), (1, 1)))
     for axes, first in zip(panels, range(0, len(differences), half), strict=True):
         some = differences[first : first + half]
         for place, one in enumerate(some):
@@ -1537,7 +1537,7 @@ def ablation_forest(
             axes.axvspan(-luck, luck, color="0.85", zorder=0)
         axes.axvline(0, color="black", lw=look.style.line_pt)
         axes.set_yticks(range(len(some)), names[first : first + half])
-        axes.set(xlim=(-reach, reach), ylim=(half - 0.4, -0.6))
+        axes.set(xlim=(-least, most), ylim=(half - 0.4, -0.6))
         look.dress(axes, x=look.say("difference", unit=UNIT) if len(panels) == 1 else f"\N{GREEK CAPITAL LETTER DELTA} {UNIT}", grid="x")
     note = look.say("note_forest", n=n, reference=reference)
     return look.finish(figure, "ablation_forest", note + ("; " + look.say("note_luck") if luck is not None else ""), stamp)
