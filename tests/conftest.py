@@ -21,7 +21,8 @@ torch.set_num_threads(1)  # small models: a second thread costs more than it bri
 
 def pytest_collection_modifyitems(items):
     for item in items:
-        if " at 0x" in item.nodeid:  # addresses differ between the processes of pytest -n, which then collect other tests
+        # addresses differ between the processes of pytest -n, which then collect other tests
+        if " at 0x" in item.nodeid:
             raise pytest.UsageError(f"{item.nodeid}: the name of a test holds an address; give the parameter an id")
         if "real_data" in getattr(item, "fixturenames", ()):
             item.add_marker("real")
