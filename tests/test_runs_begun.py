@@ -116,3 +116,22 @@ def test_a_bf16_run_goes_on_to_the_bit(few_pictures, tmp_path, monkeypatch):
     files = [torch.load(path / "best.pt", weights_only=True) for path in (whole.path, run.path)]
     assert files[0]["precision"] == files[1]["precision"] == "bf16" and files[0]["history"] == files[1]["history"]
     assert all(torch.equal(value, files[1]["model_state_dict"][name]) for name, value in files[0]["model_state_dict"].items())
+
+
+def test_a_best_file_whose_state_was_never_saved_leaves_nothing_behind(tmp_path, monkeypatch):
+    """A kill between both files of the first epoch: the run begins anew, and its folder is that of one which nobody disturbed."""
+    recipe = replace(RECIPES["smoke"], preprocessing=PreprocessSettings(size=32))
+    whole = train(recipe, Source(phantoms=40), tmp_path / "whole", quiet=True)
+
+    def dies(*_):
+        raise SystemExit
+
+    with monkeypatch.context() as dying:
+        dying.setattr(LandmarkTrainer, "save_state", dies)
+        with pytest.raises(SystemExit):
+            train(recipe, Source(phantoms=40), tmp_path / "killed", quiet=True)
+    (tmp_path / "killed" / "last.pt").unlink(missing_ok=True)
+    assert (tmp_path / "killed" / "best.pt").is_file()
+    killed = train(recipe, Source(phantoms=40), tmp_path / "killed", quiet=True, resume=True)
+    assert sorted(path.name for path in killed.path.iterdir()) == sorted(path.name for path in whole.path.iterdir())
+    assert killed.weights_hash == whole.weights_hash
