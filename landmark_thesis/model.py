@@ -360,6 +360,7 @@ def known_hashes(backbone: str) -> dict[str, str]:
     return {Path(name).stem.rsplit("-", 1)[-1]: label for label, name, _ in _published(backbone)}
 
 # %% ../nbs/06_model.ipynb #a3cdc24e
+@functools.cache
 def most_bytes(backbone: str) -> int:
     """The largest file of somebody's own that makes sense for a backbone: its trunk twice over, and room for a head and for names."""
     with torch.device("meta"):  # shapes without memory

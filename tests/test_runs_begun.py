@@ -10,7 +10,7 @@ import torch
 from landmark_thesis import runs
 from landmark_thesis.callbacks import read_checkpoint, save_checkpoint
 from landmark_thesis.model import create_model, save_backbone
-from landmark_thesis.trainer import Phase
+from landmark_thesis.trainer import LandmarkTrainer, Phase
 
 ONE = replace(
     runs.changed(runs.SMOKE, image_size=32, precision="fp32"),
@@ -120,8 +120,7 @@ def test_a_bf16_run_goes_on_to_the_bit(few_pictures, tmp_path, monkeypatch):
 
 def test_a_best_file_whose_state_was_never_saved_leaves_nothing_behind(tmp_path, monkeypatch):
     """A kill between both files of the first epoch: the run begins anew, and its folder is that of one which nobody disturbed."""
-    recipe = replace(RECIPES["smoke"], preprocessing=PreprocessSettings(size=32))
-    whole = train(recipe, Source(phantoms=40), tmp_path / "whole", quiet=True)
+    whole = runs.train(ONE, runs.Source(phantoms=40), tmp_path / "whole", quiet=True)
 
     def dies(*_):
         raise SystemExit
@@ -129,9 +128,9 @@ def test_a_best_file_whose_state_was_never_saved_leaves_nothing_behind(tmp_path,
     with monkeypatch.context() as dying:
         dying.setattr(LandmarkTrainer, "save_state", dies)
         with pytest.raises(SystemExit):
-            train(recipe, Source(phantoms=40), tmp_path / "killed", quiet=True)
+            runs.train(ONE, runs.Source(phantoms=40), tmp_path / "killed", quiet=True)
     (tmp_path / "killed" / "last.pt").unlink(missing_ok=True)
     assert (tmp_path / "killed" / "best.pt").is_file()
-    killed = train(recipe, Source(phantoms=40), tmp_path / "killed", quiet=True, resume=True)
+    killed = runs.train(ONE, runs.Source(phantoms=40), tmp_path / "killed", quiet=True, resume=True)
     assert sorted(path.name for path in killed.path.iterdir()) == sorted(path.name for path in whole.path.iterdir())
     assert killed.weights_hash == whole.weights_hash
