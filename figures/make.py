@@ -53,7 +53,7 @@ THESIS_VAL = 7.22  # quoted: what its honest model scored on this validation par
 DRAWN_LEDGERS = {Path("research"): "dense", Path("research/short"): "dense, 20 epochs"}  # folder -> what its rows are compared with, as a figure says it
 LEDGERS = tuple(place / f"{name}.csv" for place in DRAWN_LEDGERS for name in ("errors", "runs", "likeliest"))  # written by research.py, drawn by nobody
 LIST = Path("drawn.csv")  # of what is drawn, with the hash of each file
-MARKERS = re.compile(r"(<!-- (results|speed|drawn):begin -->\n).*?(<!-- \2:end -->)", re.S)
+MARKERS = re.compile(r"(<!-- (results|speed|drawn|checks):begin -->\n).*?(<!-- \2:end -->)", re.S)
 # order and names of the table; a record that is not named here is drawn, but not listed
 TITLES = {
     "thesis-lite0": "`thesis` recipe cut short, EfficientNet-Lite0, ImageNet weights",
@@ -283,6 +283,28 @@ TEXTS = {
     ),
     "contaminated": ("contaminated", "contaminado"),
     "on_demand": ("no record of the kind yet", "aún sin registro de este tipo"),
+    "checks": (
+        "What the long checks found, each on the day that its record in [figures/bench/checks](figures/bench/checks) names ({device}, torch {torch}):",
+        "Lo que hallaron las comprobaciones largas, cada una en el día que nombra su registro en [figures/bench/checks](figures/bench/checks) ({device}, torch {torch}):",
+    ),
+    "kills": (
+        "- {killed} kills and {interrupted} interruptions of real trainings, {compared} of which were then ended and compared with the one that nobody disturbed: all equal to the bit (`{command}`).",
+        "- {killed} muertes y {interrupted} interrupciones de entrenamientos reales, {compared} de ellos acabados después y comparados con el que nadie molestó: todos iguales, bit a bit (`{command}`).",
+    ),
+    "mutations": (
+        "- {tried:,} mutations of a checkpoint: {refused:,} refused, {as_they_were:,} read as they were, {another_file:,} put together anew, checksums included, and read as what they hold; no code ran (`{command}`).",
+        "- {tried:,} mutaciones de un punto de control: {refused:,} rechazadas, {as_they_were:,} leídas como estaban, {another_file:,} recompuestas, con sus sumas de control, y leídas como lo que contienen; no se ejecutó código (`{command}`).",
+    ),
+    "soak": (
+        "- {trainings} trainings in one process: {first:.0f} MB resident after the first, {after_50:.0f} after 50, {last:.0f} after the last, since the 50th {growth:+.0f} kB a training; open files {files}, threads {threads}, figures {figures}, "
+        "after the second as after the last (`{command}`).",
+        "- {trainings} entrenamientos en un proceso: {first:.0f} MB residentes tras el primero, {after_50:.0f} tras 50, {last:.0f} tras el último, desde el 50 {growth:+.0f} kB por entrenamiento; archivos abiertos {files}, hilos {threads}, figuras {figures}, "
+        "tras el segundo como tras el último (`{command}`).",
+    ),
+    "peak": (
+        "- A `thesis` training on the real pictures takes {memory} at most, the pictures in it (`{command}`).",
+        "- Un entrenamiento `thesis` con las imágenes reales ocupa {memory} a lo sumo, imágenes incluidas (`{command}`).",
+    ),
     "again": (
         "Each on a page or a 16:9 slide, in English or Spanish, as SVG, PDF or PNG. `python figures/make.py` draws those that are committed from the records alone; run it again and "
         "not a byte changes (`--check` says what would), and each file carries the hashes of what it was drawn from.",
@@ -500,8 +522,23 @@ def _taken(told: dict) -> str:
     return f"{memory} and {told['seconds']:.0f} s on {told['device']}" if told["device"].startswith("cuda") else memory
 
 
+def checks() -> dict[str, dict]:
+    """What the long checks wrote of themselves (tests/kept.py), by name."""
+    return {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted((HERE / "bench" / "checks").glob("*.json"))}
+
+
+def checks_block(lang: str = "en") -> str:
+    """What the long checks found, each number out of a record, and the peak memory of the thesis' own recipe."""
+    found, memory = checks(), json.loads((HERE / "bench" / "memory" / "thesis.json").read_text(encoding="utf-8"))
+    if soak := found.get("soak"):
+        found["soak"] = {**soak, **soak["resident_mb"], **{name: soak[name][-1] for name in ("files", "threads", "figures")}, "growth": soak["kb_a_training"]}
+    told = {"device": memory["device"], "torch": memory["versions"]["torch"], "memory": _taken(memory), "command": memory["command"]}
+    lines = [TEXTS[key][LANGUAGES.index(lang)].format(**found.get(key, told)) for key in ("checks", "kills", "mutations", "soak", "peak") if key in {"checks", "peak", *found}]
+    return "\n".join([lines[0], "", *lines[1:], ""])
+
+
 def with_block(text: str, lang: str = "en") -> str:
-    blocks = {"results": lambda: readme_block(lang), "speed": speed_block, "drawn": lambda: drawn_block(lang)}
+    blocks = {"results": lambda: readme_block(lang), "speed": speed_block, "drawn": lambda: drawn_block(lang), "checks": lambda: checks_block(lang)}
     return MARKERS.sub(lambda match: match.group(1) + blocks[match.group(2)]() + match.group(3), text)
 
 

@@ -60,6 +60,7 @@ HEADINGS = {  # of the Spanish README -> of the English one
     "Leerlo": "Read it",
     "Con las imágenes reales": "On the real pictures",
     "Qué se dibuja": "What is drawn",
+    "Cuando algo va mal": "When things go wrong",
     "Los datos": "The data",
     "Contribuir, citar, licencia": "Contributing, citing, licence",
 }

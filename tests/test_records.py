@@ -1,5 +1,6 @@
 """The recorded results: every published number follows from the stored errors, and nothing in a record names a machine or a picture's place."""
 
+import datetime
 import importlib.util
 import json
 import re
@@ -139,6 +140,29 @@ def test_a_measurement_says_how_with_what_and_on_which_pictures_it_was_made(reco
     assert content.get("split_fingerprint") or content.get("labels_sha256") or (folds and all(folds))
     if record.name in ("causes", "curve", "drift", "ensemble", "leakage", "outside", "phase1", "test"):
         assert content["trained_by"] and all(re.match(r"(landmark-thesis|python figures/)", command) for command in content["trained_by"])
+
+
+CHECKS = make.checks()
+
+
+def test_the_long_checks_left_a_record_each():
+    assert set(CHECKS) == {"kills", "mutations", "soak"}
+
+
+@pytest.mark.parametrize("name", CHECKS)
+def test_a_record_of_a_long_check_says_how_when_and_with_what_it_was_made(name):
+    found = CHECKS[name]
+    command = re.fullmatch(r"(MUTATIONS=\d+ )?pytest (-\w+ )*-m slow (tests/test_\w+\.py)( -\w+)*", found["command"])
+    assert command and (ROOT / command.group(3)).is_file()
+    assert datetime.date.fromisoformat(found["date"]) and found["versions"]["torch"] and found["device"]
+    assert not re.search(r"[\s\"']/[a-z]+/", json.dumps(found))
+
+
+def test_the_counts_of_the_long_checks_add_up():
+    kills, mutations, soak = (CHECKS[name] for name in ("kills", "mutations", "soak"))
+    assert kills["killed"] >= 30 and kills["interrupted"] >= 6 and 30 <= kills["compared"] <= kills["killed"] + kills["interrupted"]
+    assert mutations["refused"] + mutations["as_they_were"] + mutations["another_file"] == mutations["tried"] >= 30_000
+    assert soak["trainings"] == 200 and all(first == last for first, last in (soak["files"], soak["threads"], soak["figures"]))
 
 
 LARGER = {"landmark_curves": 225, "anatomy_errors": 215, "ablation": 250}  # kB: fifteen panels, four marks a picture, a text a row; all others 150
