@@ -1045,7 +1045,7 @@ def _opened(
             return True
         if (out / "last.pt").is_file():  # what it began with was settled then
             settings = {**settings, "weights_sha256": Run(out).settings.get("weights_sha256")}
-        else:  # killed before its first state was saved: it begins anew, and writes the best of its own epochs
+        elif not (out / "last.pt").exists():  # killed before its first state was saved: it begins anew, and writes the best of its own epochs
             (out / "best.pt").unlink(missing_ok=True)
         then = _notes_of(out)
         notes["sessions"] = then.get("sessions", [])
