@@ -74,6 +74,7 @@ from landmark_thesis.pixel_error import (
     displacements,
     lung_widths,
     mean_radial_error,
+    patient_interval,
     radial_errors,
     seed_spread,
     summarise,
@@ -947,7 +948,7 @@ def _results(
         | {"agreement": agreement(_rows(scored, part))}
         | ({"conformal": _conformal(scored, names)} if len(set(names)) > 1 else {}),
         "baselines": _baselines(runs[0], scored),
-    }
+    } | ({} if not scored.data.patients else {"by_patient": _by_patient(scored)})
 
 
 def _rows(scored: Scored, part: str) -> list[dict[str, Any]]:
@@ -960,6 +961,15 @@ def _spread(scored: Scored) -> dict[str, Any] | None:
         return None
     radial = np.stack([radial_errors(answer.astype(np.float64), scored.target, 224) for answer in scored.each])
     return seed_spread(np.nanmean(radial[:, np.isfinite(radial).any((0, 2))], axis=2))
+
+
+def _by_patient(scored: Scored) -> dict[str, Any]:
+    """How many patients there are among the pictures with a label, and the interval of the mean when whole patients are drawn."""
+    radial = radial_errors(scored.pred.astype(np.float64), scored.target, 224)
+    labelled = np.isfinite(radial).any(1)
+    patients = [patient for patient, known in zip(scored.data.patients, labelled, strict=True) if known]
+    number = len({*patients} - {""}) + patients.count("")  # one that nobody knows is of its own
+    return {"n_patients": number, "mre_px_ci95": list(patient_interval(np.nanmean(radial[labelled], axis=1), patients)) if number > 1 else None}
 
 
 def _conformal(scored: Scored, names: Sequence[tuple[str, ...]]) -> dict[str, Any]:
@@ -1004,6 +1014,9 @@ def report(results: Mapping[str, Any]) -> str:
     }
     lines += [f"  {label:<20} {_number(metrics[key], metrics[f'{key}_ci95'])}" for key, label in names.items()]
     lines.append("  within 3 / 5 / 10 px  " + " / ".join(f"{100 * metrics['sdr'][radius]:.0f}" for radius in ("3", "5", "10")) + " %")
+    if "by_patient" in results:
+        several = results["by_patient"]
+        lines.append(f"  with whole patients   {_number(metrics['mre_px'], several['mre_px_ci95'])}, {several['n_patients']} of them drawn instead of pictures")
     lines.append("  by class              " + ", ".join(f"{name} {_number(value)}" for name, value in metrics["per_category"].items()))
     lines.append(f"  mean shape            {_number(results['baselines']['mean_shape_px'], results['baselines'].get('mean_shape_px_ci95'))}")
     if len(results["models"]) > 1:

@@ -5,8 +5,9 @@
 # %% auto #0
 __all__ = ['Size', 'displacements', 'radial_errors', 'mean_radial_error', 'detection_rate', 'cumulative_errors', 'auc_ced',
            'axis_length', 'axis_tilt', 'lung_widths', 'along_across', 'contour_error', 'rounding_floor',
-           'bootstrap_interval', 'summarise', 'summarise_errors', 'compare_errors', 'compare', 'holm', 'compare_all',
-           'seed_spread', 'conformal_radii', 'coverage', 'conformal_summary', 'bland_altman', 'agreement']
+           'bootstrap_interval', 'patient_interval', 'summarise', 'summarise_errors', 'compare_errors', 'compare',
+           'holm', 'compare_all', 'seed_spread', 'conformal_radii', 'coverage', 'conformal_summary', 'bland_altman',
+           'agreement']
 
 # %% ../nbs/01_pixel_error.ipynb #a6cba84d
 import math
@@ -279,6 +280,27 @@ def _quantile(column: np.ndarray, level: float) -> float:
     """Quantile of the resamples in which the metric exists; NaN when it exists in none."""
     column = column[np.isfinite(column)]
     return float(np.quantile(column, level)) if len(column) and math.isfinite(level) else math.nan
+
+# %% ../nbs/01_pixel_error.ipynb #b3072279
+def patient_interval(
+    values: np.ndarray, patients: Sequence[str], n_resamples: int = 10_000, seed: int = 0, level: float = 0.95
+) -> tuple[float, float]:
+    """BCa interval of the mean of `values` (N,), one a picture, when whole patients are drawn with all their pictures (Field & Welsh 2007).
+
+    `patients`: N names; "" is nobody knows, a patient of its own. Where no two are alike it is `bootstrap_interval`.
+    Raises ValueError for fewer than two patients, other than N names, or NaN.
+    """
+    values, numbers = np.asarray(values, dtype=np.float64), {}
+    owner = np.array([numbers.setdefault(name or k, len(numbers)) for k, name in enumerate(patients)], dtype=int)
+    if values.shape != owner.shape or not np.isfinite(values).all() or len(numbers) < 2:
+        raise ValueError(f"an interval needs finite values, one per picture, of two or more patients; got {values.shape} values and {len(owner)} names of {len(numbers)} patients")
+    sums, counts = np.bincount(owner, values), np.bincount(owner)
+
+    def mean(drawn: np.ndarray, axis: int) -> np.ndarray:
+        drawn = drawn.astype(int)
+        return sums[drawn].sum(axis) / counts[drawn].sum(axis)
+
+    return bootstrap_interval(np.arange(len(sums)), mean, n_resamples, seed, level)
 
 # %% ../nbs/01_pixel_error.ipynb #be580c69
 def _weighted_means(counts: np.ndarray, totals: np.ndarray, weights: np.ndarray) -> np.ndarray:

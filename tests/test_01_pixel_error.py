@@ -151,6 +151,30 @@ def test_intervals_refuse_what_they_cannot_serve():
             raise AssertionError("should fail")
 
 
+# cell 1200a41d
+def test_whole_patients_are_drawn():
+    chance = np.random.default_rng(4)
+    values, one_each = chance.lognormal(1.8, 0.5, 60), [f"p{k:02d}" for k in range(60)]
+    assert np.allclose(patient_interval(values, one_each, 2000, 5), bootstrap_interval(values, np.mean, 2000, 5), rtol=1e-12)
+    assert patient_interval(values, [""] * 60) == patient_interval(values, one_each)  # nobody knows: each of its own
+    owner, own = np.repeat(np.arange(20), 3), chance.normal(6, 2, 20)
+    alike = own[owner] + chance.normal(0, 0.3, 60)
+    (low, high), (naive_low, naive_high) = patient_interval(alike, owner.astype(str)), bootstrap_interval(alike)
+    assert 1.4 < (high - low) / (naive_high - naive_low) < 2  # three alike are worth one: root of three
+    uneven = patient_interval([1.0, 1.0, 1.0, 9.0], ["a", "a", "a", "b"], 4000)
+    assert uneven == (1, 9)  # a mean over pictures: a patient with three counts three times
+
+
+def test_patients_that_cannot_be_drawn_are_refused():
+    for values, names in (([1.0, 2.0], ["a", "a"]), ([1.0, 2.0], ["a"]), ([1.0, np.nan], ["a", "b"])):
+        try:
+            patient_interval(values, names)
+        except ValueError as problem:
+            assert "two or more patients" in str(problem)
+        else:
+            raise AssertionError("should fail")
+
+
 # cell 5de6e17d
 def test_summary_holds_the_names_of_results_json():
     target, pred = toy_chests(30)

@@ -1,9 +1,11 @@
 """Data sets that look fine and are not: `check-data` and the training say the same, in one line, before any time is spent."""
 
 import csv
+import json
 from pathlib import Path
 
 import cv2
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -24,8 +26,11 @@ from landmark_thesis.data import (
     phantom_data,
     thesis_split,
 )
+from landmark_thesis.defense import Defense
+from landmark_thesis.evaluate import read_errors
 from landmark_thesis.landmarks import CENTRAL, LEFT_CONTOUR, RIGHT_CONTOUR
 from landmark_thesis.model import LandmarkRegressor, create_model
+from landmark_thesis.pixel_error import patient_interval
 
 SIDE = 64
 POINTS = phantom_data(60, seed=5, size=SIDE)
@@ -169,6 +174,19 @@ def test_patients_are_told_kept_together_and_recorded(tmp_path, capsys):
     split = runs.Run(tmp_path / "first").split
     of = dict(zip(names, patients, strict=True))
     assert parted(split, of) == [] and 40 <= len(split.parts["train"]) <= 50
+
+    # a result has the interval of the mean with whole patients drawn, too
+    capsys.readouterr()
+    assert main(["evaluate", str(tmp_path / "first"), "--split", "val"]) == 0
+    printed, stored = capsys.readouterr().out, json.loads((tmp_path / "first" / "results.json").read_text())
+    rows = read_errors(tmp_path / "first" / "errors.csv", "val")
+    means, theirs = [np.mean([row[f"L{k}_radial"] for k in range(1, 16)]) for row in rows], [of[row["image"]] for row in rows]
+    assert stored["by_patient"]["n_patients"] == len({*theirs} - {""}) + theirs.count("") < len(rows)
+    assert stored["by_patient"]["mre_px_ci95"] == pytest.approx(patient_interval(means, theirs), abs=1e-3) != stored["val"]["mre_px_ci95"]
+    assert f"{stored['by_patient']['n_patients']} of them drawn instead of pictures" in printed
+    for lang, said in (("en", "pictures are of"), ("es", "imágenes son de")):
+        told = Defense((runs.Run(tmp_path / "first"),), stored, lang=lang).facts["patients"]
+        assert f"{len(rows)} {said} {stored['by_patient']['n_patients']} pa" in told
 
     # figures need the pictures, and name the option that brings them
     capsys.readouterr()
