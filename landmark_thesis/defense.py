@@ -1162,7 +1162,7 @@ _ABOUT_OTHERS = (
         ("Would it hold on another hospital's pictures?", "¿Valdría en imágenes de otro hospital?"),
         ("On {outside_n} radiographs of {outside_dataset}, never trained on, the lateral points lie {outside_px} px@224 ({outside_mm} mm) from the border of the lung, the mean shape's {outside_ruler}; {outside_models} trainings: {outside_least} to {outside_most}. Borders only: nobody labelled these 15 points there. One other source is not all others.",
          "En {outside_n} radiografías de {outside_dataset}, nunca usadas para entrenar, los puntos laterales quedan a {outside_px} px@224 ({outside_mm} mm) del borde pulmonar, los de la forma media a {outside_ruler}; {outside_models} entrenamientos: {outside_least} a {outside_most}. Solo bordes: nadie etiquetó allí estos 15 puntos. Otra fuente no son todas."),
-        "06_model", ("outside_border",), "outside"),
+        "14_figures", ("outside_border",), "outside"),
     Question(
         ("How far do two observers differ?", "¿Cuánto difieren dos observadores?"),
         ("Unknown: there is one annotation a picture. {limits_pairs} radiographs are in the set twice, and their two labels differ by {limits_twice} px@224: a hint, no estimate. A model may lie closer to a label than another label does, for it answers what many labels have in common.",

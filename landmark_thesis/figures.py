@@ -806,7 +806,7 @@ def learning_curves(
     look.dress(errors, y=textwrap.fill(look.say("mean_error", unit=UNIT), 18))
     look.dress(rates, x=look.say("epoch"), y=textwrap.fill(look.say("rate"), 11))
     rates.xaxis.set_major_locator(MaxNLocator(integer=True))
-    look.legend(errors, loc="upper right")
+    look.legend(errors, loc="best")
     if rates.lines:
         look.legend(rates, loc="lower left", ncols=2)
     return look.finish(figure, "learning_curves", "; ".join([look.say("note_curves", unit=UNIT), *cut]), stamp)
