@@ -34,7 +34,8 @@ def _relabelling(permutation: tuple[int, ...], device: torch.device) -> Tensor:
     count = len(permutation)
     if sorted(permutation) != list(range(count)) or any(permutation[partner] != k for k, partner in enumerate(permutation)):
         raise ValueError(f"a flip permutation pairs the points 0 to {count - 1}, each its partner's partner; got {permutation}")
-    return torch.tensor(permutation, device=device)
+    with torch.inference_mode(False):  # one that was made for an answer could not be used in a training afterwards
+        return torch.tensor(permutation, device=device)
 
 # %% ../nbs/04_augment.ipynb #fd891c45
 def flip(images: Tensor, points: Tensor, permutation: Sequence[int] | None) -> tuple[Tensor, Tensor]:

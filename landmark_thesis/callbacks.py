@@ -658,7 +658,7 @@ class Progress(Callback):
 
     def on_epoch_end(self, trainer: Any, phase: Any, epoch: int, metrics: Mapping[str, float]) -> None:
         self._close()
-        best = (trainer.best_phase, trainer.best_epoch) == (phase.name, epoch)
+        best = phase.select == "best" and (trainer.best_phase, trainer.best_epoch) == (phase.name, epoch)  # "last" keeps each, and chooses none
         print(epoch_line(phase, epoch, metrics, trainer.unit, best), file=self._stream(), flush=True)
 
     def on_exception(self, trainer: Any, phase: Any, error: BaseException) -> None:

@@ -13,6 +13,7 @@ import os
 import re
 import shlex
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path, PureWindowsPath
 
@@ -83,10 +84,11 @@ def _can_write(option: str, path: Path | None, folder: bool = False) -> None:
         if path.is_dir() and not folder:
             raise _Mistake(f"{option} {path}: is a folder; name a file in it")
         place = path if folder else path.parent
-        while not (place.exists() or place.is_symlink()):
-            place = place.parent
+        place = next((one for one in (place, *place.parents) if one.exists() or one.is_symlink()), None)
     except OSError as error:
         raise _Mistake(f"{option} {str(path)[:80]}: cannot be written ({error.strerror}); choose another place") from None
+    if place is None:
+        raise _Mistake(f"{option} {path}: there is no such drive; choose another place")
     if not place.is_dir():
         raise _Mistake(f"{option} {path}: {place} is a file, not a folder; choose another place")
     if not os.access(path if path.exists() else place, os.W_OK):
@@ -356,7 +358,7 @@ def _predict(arguments: argparse.Namespace) -> int:
     _may_replace("--csv", arguments.csv, paths, [labelled])
     _no_second_table("--csv", arguments.csv, labelled)
     _may_draw(arguments.overlay, paths)
-    if twice := sorted({path.name for path in paths if [other.name for other in paths].count(path.name) > 1}):
+    if twice := sorted(name for name, count in Counter(path.name for path in paths).items() if count > 1):
         raise _Mistake(f"{twice[0]}: is named by more than one IMAGE, and a table of points could not tell them apart; predict them one after the other")
     points = evaluate.predict(runs.Run(arguments.run_folder), paths, tta=arguments.tta, device=arguments.device)
     if arguments.csv is not None:

@@ -96,7 +96,7 @@ def write_whole(path: str | Path, content: bytes, *, make_folders: bool = True) 
         OSError: with `path` as its file name (no room, no permission, no folder); what stood there stands.
     """
     path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}.tmp")
+    temporary = path.with_name(f".{_short(path.name)}.{os.getpid()}.{secrets.token_hex(4)}.tmp")
     try:
         if make_folders:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -113,6 +113,11 @@ def write_whole(path: str | Path, content: bytes, *, make_folders: bool = True) 
         raise
     _sync_folder(path.parent)
     return path
+
+
+def _short(name: str) -> str:
+    """As much of a file's name as leaves room for what is put before and behind it; a name may have 255 bytes."""
+    return name.encode(errors="surrogateescape")[:200].decode(errors="ignore")
 
 
 MAX_TEXT_BYTES = 2**26  # 957 rows of labels have 120 kB, their errors 0.8 MB
@@ -212,7 +217,7 @@ def remove_leftovers(folder: str | Path, names: Iterable[str]) -> list[str]:
 
     For the one writer of these files only: a write that goes on at this moment would lose its file.
     """
-    ours = re.compile(rf"\.({'|'.join(map(re.escape, names))})\.\d+\.[0-9a-f]{{8}}\.tmp")
+    ours = re.compile(rf"\.({'|'.join(re.escape(_short(name)) for name in names)})\.\d+\.[0-9a-f]{{8}}\.tmp")
     left = [path for path in Path(folder).glob(".*.tmp") if ours.fullmatch(path.name)]
     for path in left:
         path.unlink(missing_ok=True)
@@ -359,7 +364,7 @@ class Frame:
 class PreprocessSettings:
     """The one preprocessing of training, evaluation and prediction.
 
-    `size`: side of the result in pixels. `clahe_clip`: contrast limit of CLAHE, 0 leaves it out. `clahe_tiles`: tiles
+    `size`: side of the result in pixels, best a multiple of 32, the largest stride of a network: else the cells of a map do not tile the picture exactly. `clahe_clip`: contrast limit of CLAHE, 0 leaves it out. `clahe_tiles`: tiles
     per side. `max_side`: a larger square is first shrunk by area to this side (or to `size`, if that is more).
     """
 
@@ -1006,18 +1011,21 @@ def load_data(
     return data
 
 # %% ../nbs/03_data.ipynb #d4e7c343
-def phantom_data(n: int, seed: int = 0, start: int = 0, size: int = 224, style: PhantomStyle = CHAPTER_STYLE) -> LandmarkData:
+def phantom_data(
+    n: int, seed: int = 0, start: int = 0, size: int = 224, style: PhantomStyle = CHAPTER_STYLE, preprocessing: PreprocessSettings = PreprocessSettings()
+) -> LandmarkData:
     """Synthetic radiographs as a data set; picture i depends on (seed, start + i) only and is called "phantom-000123".
 
     Args:
-        n: how many. seed: the stream. start: number of the first. size: side in pixels. style: see `phantom`.
+        n: how many. seed: the stream. start: number of the first. size: side in pixels, as drawn and as the network sees them. style: see `phantom`.
+        preprocessing: all but its size counts, so CLAHE is as in any other picture.
 
     Returns:
-        The data set, with CLAHE as in any other picture.
+        The data set; its hashes are of the pictures as they were drawn.
     """
     images, points, categories = phantoms(n, seed=seed, start=start, size=size, style=style)
     names = tuple(f"phantom-{start + i:06d}" for i in range(n))
-    settings = PreprocessSettings(size=size)
+    settings = replace(preprocessing, size=size)
     return LandmarkData(
         images=torch.from_numpy(np.stack([preprocess(image, settings) for image in images])),
         points=torch.from_numpy(np.ascontiguousarray(points, dtype=np.float32)),
@@ -1395,7 +1403,7 @@ def _shrunk(picture: np.ndarray, factor: float = 5 / 6) -> np.ndarray:
     """About its centre, on black: takes back a cut of 25 of 299 pixels on each side."""
     height, width = picture.shape
     centre = ((width - 1) / 2, (height - 1) / 2)
-    return cv2.warpAffine(picture, cv2.getRotationMatrix2D(centre, 0, factor), (width, height), flags=cv2.INTER_AREA)
+    return cv2.warpAffine(picture, cv2.getRotationMatrix2D(centre, 0, factor), (width, height), flags=cv2.INTER_LINEAR)
 
 # %% ../nbs/03_data.ipynb #5175c1ac
 def _named(signatures: Signatures) -> list[tuple[str, str, int]]:
@@ -1592,7 +1600,7 @@ def kfold_splits(
         k splits with parts "train", "val", "oof"; each picture is out of fold once. The part is not called "test": it is no test part.
 
     Raises:
-        DataError: k below 2 or above the size of the smallest class.
+        DataError: k below 2 or above the size of the smallest class, or too few pictures for a validation part of every class.
     """
     groups = _groups(names, [*duplicates, *_of_one_patient(names, patients)])
     category = dict(zip(names, categories, strict=True))
@@ -1605,7 +1613,10 @@ def kfold_splits(
     for train, out in StratifiedKFold(k, shuffle=True, random_state=seed).split(labels, labels):
         val = np.array([], int)
         if validation:
-            train, val = train_test_split(train, test_size=validation, random_state=seed, stratify=[labels[g] for g in train])
+            try:
+                train, val = train_test_split(train, test_size=validation, random_state=seed, stratify=[labels[g] for g in train])
+            except ValueError as error:
+                raise DataError(f"a fold's {len(train)} training pictures cannot give a validation part by class ({error}); add pictures, or leave out the smallest class") from None
         parts = {part: tuple(name for g in sorted(index) for name in groups[g]) for part, index in (("train", train), ("val", val), ("oof", out))}
         splits.append(Split(parts, kept, seed))
     return splits

@@ -491,7 +491,7 @@ def predict(
         tta: average with the mirrored picture. ensemble: "mean" or "median" of several runs. device: "auto", "cpu", "cuda".
 
     Returns:
-        (N, 15, 2) float64, (x, y) in pixel indices of the picture as it is on disk: its first pixel's centre is (0, 0).
+        (N, 15, 2) float64, (x, y) in pixel indices of the file's picture, upright as its EXIF tag says: its first pixel's centre is (0, 0).
 
     Raises:
         DataError: pictures that cannot be read, all of them named. RunError: a folder that holds no trained run.
@@ -666,7 +666,7 @@ def _enough(data: LandmarkData, names: Sequence[tuple[str, ...]], part: str) -> 
 
 def _load(runs: Sequence[Run], source: Source) -> dict[PreprocessSettings, LandmarkData]:
     """The labelled pictures, once for each preprocessing that a run wants."""
-    return {settings: source.load(settings) for settings in {run.recipe.preprocessing for run in runs}}
+    return {settings: source.load(settings) for settings in dict.fromkeys(run.recipe.preprocessing for run in runs)}  # the first run's come first: its rows are written
 
 # %% ../nbs/12_evaluate.ipynb #d5da5c15
 @dataclass(frozen=True)
@@ -730,9 +730,18 @@ def mean_shape_errors(mean_shape: np.ndarray, target: np.ndarray) -> np.ndarray:
     return np.nanmean(radial[np.isfinite(radial).any(1)], axis=1)
 
 
-def _baselines(run: Run, scored: Scored) -> dict[str, Any]:
-    """What a ruler scores: the mean shape of the training part, with its interval, and the rounding of the labels."""
-    errors = None if run.mean_shape is None else mean_shape_errors(run.mean_shape, scored.target)
+def _ruler_errors(folds: Mapping[tuple[str, ...], Sequence[Run]], scored: Scored) -> np.ndarray | None:
+    """The mean shape's error on each picture, of the run that did not see it; None where a run does not know it."""
+    shapes = [runs[0].mean_shape for runs in folds.values()]
+    if any(shape is None for shape in shapes):
+        return None
+    ends = np.cumsum([len(own) for own in folds])[:-1]
+    return np.concatenate([mean_shape_errors(shape, target) for shape, target in zip(shapes, np.split(scored.target, ends), strict=True)])
+
+
+def _baselines(folds: Mapping[tuple[str, ...], Sequence[Run]], scored: Scored) -> dict[str, Any]:
+    """What a ruler scores: the mean shape of the training part, each fold's on its own pictures, with its interval, and the rounding of the labels."""
+    errors = _ruler_errors(folds, scored)
     ruler = (None, None) if errors is None else (float(errors.mean()), list(bootstrap_interval(errors)))
     sides = {frame.side for frame in scored.data.frames}
     grid = None
@@ -843,7 +852,7 @@ def evaluate_runs(
 
     Returns:
         The content of results.json. Scoring one run on its own pictures also writes its errors.csv, and folds write theirs, unless the
-        result is contaminated. For pictures that the run's split does not know `split_fingerprint` is empty. Scoring any picture of a test part, whatever `part` is called, adds a ledger line; `test_parts_opened` holds
+        result is contaminated or the training has not ended (which `unverified` says). For pictures that the run's split does not know `split_fingerprint` is empty. Scoring any picture of a test part, whatever `part` is called, adds a ledger line; `test_parts_opened` holds
         fingerprint -> number of its pictures that were scored.
 
     Raises:
@@ -860,6 +869,8 @@ def evaluate_runs(
     names = _names_to_score(runs, next(iter(loaded.values())), part, split)
     _refuse_others(runs, loaded, names, part, split, source)
     _enough(next(iter(loaded.values())), names, part)
+    if ensemble == "weighted" and part == "val" and len(runs) > 1:
+        raise DataError("a weighted ensemble takes its weights from the validation errors, so it cannot be scored on part 'val'; choose mean or median, or another part")
     if rivals and len(set(names)) > 1:
         raise DataError(f"{rivals[0].name} cannot be compared on the pictures of several folds, for it was trained on some of them; compare fold by fold")
     compared = {settings: source.compared(pictures, settings) for settings, pictures in loaded.items()}
@@ -868,8 +879,12 @@ def evaluate_runs(
     if opened and not may_open:
         counts = " and ".join(f"{count} of the test part {fingerprint}" for fingerprint, count in opened.items())
         raise OpeningError(f"not scored: its part '{part}' holds {counts}, and scoring them opens it")
+    unfinished = [run.name for run in everybody if not run.finished]
+    if opened and unfinished:
+        raise DataError(f"{_listed(unfinished)}: the training has not ended, and an opening of the test part is not spent on it; train-landmarks --resume ends it")
+    unverified += [f"{name}: its training has not ended" for name in unfinished]
     own = split is not None or part != "all" or _of_its_split(runs[0], loaded[runs[0].recipe.preprocessing])  # else no split says what was scored
-    places, keep = [run.path for run in everybody], own and not contaminated and split is None  # errors.csv: the run's own pictures, clean scorings only
+    places, keep = [run.path for run in everybody], own and not contaminated and split is None and not unfinished  # errors.csv: the run's own pictures, clean scorings of its last weights only
     _readable(places, runs if keep else [], bool(opened))
     scored = _score(runs, loaded, names, tta, ensemble, where)
     results = _results(runs, scored, names, part, (split or runs[0].split) if own else None, source, tta, ensemble, mm_per_px, where)
@@ -947,7 +962,7 @@ def _results(
         part: summarise(scored.pred.astype(np.float64), scored.target, scored.data.categories, mm_per_px=mm_per_px)
         | {"agreement": agreement(_rows(scored, part))}
         | ({"conformal": _conformal(scored, names)} if len(set(names)) > 1 else {}),
-        "baselines": _baselines(runs[0], scored),
+        "baselines": _baselines(_folds(runs, names), scored),
     } | ({} if not scored.data.patients else {"by_patient": _by_patient(scored)})
 
 

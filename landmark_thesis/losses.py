@@ -37,7 +37,7 @@ def loss_parts(value: Tensor | Mapping[str, Tensor]) -> tuple[Tensor, dict[str, 
     Raises:
         TypeError: neither a tensor nor a mapping.
         KeyError: a mapping without "total"; says what it holds.
-        ValueError: a total that is not a scalar.
+        ValueError: a total or a component that is not a scalar.
     """
     if isinstance(value, Mapping):
         if "total" not in value:
@@ -49,7 +49,11 @@ def loss_parts(value: Tensor | Mapping[str, Tensor]) -> tuple[Tensor, dict[str, 
         raise TypeError(f"a criterion returns a tensor or a mapping of tensors, got {type(total).__name__}")
     if total.ndim:
         raise ValueError(f"the loss of a batch must be a scalar, got shape {tuple(total.shape)}; take its mean")
-    return total, {name: torch.as_tensor(part).detach() for name, part in others.items()}
+    parts = {name: torch.as_tensor(part, device=total.device).detach() for name, part in others.items()}
+    for name, part in parts.items():
+        if part.ndim:
+            raise ValueError(f"component '{name}' of the loss must be a scalar, got shape {tuple(part.shape)}; take its mean")
+    return total, parts
 
 # %% ../nbs/05_losses.ipynb #87310889
 def wing(difference: Tensor, width: float, epsilon: float) -> Tensor:

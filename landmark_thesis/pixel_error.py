@@ -72,7 +72,7 @@ def mean_radial_error(pred: Array, target: Array, image_size: Size) -> Array:
 
     A target of NaN is a missing landmark and does not count, nor does a picture without any. A prediction of NaN is no
     missing landmark but a failure: the result is NaN. So it is when nothing is labelled. Returns a scalar of the input's kind.
-    Raises ValueError for targets in pixels (unless they lie on a CUDA device).
+    Raises ValueError for targets in pixels (unless they lie on a card).
     """
     target = _as_points(target)
     _refuse_pixels(target)
@@ -83,8 +83,8 @@ _LARGEST_FRACTION = 4.0  # as in the losses: a point this many picture widths aw
 
 
 def _refuse_pixels(target: Array) -> None:
-    """ValueError for targets in pixels. Not on CUDA, where a look makes the host wait for the device."""
-    if getattr(target, "is_cuda", False):
+    """ValueError for targets in pixels. On the CPU alone: on a card a look makes the host wait for the device."""
+    if isinstance(target, torch.Tensor) and target.device.type != "cpu":
         return
     sizes = abs(np.asarray(target.detach() if isinstance(target, torch.Tensor) else target))
     largest = sizes[np.isfinite(sizes)].max(initial=0.0)
@@ -685,6 +685,9 @@ def _share_interval(inside: np.ndarray) -> list[float]:
 # %% ../nbs/01_pixel_error.ipynb #19abf01d
 def conformal_summary(errors: np.ndarray, folds: Sequence, level: float = 0.9, n_resamples: int = 10_000, seed: int = 0) -> dict:
     """Conformal radii from out-of-fold errors (N, K), and their coverage measured on each fold with the radii of the others.
+
+    Errors of several models pooled are *cross*-conformal (Vovk 2015): the proven coverage is about 1 - 2 (1 - level) only, so what is reported
+    is the one that was measured.
 
     `folds` (N,): which fold each picture was left out in. `level`; `radius_px`: {"L1": ..} from all pictures, None where there are too
     few; then all of `coverage`. Ready for JSON. Raises ValueError for fewer than two folds.

@@ -298,7 +298,7 @@ class Source:
     def load(self, preprocessing: PreprocessSettings) -> LandmarkData:
         """The pictures, preprocessed; raises DataError as `data.load_data` does."""
         if self.folder is None:
-            return phantom_data(self.phantoms, seed=self.phantom_seed, size=preprocessing.size)
+            return phantom_data(self.phantoms, seed=self.phantom_seed, size=preprocessing.size, preprocessing=preprocessing)
         data = load_data(self.folder, preprocessing, label_size=self.label_size)
         if data.points.shape[1] != NUM_LANDMARKS:
             raise DataError(f"{self.folder}: the table has {data.points.shape[1]} points a picture; the scheme has {NUM_LANDMARKS}, L1 to L{NUM_LANDMARKS}")
@@ -677,12 +677,11 @@ def tyler_form(differences: np.ndarray, steps: int = 100) -> np.ndarray:
     count, width = differences.shape
     if count <= width or not np.isfinite(differences).all():
         raise ValueError(f"a form of {width} directions wants more than {width} finite differences, got {count}")
+    if np.linalg.matrix_rank(differences) < width:
+        raise ValueError(f"the differences do not span all {width} directions")
     form = np.eye(width)
     for _ in range(steps):
-        try:
-            certain = np.linalg.inv(form)
-        except np.linalg.LinAlgError as error:
-            raise ValueError(f"the differences do not span all {width} directions") from error
+        certain = np.linalg.inv(form)
         before, lengths = form, np.einsum("ni,ij,nj->n", differences, certain, differences)
         form = (differences / lengths[:, None]).T @ differences
         form *= width / np.trace(form)
@@ -730,7 +729,7 @@ def answer_covariance(
             first = answers(straight)
             for _ in range(max(2, -(-FEWEST_VIEWS // len(images)))):
                 views, moved = moves(straight, first, generator)
-                differences.append(along_across(answers(views).double(), moved.double(), 1).flatten(1).cpu())
+                differences.append(along_across(answers(views).cpu().double(), moved.cpu().double(), 1).flatten(1))
     return tyler_form(torch.cat(differences).numpy())
 
 # %% ../nbs/11_runs.ipynb #74449671

@@ -122,7 +122,7 @@ def train_mode(model: nn.Module) -> list[nn.Module]:
 
     A part (module) that has parameters, all of them frozen, goes to eval mode as a whole: its batch norm keeps its statistics and its
     dropout is off. A module without parameters follows its parent. So do the modules of `model.keep_eval()`, if the model has that
-    method: parts that train but must stay in eval mode (the batch norm of efficientnet_lite0).
+    method: parts that train but must stay in eval mode, in a model of one's own (the package's have `stays_eval`).
     """
     model.train()
     for module in model.modules():
@@ -810,11 +810,11 @@ class Phase:
     schedule, floor_ratio
         "constant", "cosine" or "onecycle"; every rate ends at `floor_ratio` times its start (its peak, for "onecycle").
     optimizer, weight_decay
-        "adam" or "adamw".
+        "adam" or "adamw"; the decay is on all that trains, norms and biases included.
     clip_norm
         Largest norm of the gradient of all parameters together, or None.
     average
-        Decay of an exponential moving average of the weights, or None. What is validated, kept as best and left in the model are then
+        Decay d of an exponential moving average of the weights, or None; it grows to d over (10 d - 1) / (1 - d) steps (`update_average`). What is validated, kept as best and left in the model are then
         the averaged weights.
     select
         "best": the phase ends with the weights of its lowest validation error. "last": with those of its last epoch, whatever their

@@ -315,7 +315,7 @@ def _scripted_trainer(**more):
 
 def _scripted_epochs(callbacks, trainer, errors, phase_name="phase1"):
     """Play a phase with these validation errors to the callbacks, as the trainer would."""
-    phase = SimpleNamespace(name=phase_name, epochs=len(errors), schedule="constant")
+    phase = SimpleNamespace(name=phase_name, epochs=len(errors), schedule="constant", select="best")
     columns = trainer.history.setdefault(phase_name, {})
     for epoch, error in enumerate(errors, start=1):
         call_event(callbacks, "on_epoch_start", trainer, phase, epoch)

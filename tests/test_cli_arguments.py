@@ -173,3 +173,10 @@ def test_a_recorded_command_names_no_folder_above_and_can_be_given_again(words, 
 
 def test_every_command_is_among_them():
     assert {words.split()[0] for words in SPOKEN} == set(COMMANDS)
+
+
+def test_a_drive_that_is_not_there_is_one_line(monkeypatch):
+    for asked in ("exists", "is_symlink", "is_dir"):
+        monkeypatch.setattr(Path, asked, lambda self: False)  # as on Windows, where the root itself may be missing
+    with pytest.raises(cli._Mistake, match="--csv .*: there is no such drive; choose another place"):
+        cli._can_write("--csv", Path("/Z/points.csv"))

@@ -19,6 +19,7 @@ from landmark_thesis.data import (
     THESIS_SPLIT_FINGERPRINT,
     THESIS_TEST_FINGERPRINT,
     DataError,
+    PreprocessSettings,
     Split,
     check_data,
     kfold_splits,
@@ -266,3 +267,16 @@ def test_a_head_of_ones_own_needs_no_levels():
 def test_the_readmes_name_the_formats_that_are_read(name):
     text = (Path(__file__).parent.parent / name).read_text(encoding="utf-8")
     assert ", ".join(f"`{extension}`" for extension in IMAGE_EXTENSIONS) in text and "DICOM" in text and "dcmj2pnm" in text and "--split FILE" in text
+
+
+def test_phantoms_are_prepared_as_the_recipe_says():
+    plain = runs.Source(phantoms=2).load(PreprocessSettings(size=64))
+    flat = runs.Source(phantoms=2).load(PreprocessSettings(size=64, clahe_clip=0.0))
+    assert not torch.equal(plain.images, flat.images) and plain.pixel_hash == flat.pixel_hash
+    assert torch.equal(plain.images, phantom_data(2, size=64).images)
+
+
+def test_folds_too_small_for_a_validation_part_by_class_are_told_in_one_line():
+    names, categories = [f"{kind}-{k}" for kind in "abcdefghij" for k in range(10)], [kind for kind in "abcdefghij" for _ in range(10)]
+    with pytest.raises(DataError, match="a fold's 50 training pictures cannot give a validation part by class"):
+        kfold_splits(names, categories, 2, validation=1 / 6)

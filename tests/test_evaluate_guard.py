@@ -340,6 +340,8 @@ def test_folds_over_all_pictures_open_the_test_part(drawn, tmp_path, monkeypatch
     results = evaluate_runs(folds, part="oof")
     assert results["test_fingerprint"] == opened and results["test_ledger"]["opened"] == 1
     assert [entry["fingerprint"] for fold in folds for entry in ledger_entries(fold.path)] == [opened] * 2
+    rulers = np.concatenate([mean_shape_errors(fold.mean_shape, data.subset(fold.part("oof")).points.numpy()) for fold in folds])
+    assert not np.array_equal(folds[0].mean_shape, folds[1].mean_shape) and results["baselines"]["mean_shape_px"] == pytest.approx(rulers.mean())
     seeds = [_as_seed(fold, tmp_path / f"seed-{number}") for number, fold in enumerate(folds)]
     four = evaluate_runs([*folds, *seeds], part="oof", ensemble="median")
     assert four["n_oof"] == 60 and four["ensemble"] == "median" and four["oof"]["mre_px"] == pytest.approx(results["oof"]["mre_px"])
@@ -434,10 +436,33 @@ def test_missing_landmarks_leave_finite_numbers(parent, drawn, tmp_path, monkeyp
     found = evaluate_runs(tmp_path / "run")["val"]["mre_px"]
     assert Run(tmp_path / "run").validation_error() == pytest.approx(found, abs=1e-3)
     shutil.copytree(tmp_path / "run", tmp_path / "again")
-    both = evaluate_runs([tmp_path / "run", tmp_path / "again"], ensemble="weighted")
+    both = evaluate_runs([tmp_path / "run", tmp_path / "again"])
     write_results(both, tmp_path / "results.json")
     assert f"{drawn.categories[unlabelled[0]]} -" in report(both)
     assert both["val"]["mre_px"] == pytest.approx(found) and both["models"][0]["val_mre_px"] == pytest.approx(found, abs=1e-3)
+
+
+def test_weights_by_validation_errors_are_not_scored_on_them(parent, tmp_path):
+    evaluate_runs(parent)
+    shutil.copytree(parent.path, tmp_path / "again")
+    with pytest.raises(DataError, match="takes its weights from the validation errors, so it cannot be scored on part 'val'"):
+        evaluate_runs([parent.path, tmp_path / "again"], ensemble="weighted")
+    shutil.copytree(parent.path, tmp_path / "first")
+    both, alone = (evaluate_runs(runs, part="test", ensemble="weighted") for runs in ([tmp_path / "first", tmp_path / "again"], tmp_path / "first"))
+    assert both["test"]["mre_px"] == pytest.approx(alone["test"]["mre_px"]) and both["models"][0]["val_mre_px"] == parent.validation_error()
+
+
+def test_a_run_that_has_not_ended_opens_nothing_keeps_no_errors_and_says_so(parent, tmp_path):
+    shutil.copytree(parent.path, tmp_path / "begun")
+    told = json.loads((tmp_path / "begun" / "environment.json").read_text())
+    (tmp_path / "begun" / "environment.json").write_text(json.dumps({name: value for name, value in told.items() if name != "seconds"}))
+    for file in ("errors.csv", LEDGER):
+        (tmp_path / "begun" / file).unlink(missing_ok=True)
+    with pytest.raises(DataError, match="begun: the training has not ended, and an opening of the test part is not spent on it"):
+        evaluate_runs([parent.path, tmp_path / "begun"], part="test")
+    found = evaluate_runs(tmp_path / "begun", part="val")
+    assert found["unverified"] == ["begun: its training has not ended"] and "UNVERIFIED: begun: its training has not ended" in report(found)
+    assert not (tmp_path / "begun" / "errors.csv").exists() and ledger_entries(tmp_path / "begun") == []
 
 
 @pytest.mark.parametrize("weights", [[1.0, np.nan], [1.0, np.inf], [1.0, 0.0], [1.0]])

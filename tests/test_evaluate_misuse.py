@@ -3,7 +3,9 @@
 import json
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -24,6 +26,7 @@ from landmark_thesis.data import (
 )
 from landmark_thesis.evaluate import (
     LEDGER,
+    _load,
     evaluate_runs,
     picture_files,
     points_csv,
@@ -280,3 +283,16 @@ def test_the_log_says_which_epoch_was_kept(run, tmp_path, capsys):
     told, log = capsys.readouterr().out, (tmp_path / "loud" / "train.log").read_text()
     kept = [line for line in log.splitlines() if "holds the weights of" in line]
     assert len(kept) == 1 and told.count(kept[0]) == 1
+
+
+def test_a_log_calls_no_epoch_best_where_none_is_chosen(run, tmp_path):
+    for select, marked in (("best", True), ("last", False)):
+        recipe = replace(SMALL, phases=(SMALL.phases[0], replace(SMALL.phases[1], select=select)))
+        train(recipe, Source(phantoms=40), tmp_path / select, quiet=True)
+        assert any(line.endswith("  best") for line in (tmp_path / select / "train.log").read_text().splitlines()) == marked
+
+
+def test_the_pictures_of_the_first_run_come_first():
+    asked = [PreprocessSettings(size=size) for size in (96, 32, 80, 48, 64)]
+    runs = [SimpleNamespace(recipe=SimpleNamespace(preprocessing=settings)) for settings in asked]
+    assert list(_load(runs, Source(phantoms=2))) == asked  # what is written of them, their grey for one, is of the first

@@ -97,6 +97,14 @@ def test_only_our_own_leftovers_are_swept_away(tmp_path):
     assert sorted(os.listdir(tmp_path)) == sorted(stay)
 
 
+def test_a_name_as_long_as_a_disk_takes_is_written_and_its_leftovers_found(tmp_path):
+    for name in ("x" * 251 + ".csv", "ñ" * 125 + ".csv"):
+        assert write_whole(tmp_path / name, b"1").read_bytes() == b"1"
+        left = tmp_path / f".{name.encode()[:200].decode()}.12.0a1b2c3d.tmp"
+        left.touch()
+        assert remove_leftovers(tmp_path, [name]) == [left.name]
+
+
 def test_a_trainer_sweeps_its_folder_and_keeps_best_and_last(tmp_path):
     for name in (".best.pt.12.0a1b2c3d.tmp", ".last.pt.12.0a1b2c3d.tmp"):
         (tmp_path / name).touch()

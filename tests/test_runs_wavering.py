@@ -44,7 +44,7 @@ def test_tylers_form_does_not_see_how_long_a_difference_is():
     assert tyler_form(np.vstack([rows, np.zeros((9, 5))])) == pytest.approx(form, abs=1e-12)
 
 
-@pytest.mark.parametrize("rows", [np.ones((3, 5)), np.zeros((40, 5)), np.full((40, 5), np.nan), np.tile(np.eye(5)[:4], (10, 1))])
+@pytest.mark.parametrize("rows", [np.ones((3, 5)), np.zeros((40, 5)), np.full((40, 5), np.nan), np.tile(np.eye(5)[:4], (10, 1)), np.random.default_rng(0).normal(size=(700, 25)) @ np.random.default_rng(1).normal(size=(25, 30))])
 def test_too_few_differences_make_no_form(rows):
     with pytest.raises(ValueError, match="directions"):
         tyler_form(rows)

@@ -5,9 +5,10 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
+from landmark_thesis.augment import flip
 from landmark_thesis.callbacks import Callback, CheckpointError, EarlyStopping, LRSchedulerCallback
 from landmark_thesis.data import batches, phantom_data
-from landmark_thesis.losses import CombinedLoss, WeightedWingLoss, WingLoss
+from landmark_thesis.losses import CombinedLoss, WeightedWingLoss, WingLoss, loss_parts
 from landmark_thesis.model import create_model, model_from_weights
 from landmark_thesis.trainer import Compute, LandmarkTrainer, Phase, ResumeError, _like_weights, describe_criterion
 
@@ -415,3 +416,20 @@ def test_the_stream_of_a_batch_sampler_is_kept(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path / "broken", [CtrlC("phase1", 3)])
     assert run(tmp_path / "broken", resume=True).history == whole.history
+
+
+def test_an_answer_does_not_spoil_a_training_after_it():
+    permutation = (1, 0, 2)  # of nobody else here: the index is made once
+    points = torch.rand(2, 3, 2)
+    with torch.inference_mode():
+        flip(torch.rand(2, 1, 8, 8), points, permutation)
+    learnt = points.clone().requires_grad_()
+    flip(torch.rand(2, 1, 8, 8), learnt, permutation)[1][..., 0].sum().backward()
+    assert torch.equal(learnt.grad, torch.tensor([-1.0, 0.0]).expand(2, 3, 2))
+
+
+def test_components_of_a_loss_are_scalars_on_its_device():
+    total, parts = loss_parts({"total": torch.zeros((), device="meta"), "weight": 2.0})
+    assert total.device.type == parts["weight"].device.type == "meta" and parts["weight"].ndim == 0
+    with pytest.raises(ValueError, match=r"component 'log_var' of the loss must be a scalar, got shape \(1,\)"):
+        loss_parts({"total": torch.zeros(()), "log_var": torch.zeros(1)})
