@@ -788,7 +788,7 @@ def learning_curves(
     look = _Look(lang, size, decimal_comma)
     if not history:
         raise DataError("the history holds no epochs; was the run interrupted before its first?")
-    figure = look.sheet(4.8)
+    figure = look.sheet(5.4)
     errors, rates = figure.subplots(2, 1, sharex=True, height_ratios=(1.7, 1))
     epochs = np.arange(1, len(history) + 1)
     for key, column, dashes, marker in (("train_curve", "train_error_px", "--", ""), ("val_curve", "val_error_px", "-", "o")):
@@ -802,13 +802,17 @@ def learning_curves(
     _mark_chosen(look, errors, history, chosen)
     _draw_rates(look, rates, epochs, history)
     _mark_phases(look, (errors, rates), history)
-    cut = _cut_top(look, errors, 1.0 if size == "page" else 1.5)  # a slide's large legend needs room above the curves
+    cut = _cut_top(look, errors)
     look.dress(errors, y=textwrap.fill(look.say("mean_error", unit=UNIT), 18))
     look.dress(rates, x=look.say("epoch"), y=textwrap.fill(look.say("rate"), 11))
     rates.xaxis.set_major_locator(MaxNLocator(integer=True))
-    look.legend(errors, loc="best")
+    if size == "slides":
+        for line in errors.lines:
+            line.set_label(textwrap.fill(line.get_label().replace(" = ", "\u00a0=\u00a0"), 22).replace("\u00a0", " "))  # "n = 717" stays in one line
+    beside = {"loc": "center left", "bbox_to_anchor": (1, 0.5), "frameon": False}  # within, they would cover a curve: wherever there is room in one run, there is none in another
+    look.legend(errors, **beside if size == "slides" else {"loc": "upper center", "bbox_to_anchor": (0.5, 0), "frameon": False})
     if rates.lines:
-        look.legend(rates, loc="lower left", ncols=2)
+        look.legend(rates, **beside if size == "slides" else {"loc": "lower left", "ncols": 2})
     return look.finish(figure, "learning_curves", "; ".join([look.say("note_curves", unit=UNIT), *cut]), stamp)
 
 # %% ../nbs/14_figures.ipynb #193e25c5
@@ -821,14 +825,14 @@ def _hindrance(look: _Look, recipe: Recipe | None) -> str:
     return look.say("under_both" if len(found) == 2 else f"under_{found[0]}") if found else ""
 
 
-def _cut_top(look: _Look, axes: Axes, room: float) -> list[str]:
+def _cut_top(look: _Look, axes: Axes) -> list[str]:
     """The first epochs of a fresh head err ten times as much as the last: the axis ends at thrice these, with a triangle for each value above."""
     curves = [line for line in axes.lines if len(line.get_xdata()) > 1 and line.get_linestyle() != ":"]
     lasts = [values[np.isfinite(values)][-1] for line in curves if np.isfinite(values := np.asarray(line.get_ydata(), float)).any()]
     top, whole = 3 * max(lasts, default=1.0), axes.get_ylim()[1]
     above = [(line, places) for line in curves if len(places := np.flatnonzero(np.asarray(line.get_ydata(), float) > top))]
     if top >= 0.75 * whole or not above:
-        axes.set_ylim(0, whole * room)
+        axes.set_ylim(0, whole)
         return []
     for line, places in above:
         axes.plot(np.asarray(line.get_xdata())[places], np.full(len(places), top), "^", color=line.get_color(), mec="black", ms=look.style.marker_pt, clip_on=False, zorder=5)
