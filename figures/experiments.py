@@ -42,6 +42,12 @@ def finished(path: Path) -> Run:
     return run
 
 
+def runs_of(name: str, folder: Path) -> list[Run]:
+    """The runs NAME-0, NAME-1, ... of a folder, by number, all of them finished; NAME-0-short or NAME-0-fold1 are of another kind."""
+    paths = [path for path in folder.glob(f"{name}-*") if path.name.removeprefix(f"{name}-").isdecimal()]
+    return [finished(path) for path in sorted(paths, key=lambda path: int(path.name.removeprefix(f"{name}-")))]
+
+
 def validation_part(folder: Path, runs: Sequence[Run]) -> tuple[LandmarkData, Split]:
     """The validation pictures as `runs` want them, which none of these was trained on (else LeakageError), and the whole split."""
     data, split, _ = prepared(folder, runs[0].recipe.preprocessing)

@@ -1,0 +1,59 @@
+"""What the scripts of figures/ share: which folders are the runs of a name."""
+
+import json
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "figures"))
+import curve
+import drift
+import experiments
+
+
+@pytest.fixture
+def searched(tmp_path):
+    """A folder as the search leaves it: beside four seeds of `dense` what is of half the schedule, of a fold, of another variant."""
+    for name in ("dense-0", "dense-2", "dense-10", "dense-1", "dense-0-short", "dense-0-fold1", "dense-wide-0", "dense-"):
+        shutil.copytree(experiments.RECORDS / "dense", tmp_path / name)
+    return tmp_path
+
+
+def names(runs):
+    return [run.name for run in runs]
+
+
+def unfinish(path):
+    told = json.loads((path / "environment.json").read_text(encoding="utf-8"))
+    del told["seconds"]
+    (path / "environment.json").write_text(json.dumps(told), encoding="utf-8")
+
+
+def test_the_runs_of_a_name_differ_in_their_seed_alone_and_stand_by_number(searched):
+    assert names(experiments.runs_of("dense", searched)) == ["dense-0", "dense-1", "dense-2", "dense-10"]
+    assert names(experiments.runs_of("dense-wide", searched)) == ["dense-wide-0"] and experiments.runs_of("none", searched) == []
+
+
+def test_one_that_was_not_trained_to_the_end_ends_the_script_and_another_kind_does_not(searched):
+    unfinish(searched / "dense-0-short")
+    assert len(experiments.runs_of("dense", searched)) == 4
+    unfinish(searched / "dense-2")
+    with pytest.raises(SystemExit, match="dense-2: not trained to the end yet"):
+        experiments.runs_of("dense", searched)
+
+
+def test_the_learning_curve_takes_whole_runs_alone(searched, tmp_path, monkeypatch):
+    taken = []
+    monkeypatch.setattr(curve, "judge", lambda data, runs, record: taken.extend(names(runs)))
+    monkeypatch.setattr(sys, "argv", ["curve.py", "judge", "DATA", str(tmp_path / "small"), "--full", str(searched)])
+    curve.main()
+    assert taken == ["dense-0", "dense-1", "dense-2", "dense-10"]
+
+
+def test_the_drift_is_judged_by_whole_runs_alone(searched, tmp_path):
+    for name in ("retrained-0", "retrained-0-old"):
+        shutil.copytree(searched / "dense-0", tmp_path / "drift" / name)
+    assert names(drift.judged(tmp_path / "drift", searched)) == ["dense-0", "dense-1", "dense-2", "dense-10", "retrained-0"]
+    assert names(drift.judged(tmp_path / "drift", None)) == ["retrained-0"]
