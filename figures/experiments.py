@@ -43,14 +43,23 @@ def finished(path: Path) -> Run:
 
 
 def runs_of(name: str, folder: Path) -> list[Run]:
-    """The runs NAME-0, NAME-1, ... of a folder, by number, all of them finished; NAME-0-short or NAME-0-fold1 are of another kind."""
+    """The runs NAME-0, NAME-1, ... of a folder, by number, all of them finished; NAME-0-short is of another kind."""
     paths = [path for path in folder.glob(f"{name}-*") if path.name.removeprefix(f"{name}-").isdecimal()]
     return [finished(path) for path in sorted(paths, key=lambda path: int(path.name.removeprefix(f"{name}-")))]
 
 
+def shared_preprocessing(runs: Sequence[Run]) -> PreprocessSettings:
+    """How all `runs` want their pictures; ends the script where they differ, for it would show some of them others."""
+    first, *rest = runs
+    for run in rest:
+        if run.recipe.preprocessing != first.recipe.preprocessing:
+            raise SystemExit(f"{run.path}: prepares its pictures otherwise than {first.path}; judge each kind by itself")
+    return first.recipe.preprocessing
+
+
 def validation_part(folder: Path, runs: Sequence[Run]) -> tuple[LandmarkData, Split]:
     """The validation pictures as `runs` want them, which none of these was trained on (else LeakageError), and the whole split."""
-    data, split, _ = prepared(folder, runs[0].recipe.preprocessing)
+    data, split, _ = prepared(folder, shared_preprocessing(runs))
     part = data.subset(split.parts["val"])
     refuse_seen(runs, part)
     return part, split

@@ -1,13 +1,17 @@
-"""What the scripts of figures/ share: which folders are the runs of a name."""
+"""What the scripts of figures/ share: which folders are the runs of a name, and whether one kind of pictures fits them all."""
 
 import json
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from landmark_thesis.runs import DENSE, Run
+
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "figures"))
+import causes
 import curve
 import drift
 import experiments
@@ -57,3 +61,23 @@ def test_the_drift_is_judged_by_whole_runs_alone(searched, tmp_path):
         shutil.copytree(searched / "dense-0", tmp_path / "drift" / name)
     assert names(drift.judged(tmp_path / "drift", searched)) == ["dense-0", "dense-1", "dense-2", "dense-10", "retrained-0"]
     assert names(drift.judged(tmp_path / "drift", None)) == ["retrained-0"]
+
+
+@pytest.fixture
+def another_size(searched):
+    """Runs of which the last sees its pictures at 320."""
+    content = json.loads((searched / "dense-1" / "recipe.json").read_text(encoding="utf-8"))
+    content["recipe"]["preprocessing"]["size"] = 320
+    (searched / "dense-1" / "recipe.json").write_text(json.dumps(content), encoding="utf-8")
+    return [Run(searched / name) for name in ("dense-0", "dense-2", "dense-1")]
+
+
+def test_runs_that_see_their_pictures_alike_share_that_preprocessing(another_size):
+    assert experiments.shared_preprocessing(another_size[:2]) == DENSE.preprocessing
+    assert experiments.shared_preprocessing(another_size[2:]) == replace(DENSE.preprocessing, size=320)
+
+
+@pytest.mark.parametrize("judge", [experiments.validation_part, lambda folder, runs: causes.judge(folder, folder, runs)], ids=["validation", "causes"])
+def test_a_run_that_sees_its_pictures_otherwise_is_named_before_any_is_read(another_size, judge, tmp_path):
+    with pytest.raises(SystemExit, match=r"dense-1: prepares its pictures otherwise than .*dense-0; judge each kind by itself$"):
+        judge(tmp_path / "nothing", another_size)
