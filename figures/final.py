@@ -39,7 +39,8 @@ def test_part(runs: Sequence[Run]) -> LandmarkData:
 def judge(runs: Sequence[Run]) -> tuple[dict[str, Any], dict[str, np.ndarray], Sequence[str]]:
     """The record's content, the mean error of each picture by each run and by all together, and the names of the pictures."""
     part = test_part(runs)
-    results = evaluate_runs(runs, part="test", command=f"python figures/final.py {' '.join(run.name for run in runs)}")  # guard, ledger, metrics
+    command = f"python figures/final.py {' '.join(run.name for run in runs)}"
+    results = evaluate_runs(runs, part="test", device="cpu", command=command)  # guard, ledger, metrics; where run_points answers, too
     target = part.points.numpy().astype(float)
     answers = {run.name: run_points(run, part.images).astype(float) for run in runs}
     errors = {name: radial_errors(answer, target, 224).mean(1) for name, answer in answers.items()}

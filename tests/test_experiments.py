@@ -1,4 +1,4 @@
-"""What the scripts of figures/ share: which folders are the runs of a name, and whether one kind of pictures fits them all."""
+"""What the scripts of figures/ share: which folders are the runs of a name, one kind of pictures for them all, one device."""
 
 import json
 import shutil
@@ -15,6 +15,9 @@ import causes
 import curve
 import drift
 import experiments
+import final
+import folds
+import leakage
 
 
 @pytest.fixture
@@ -81,3 +84,22 @@ def test_runs_that_see_their_pictures_alike_share_that_preprocessing(another_siz
 def test_a_run_that_sees_its_pictures_otherwise_is_named_before_any_is_read(another_size, judge, tmp_path):
     with pytest.raises(SystemExit, match=r"dense-1: prepares its pictures otherwise than .*dense-0; judge each kind by itself$"):
         judge(tmp_path / "nothing", another_size)
+
+
+@pytest.mark.parametrize(
+    ("script", "judge"),
+    [(final, lambda: final.judge([])), (folds, lambda: folds.judge([], "dev")), (leakage, lambda: leakage.official([], None))],
+    ids=["final", "folds", "leakage"],
+)
+def test_the_front_door_scores_where_the_script_itself_answers_whatever_card_there_is(script, judge, monkeypatch):
+    asked = []
+
+    def front_door(runs, *, device="auto", **others):
+        asked.append(device)
+        raise InterruptedError
+
+    monkeypatch.setattr(script, "evaluate_runs", front_door)
+    monkeypatch.setattr(final, "test_part", lambda runs: None)
+    with pytest.raises(InterruptedError):
+        judge()
+    assert asked == ["cpu"] and experiments.made_with()["device"].startswith("cpu")
