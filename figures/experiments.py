@@ -101,11 +101,17 @@ def brief(summary: Mapping[str, Any]) -> dict[str, Any]:
     return {key: summary[key] for name in (*METRICS, "across_lateral_px") for key in (name, f"{name}_ci95")}
 
 
+def write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """A table with a column for each key that any of the rows has, whole or not at all."""
+    text = io.StringIO()
+    table = csv.DictWriter(text, list(dict.fromkeys(key for row in rows for key in row)), lineterminator="\n")
+    table.writeheader()
+    table.writerows(rows)
+    write_whole(path, text.getvalue().encode())
+
+
 def write_record(folder: Path, content: Mapping[str, Any], names: Sequence[str], columns: Mapping[str, Sequence[float]]) -> None:
     """NAME.json with `content` and errors.csv with a row for each picture, into the record `folder` of that name; measures with three decimals."""
-    text = io.StringIO()
-    table = csv.writer(text, lineterminator="\n")
-    table.writerow(["image", *columns])
-    table.writerows([name, *(str(values[k]) if isinstance(values[k], int | str) else f"{values[k]:.3f}" for values in columns.values())] for k, name in enumerate(names))
-    write_whole(folder / "errors.csv", text.getvalue().encode())
+    told = {column: [value if isinstance(value, int | str) else f"{value:.3f}" for value in values] for column, values in columns.items()}
+    write_rows(folder / "errors.csv", [{"image": name} | {column: values[k] for column, values in told.items()} for k, name in enumerate(names)])
     write_whole(folder / f"{folder.name}.json", (json.dumps(content, indent=1) + "\n").encode())

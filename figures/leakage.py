@@ -8,15 +8,13 @@ its own seed; each clean member has the same seed for its weights and the split 
 """
 
 import argparse
-import csv
-import io
 import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from experiments import trained_by
+from experiments import trained_by, write_rows
 
 from landmark_thesis.data import LandmarkData, Split, load_data, near_duplicates, thesis_split, write_whole
 from landmark_thesis.evaluate import LeakageError, combine, evaluate_runs, run_points
@@ -110,11 +108,7 @@ def score_all(out: Path, record: Path) -> dict:
         "split_fingerprint": split.fingerprint, "test_fingerprint": split.fingerprint_of("test"), "tta": True, "device": results["device"],
         "versions": results["versions"], "command": "python figures/leakage.py score OUT", "trained_by": trained_by([*runs["leaky"], *runs["clean"]]),
     }
-    text = io.StringIO()
-    table = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
-    table.writeheader()
-    table.writerows(rows)
-    write_whole(record / "errors.csv", text.getvalue().encode())
+    write_rows(record / "errors.csv", rows)
     write_whole(record / "leakage.json", (json.dumps(head | content, indent=1, allow_nan=False) + "\n").encode())
     return head | content
 

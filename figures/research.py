@@ -18,7 +18,6 @@ of its own kind alone. folds.csv has the last candidates over the 860 developmen
 import argparse
 import csv
 import functools
-import io
 import json
 import multiprocessing
 import re
@@ -32,7 +31,7 @@ from pathlib import Path
 import heads
 import numpy as np
 import sources
-from experiments import METRICS
+from experiments import METRICS, write_rows
 from reading import wavering
 from torch import set_num_threads
 
@@ -131,15 +130,6 @@ def _rows(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def _write(path: Path, rows: list[dict]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    text = io.StringIO()
-    table = csv.DictWriter(text, list(dict.fromkeys(key for row in rows for key in row)), lineterminator="\n", restval="")
-    table.writeheader()
-    table.writerows(rows)
-    write_whole(path, text.getvalue().encode())
-
-
 def halved(recipe: Recipe) -> Recipe:
     return _phase2(recipe, epochs=recipe.phases[1].epochs // 2)
 
@@ -171,7 +161,7 @@ def _column(path: Path, key: str, errors: dict[str, float]) -> None:
     table = {row["image"]: row for row in _rows(path)} or {name: {"image": name} for name in sorted(errors)}
     for name, row in table.items():
         row[key] = f"{errors[name]:.3f}"
-    _write(path, [{"image": name, **{column: row[column] for column in sorted(row) if column != "image"}} for name, row in table.items()])
+    write_rows(path, [{"image": name, **{column: row[column] for column in sorted(row) if column != "image"}} for name, row in table.items()])
 
 
 def note(run: Run, variant: str, results: dict, likeliest: dict[str, float] | None = None) -> None:
@@ -191,7 +181,7 @@ def note(run: Run, variant: str, results: dict, likeliest: dict[str, float] | No
     taken = f"{told['seconds'] / 60:.0f}" if told["device"].startswith("cpu") else f"{told['seconds'] / 60:.1f}"
     row |= {"sdr_5": f"{metrics['sdr']['5']:.4f}", "minutes": taken, "precision": told["precision"], "split": run.split.fingerprint}
     row |= {"device": told["device"], "torch": told["versions"]["torch"]}
-    _write(place / "runs.csv", sorted([*(old for old in _rows(place / "runs.csv") if old["run"] != key), row], key=lambda row: row["run"]))
+    write_rows(place / "runs.csv", sorted([*(old for old in _rows(place / "runs.csv") if old["run"] != key), row], key=lambda row: row["run"]))
     radial = {row["image"]: np.mean([row[f"{name}_radial"] for name in LANDMARK_NAMES]) for row in read_errors(run.path / "errors.csv", "val")}
     _column(place / "errors.csv", key, radial)
 
@@ -240,7 +230,7 @@ def _note_fold(run: Run, variant: str, read: dict[str, dict[str, float]]) -> Non
     for key, errors in ((f"{variant}/{run.seed}", read["nearest"]), (f"{variant}/{run.seed}/likeliest", read["likeliest"])):
         for name, error in errors.items():
             table.setdefault(name, {"image": name, "fold": run.settings["fold"]["number"]})[key] = f"{error:.3f}"
-    _write(path, [table[name] for name in sorted(table)])
+    write_rows(path, [table[name] for name in sorted(table)])
 
 
 def sweep(jobs: list[str], data: Path, out: Path, at_once: int, seconds: float) -> None:

@@ -1,4 +1,4 @@
-"""What the scripts of figures/ share: which folders are the runs of a name, one kind of pictures for them all, one device."""
+"""What the scripts of figures/ share: which folders are the runs of a name, one kind of pictures for them all, one device, tables."""
 
 import json
 import shutil
@@ -6,6 +6,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from landmark_thesis.runs import DENSE, Run
@@ -103,3 +104,15 @@ def test_the_front_door_scores_where_the_script_itself_answers_whatever_card_the
     with pytest.raises(InterruptedError):
         judge()
     assert asked == ["cpu"] and experiments.made_with()["device"].startswith("cpu")
+
+
+def test_a_table_has_the_columns_of_all_its_rows(tmp_path):
+    experiments.write_rows(tmp_path / "new" / "rows.csv", [{"image": "x", "a": 1}, {"image": "y, z", "b": "0.50"}])
+    assert (tmp_path / "new" / "rows.csv").read_bytes() == b'image,a,b\nx,1,\n"y, z",,0.50\n'
+
+
+def test_a_record_is_its_content_and_a_row_for_each_picture(tmp_path):
+    columns = {"part": ["val", "test"], "fold": [1, 2], "dense-0": np.array([1.23456, 2])}
+    experiments.write_record(tmp_path / "tried", {"n": 2}, ["x", "y"], columns)
+    assert (tmp_path / "tried" / "tried.json").read_text(encoding="utf-8") == '{\n "n": 2\n}\n'
+    assert (tmp_path / "tried" / "errors.csv").read_bytes() == b"image,part,fold,dense-0\nx,val,1,1.235\ny,test,2,2.000\n"
