@@ -204,6 +204,7 @@ def scored(run: Run) -> dict:
 
 
 def run(variant: str, data: Path, out: Path, seeds: list[int], short: bool = False) -> None:
+    sources.prepare_shared([variant], out)
     for seed in seeds:
         one = trained(variant, seed, data, out, short=short)
         results, likeliest = scored(one), both_readings(one, "val")["likeliest"]
@@ -239,6 +240,7 @@ def sweep(jobs: list[str], data: Path, out: Path, at_once: int, seconds: float) 
     What ends is noted at once. After `seconds` nothing new begins, and what has not ended is left as it is, to be resumed.
     """
     began, waiting, running = time.perf_counter(), list(jobs), {}
+    sources.prepare_shared([job.split("/")[0] for job in jobs], out)
     pool = ProcessPoolExecutor(at_once, multiprocessing.get_context("spawn"), _worker)
     while (waiting or running) and (left := began + seconds - time.perf_counter()) > 0:
         while waiting and len(running) < at_once:
