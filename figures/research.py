@@ -24,6 +24,7 @@ import re
 import sys
 import time
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -234,32 +235,45 @@ def _note_fold(run: Run, variant: str, read: dict[str, dict[str, float]]) -> Non
     write_rows(path, [table[name] for name in sorted(table)])
 
 
+def _note_job(job: str, path: Path, results: dict | None, read: dict[str, dict[str, float]]) -> str:
+    """Into the ledgers with what a job returned; what there is to print of it."""
+    if results is None:
+        _note_fold(Run(path), job.split("/")[0], read)
+    else:
+        note(Run(path), job.split("/")[0], results, read["likeliest"])
+    return ", ".join(f"{way} {np.mean(list(errors.values())):.3f}" for way, errors in read.items()) + " px@224"
+
+
 def sweep(jobs: list[str], data: Path, out: Path, at_once: int, seconds: float) -> None:
     """Train and score one job after the other, `at_once` side by side: one small network does not fill a card.
 
-    What ends is noted at once. After `seconds` nothing new begins, and what has not ended is left as it is, to be resumed.
+    What ends is noted at once. After `seconds`, or when a process was killed (what took its memory would take the next one's, too), nothing new
+    begins, and what has not ended is left as it is, to be resumed.
     """
-    began, waiting, running = time.perf_counter(), list(jobs), {}
+    began, waiting, running, lost = time.perf_counter(), list(jobs), {}, []
     sources.prepare_shared([job.split("/")[0] for job in jobs], out)
     pool = ProcessPoolExecutor(at_once, multiprocessing.get_context("spawn"), _worker)
-    while (waiting or running) and (left := began + seconds - time.perf_counter()) > 0:
-        while waiting and len(running) < at_once:
+    while (running or (waiting and not lost)) and (left := began + seconds - time.perf_counter()) > 0:
+        while waiting and not lost and len(running) < at_once:
             job = waiting.pop(0)
-            running[pool.submit(_one_of_many, job, data, out)] = job
+            try:
+                running[pool.submit(_one_of_many, job, data, out)] = job
+            except BrokenProcessPool:  # some of what runs may have ended well before that
+                lost.append(job)
         for done in wait(running, min(left, 3600), FIRST_COMPLETED).done:
             job = running.pop(done)
             try:
-                path, results, read = done.result()
+                ended = done.result()
+            except BrokenProcessPool:
+                lost.append(job)
             except Exception as error:  # one variant that fails must not cost the others
                 print(f"{job}: {type(error).__name__}: {error}", flush=True)
-                continue
-            if results is None:
-                _note_fold(Run(path), job.split("/")[0], read)
             else:
-                note(Run(path), job.split("/")[0], results, read["likeliest"])
-            told = ", ".join(f"{way} {np.mean(list(errors.values())):.3f}" for way, errors in read.items())
-            print(f"{time.perf_counter() - began:4.0f} s  {job}: {told} px@224", flush=True)
-    for job in (*running.values(), *waiting):
+                told = _note_job(job, *ended)
+                print(f"{time.perf_counter() - began:4.0f} s  {job}: {told}", flush=True)
+    if lost:
+        print("a process was killed, and with it all that ran: too many at once for the memory?", flush=True)
+    for job in (*lost, *running.values(), *waiting):
         print(f"{job}: not ended", flush=True)
     for process in list(pool._processes.values()):  # no public way to end what runs
         process.terminate()
