@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 from drift import explained_by_row, residuals, row_numbers
-from experiments import RECORDS, made_with, prepared, trained_by
+from experiments import RECORDS, made_with, prepared, runs_of, shared_preprocessing, trained_by
 from sklearn.linear_model import LinearRegression
 from sklearn.model_selection import KFold, cross_val_predict
 
@@ -64,7 +64,7 @@ def mean_with_interval(errors: np.ndarray) -> dict:
 
 
 def judge(folder: Path, drift: Path, runs: Sequence[Run]) -> dict:
-    data, split, _ = prepared(folder)
+    data, split, _ = prepared(folder, shared_preprocessing([*runs_of("fold", drift), *runs]))
     names, errors = residuals(data, drift)
     train = data.subset(names)
     order = dict(zip(train.names, range(len(train)), strict=True))

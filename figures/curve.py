@@ -15,7 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from experiments import RECORDS, finished, made_with, prepared, trained_by, validation_part, write_record
+from experiments import RECORDS, made_with, prepared, runs_of, trained_by, validation_part, write_record
 from scipy.optimize import least_squares
 from sklearn.model_selection import train_test_split
 
@@ -104,9 +104,9 @@ def main() -> int:
     if arguments.step == "train":
         train_small(arguments.data, arguments.out)
     else:
-        paths = [*arguments.out.glob("n-*"), *(arguments.folds.glob("fold-*") if arguments.folds else ()), *(arguments.full.glob("dense-*") if arguments.full else ())]
-        runs = sorted((finished(path) for path in paths), key=lambda run: (len(run.part("train")), run.name))
-        judge(arguments.data, runs, arguments.record)
+        places = {"n": arguments.out, "fold": arguments.folds, "dense": arguments.full}
+        runs = [run for name, place in places.items() if place for run in runs_of(name, place)]
+        judge(arguments.data, sorted(runs, key=lambda run: len(run.part("train"))), arguments.record)
     return 0
 
 

@@ -17,7 +17,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from experiments import RECORDS, made_with, prepared, trained_by, write_record
+from experiments import RECORDS, finished, made_with, prepared, runs_of, trained_by, write_record
 
 from landmark_thesis.data import LandmarkData, Split, find_dataset, kfold_splits, write_whole
 from landmark_thesis.evaluate import refuse_seen, run_points
@@ -49,7 +49,7 @@ def residuals(data: LandmarkData, out: Path) -> tuple[list[str], np.ndarray]:
     if not stored.exists():
         names, errors = [], []
         for number in range(1, FOLDS + 1):
-            run = Run(out / f"fold-{number}")
+            run = finished(out / f"fold-{number}")
             left_out = data.subset(run.part("oof"))
             answers = run_points(run, left_out.images)
             errors.append(along_across(answers.astype(float), left_out.points.numpy().astype(float), 224))
@@ -115,14 +115,19 @@ def retrain(folder: Path, out: Path, seeds: list[int]) -> None:
         print(f"retrained with seed {seed}", flush=True)
 
 
+def judged(out: Path, runs: Path | None) -> list[Run]:
+    """Those that were trained on the labels as they are, in `runs`, and those on the corrected ones."""
+    return [*(runs_of("dense", runs) if runs else ()), *runs_of("retrained", out)]
+
+
 def judge(folder: Path, out: Path, record: Path, runs: Path | None) -> None:
     """Four errors on the validation part for each run: as it is, and told at which row the picture was annotated."""
+    found = judged(out, runs)
     data, split, _ = prepared(folder)
     rows = row_numbers(folder, data)
     names, errors = residuals(data, out)
     order = np.array([rows[name] for name in names])
     classes = np.array([dict(zip(data.names, data.categories, strict=True))[name] for name in names])
-    found = [Run(path) for path in sorted([*out.glob("retrained-*"), *(runs.glob("dense-*") if runs else ())], key=lambda path: path.name)]
     part = data.subset(split.parts["val"])
     refuse_seen(found, part)
     target, where = part.points.numpy().astype(float), np.array([rows[name] for name in part.names])
@@ -141,7 +146,7 @@ def judge(folder: Path, out: Path, record: Path, runs: Path | None) -> None:
     content = {
         "unit": "px@224", "n_val": len(part), "n_curve": len(names), "split_fingerprint": split.fingerprint, "bandwidth_rows": BANDWIDTH, "shrink": SHRINK,
         "p_value": permutation_test(order, errors), "p_value_within_class": permutation_test(order, errors, classes), "results": results, "command": "python figures/drift.py judge",
-        "trained_by": trained_by([*found, *(Run(path) for path in sorted(out.glob("fold-*")))]), **made_with(),
+        "trained_by": trained_by([*found, *runs_of("fold", out)]), **made_with(),
         "curve": {"row": curve_rows.tolist(), **bands, **{f"{name}_{what}": curve[:, k, c].round(3).tolist() for k, name in enumerate(LANDMARK_NAMES) for c, what in enumerate(("along", "across"))}},
         "points": {"row": order.astype(int).tolist(), "class": classes.tolist(), "L1_along": errors[:, 0, 0].round(2).tolist(), "L2_along": errors[:, 1, 0].round(2).tolist()},
     }

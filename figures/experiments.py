@@ -42,9 +42,24 @@ def finished(path: Path) -> Run:
     return run
 
 
+def runs_of(name: str, folder: Path) -> list[Run]:
+    """The runs NAME-0, NAME-1, ... of a folder, by number, all of them finished; NAME-0-short is of another kind."""
+    paths = [path for path in folder.glob(f"{name}-*") if path.name.removeprefix(f"{name}-").isdecimal()]
+    return [finished(path) for path in sorted(paths, key=lambda path: int(path.name.removeprefix(f"{name}-")))]
+
+
+def shared_preprocessing(runs: Sequence[Run]) -> PreprocessSettings:
+    """How all `runs` want their pictures; ends the script where they differ, for it would show some of them others."""
+    first, *rest = runs
+    for run in rest:
+        if run.recipe.preprocessing != first.recipe.preprocessing:
+            raise SystemExit(f"{run.path}: prepares its pictures otherwise than {first.path}; judge each kind by itself")
+    return first.recipe.preprocessing
+
+
 def validation_part(folder: Path, runs: Sequence[Run]) -> tuple[LandmarkData, Split]:
     """The validation pictures as `runs` want them, which none of these was trained on (else LeakageError), and the whole split."""
-    data, split, _ = prepared(folder, runs[0].recipe.preprocessing)
+    data, split, _ = prepared(folder, shared_preprocessing(runs))
     part = data.subset(split.parts["val"])
     refuse_seen(runs, part)
     return part, split
@@ -86,11 +101,17 @@ def brief(summary: Mapping[str, Any]) -> dict[str, Any]:
     return {key: summary[key] for name in (*METRICS, "across_lateral_px") for key in (name, f"{name}_ci95")}
 
 
+def write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """A table with a column for each key that any of the rows has, whole or not at all."""
+    text = io.StringIO()
+    table = csv.DictWriter(text, list(dict.fromkeys(key for row in rows for key in row)), lineterminator="\n")
+    table.writeheader()
+    table.writerows(rows)
+    write_whole(path, text.getvalue().encode())
+
+
 def write_record(folder: Path, content: Mapping[str, Any], names: Sequence[str], columns: Mapping[str, Sequence[float]]) -> None:
     """NAME.json with `content` and errors.csv with a row for each picture, into the record `folder` of that name; measures with three decimals."""
-    text = io.StringIO()
-    table = csv.writer(text, lineterminator="\n")
-    table.writerow(["image", *columns])
-    table.writerows([name, *(str(values[k]) if isinstance(values[k], int | str) else f"{values[k]:.3f}" for values in columns.values())] for k, name in enumerate(names))
-    write_whole(folder / "errors.csv", text.getvalue().encode())
+    told = {column: [value if isinstance(value, int | str) else f"{value:.3f}" for value in values] for column, values in columns.items()}
+    write_rows(folder / "errors.csv", [{"image": name} | {column: values[k] for column, values in told.items()} for k, name in enumerate(names)])
     write_whole(folder / f"{folder.name}.json", (json.dumps(content, indent=1) + "\n").encode())

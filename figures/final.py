@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from experiments import RECORDS, brief, finished, made_with, trained_by, write_record
+from experiments import RECORDS, brief, finished, made_with, shared_preprocessing, trained_by, write_record
 
-from landmark_thesis.data import write_whole
+from landmark_thesis.data import LandmarkData, write_whole
 from landmark_thesis.evaluate import LEDGER, evaluate_runs, run_points
 from landmark_thesis.pixel_error import radial_errors, seed_spread, summarise
 from landmark_thesis.runs import Run
@@ -22,10 +22,25 @@ from landmark_thesis.runs import Run
 RECORD = RECORDS / "test"
 
 
+def test_part(runs: Sequence[Run]) -> LandmarkData:
+    """The pictures to be opened; ends the script where no record could come of them, for an opening is not spent on a mistake."""
+    names = [run.name for run in runs]
+    if len(runs) < 2:
+        raise SystemExit("a single run has no spread over seeds, and the record states it: name two or more; nothing was opened")
+    if len(set(names)) < len(names):
+        raise SystemExit(f"{', '.join(names)}: the record tells runs by these names, so each needs its own; nothing was opened")
+    part = runs[0].source.load(shared_preprocessing(runs)).subset(runs[0].part("test"))
+    for name, points in zip(part.names, part.points, strict=True):
+        if not points.isfinite().all():
+            raise SystemExit(f"{name}: a label is missing, and the record means all of them; nothing was opened")
+    return part
+
+
 def judge(runs: Sequence[Run]) -> tuple[dict[str, Any], dict[str, np.ndarray], Sequence[str]]:
     """The record's content, the mean error of each picture by each run and by all together, and the names of the pictures."""
-    results = evaluate_runs(runs, part="test", command=f"python figures/final.py {' '.join(run.name for run in runs)}")  # guard, ledger, metrics
-    part = runs[0].source.load(runs[0].recipe.preprocessing).subset(runs[0].part("test"))
+    part = test_part(runs)
+    command = f"python figures/final.py {' '.join(run.name for run in runs)}"
+    results = evaluate_runs(runs, part="test", device="cpu", command=command)  # guard, ledger, metrics; where run_points answers, too
     target = part.points.numpy().astype(float)
     answers = {run.name: run_points(run, part.images).astype(float) for run in runs}
     errors = {name: radial_errors(answer, target, 224).mean(1) for name, answer in answers.items()}

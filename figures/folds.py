@@ -83,7 +83,8 @@ def readings(raw: np.ndarray, target: np.ndarray, fold: np.ndarray, forms: Seque
 
 
 def judge(runs: Sequence[Run], of: str) -> tuple[dict, Mapping[str, Sequence[float]], list[str]]:
-    results = evaluate_runs(runs, part="oof", command=f"python figures/folds.py judge DATA OUT --of {of}")  # the guard, the ledger and the metrics
+    command = f"python figures/folds.py judge DATA OUT --of {of}"
+    results = evaluate_runs(runs, part="oof", device="cpu", command=command)  # guard, ledger, metrics; where predict_points answers, too
     data = runs[0].source.load(runs[0].recipe.preprocessing)
     parts = [data.subset(run.part("oof")) for run in runs]
     fold = np.repeat(np.arange(1, len(runs) + 1), [len(part) for part in parts])

@@ -8,15 +8,13 @@ its own seed; each clean member has the same seed for its weights and the split 
 """
 
 import argparse
-import csv
-import io
 import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from experiments import trained_by
+from experiments import trained_by, write_rows
 
 from landmark_thesis.data import LandmarkData, Split, load_data, near_duplicates, thesis_split, write_whole
 from landmark_thesis.evaluate import LeakageError, combine, evaluate_runs, run_points
@@ -58,11 +56,20 @@ def interval(errors: np.ndarray) -> dict:
 
 def official(runs: Sequence[Run], split: Split) -> tuple[dict, str]:
     """The four together through the front door, and what the guard said first ("" where it said nothing)."""
+    asked = {"part": "test", "split": split, "device": "cpu", "command": "python figures/leakage.py score OUT"}  # where run_points answers
     try:
-        return evaluate_runs(runs, part="test", split=split, command="python figures/leakage.py score OUT"), ""
+        return evaluate_runs(runs, **asked), ""
     except LeakageError as error:
-        results = evaluate_runs(runs, part="test", split=split, allow_contaminated=True, command="python figures/leakage.py score OUT")
-        return results, str(error)
+        return evaluate_runs(runs, **asked, allow_contaminated=True), str(error)
+
+
+def answered(members: Sequence[Run], data: LandmarkData) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Errors (M, N, 15), px@224, of each member alone and of the first one, two, ... together, and the answers of these, fractions."""
+    each = np.stack([run_points(run, data.images) for run in members])
+    growing = np.stack([combine(each[:size]) for size in range(1, len(members) + 1)]).astype(np.float64)
+    target = data.points.numpy().astype(np.float64)
+    alone, together = (np.stack([radial_errors(answer, target, 224) for answer in answers]) for answers in (each.astype(np.float64), growing))
+    return alone, together, growing
 
 
 def rows_of(arm: str, model: str, seen: np.ndarray, radial: np.ndarray, data: LandmarkData) -> list[dict]:
@@ -74,47 +81,46 @@ def rows_of(arm: str, model: str, seen: np.ndarray, radial: np.ndarray, data: La
     ]
 
 
+def table_of(arm: str, data: LandmarkData, seen: np.ndarray, alone: np.ndarray, together: np.ndarray) -> list[dict]:
+    """The rows of an arm; seen (M, N): which member trained on which picture; errors (M, N, 15) of each member and of the growing ensembles."""
+    models = [*(f"seed {seed}" for seed in SEEDS), *(f"first {size}" for size in range(1, len(SEEDS) + 1))]
+    asked = zip(models, [*seen, *seen.cumsum(0)], [*alone, *together], strict=True)
+    return [row for model, times, errors in asked for row in rows_of(arm, model, times, errors, data)]
+
+
+def member_told(arm: str, run: Run, data: LandmarkData, seen: np.ndarray, errors: np.ndarray) -> dict:
+    """What the record says of one model: its split, how many of the scored pictures it knew, and its error."""
+    return {
+        "arm": arm, "seed": run.seed, "split_seed": run.split.seed, "split_fingerprint": run.split.fingerprint, "weights": run.weights_hash,
+        "trained_on_scored": int(seen.sum()), "selected_on_scored": len(run.provenance["selected_on"].keys() & set(data.names)),
+    } | interval(errors.mean(1))
+
+
 def score_all(out: Path, record: Path) -> dict:
     runs = {arm: [Run(out / f"{arm}-{seed}") for seed in SEEDS] for arm in ("leaky", "clean")}
     split = runs["clean"][0].split
     data = runs["clean"][0].source.load(DENSE.preprocessing).subset(split.parts["test"])
-    target = data.points.numpy().astype(np.float64)
     rows, answers, content = [], {}, {"members": [], "ensembles": [], "arms": {}}
     for arm, members in runs.items():
-        each = np.stack([run_points(run, data.images) for run in members])
+        alone, together, answers[arm] = answered(members, data)
         seen = np.array([np.isin(data.names, run.split.parts["train"]) for run in members])
-        answers[arm] = [combine(each[: size + 1]).astype(np.float64) for size in range(len(members))]
-        radial = [radial_errors(answer.astype(np.float64), target, 224) for answer in (*each, *answers[arm])]
-        models = [*(f"seed {seed}" for seed in SEEDS), *(f"first {size}" for size in range(1, len(SEEDS) + 1))]
-        times = [*seen.astype(int), *seen.cumsum(0)]
-        for model, count, errors in zip(models, times, radial, strict=True):
-            rows += rows_of(arm, model, count, errors, data)
+        rows += table_of(arm, data, seen, alone, together)
         results, refused = official(members, split)
-        ours = radial[-1].mean()
-        if abs(results["test"]["mre_px"] - ours) > 1e-3:
-            raise SystemExit(f"{arm}: evaluate_runs says {results['test']['mre_px']}, the stored errors {ours}")
-        for run, own, errors in zip(members, seen, radial, strict=False):
-            selected = len(run.provenance["selected_on"].keys() & set(data.names))
-            content["members"].append(
-                {"arm": arm, "seed": run.seed, "split_seed": run.split.seed, "split_fingerprint": run.split.fingerprint, "weights": run.weights_hash,
-                 "trained_on_scored": int(own.sum()), "selected_on_scored": selected} | interval(errors.mean(1))
-            )
-        for size, errors in enumerate(radial[len(SEEDS) :], 1):
-            content["ensembles"].append({"arm": arm, "members": size} | interval(errors.mean(1)))
+        if abs(results["test"]["mre_px"] - together[-1].mean()) > 1e-3:
+            raise SystemExit(f"{arm}: evaluate_runs says {results['test']['mre_px']}, the stored errors {together[-1].mean()}")
+        content["members"] += [member_told(arm, run, data, own, errors) for run, own, errors in zip(members, seen, alone, strict=True)]
+        content["ensembles"] += [{"arm": arm, "members": size} | interval(errors.mean(1)) for size, errors in enumerate(together, 1)]
         content["arms"][arm] = {
             "pictures_seen_by": np.bincount(seen.sum(0), minlength=len(SEEDS) + 1).tolist(), "contaminated": results["contaminated"], "refused": refused,
         }
+    target = data.points.numpy().astype(np.float64)
     content["clean_minus_leaky"] = [compare(clean, leaky, target) for clean, leaky in zip(answers["clean"], answers["leaky"], strict=True)]
     head = {
         "unit": "px@224", "what": "development pictures only; the thesis' test part stays closed", "recipe": DENSE.name, "n": len(data), "seeds": list(SEEDS),
         "split_fingerprint": split.fingerprint, "test_fingerprint": split.fingerprint_of("test"), "tta": True, "device": results["device"],
         "versions": results["versions"], "command": "python figures/leakage.py score OUT", "trained_by": trained_by([*runs["leaky"], *runs["clean"]]),
     }
-    text = io.StringIO()
-    table = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
-    table.writeheader()
-    table.writerows(rows)
-    write_whole(record / "errors.csv", text.getvalue().encode())
+    write_rows(record / "errors.csv", rows)
     write_whole(record / "leakage.json", (json.dumps(head | content, indent=1, allow_nan=False) + "\n").encode())
     return head | content
 

@@ -18,13 +18,13 @@ of its own kind alone. folds.csv has the last candidates over the 860 developmen
 import argparse
 import csv
 import functools
-import io
 import json
 import multiprocessing
 import re
 import sys
 import time
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -32,7 +32,7 @@ from pathlib import Path
 import heads
 import numpy as np
 import sources
-from experiments import METRICS
+from experiments import METRICS, write_rows
 from reading import wavering
 from torch import set_num_threads
 
@@ -131,15 +131,6 @@ def _rows(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def _write(path: Path, rows: list[dict]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    text = io.StringIO()
-    table = csv.DictWriter(text, list(dict.fromkeys(key for row in rows for key in row)), lineterminator="\n", restval="")
-    table.writeheader()
-    table.writerows(rows)
-    write_whole(path, text.getvalue().encode())
-
-
 def halved(recipe: Recipe) -> Recipe:
     return _phase2(recipe, epochs=recipe.phases[1].epochs // 2)
 
@@ -171,7 +162,7 @@ def _column(path: Path, key: str, errors: dict[str, float]) -> None:
     table = {row["image"]: row for row in _rows(path)} or {name: {"image": name} for name in sorted(errors)}
     for name, row in table.items():
         row[key] = f"{errors[name]:.3f}"
-    _write(path, [{"image": name, **{column: row[column] for column in sorted(row) if column != "image"}} for name, row in table.items()])
+    write_rows(path, [{"image": name, **{column: row[column] for column in sorted(row) if column != "image"}} for name, row in table.items()])
 
 
 def note(run: Run, variant: str, results: dict, likeliest: dict[str, float] | None = None) -> None:
@@ -191,7 +182,7 @@ def note(run: Run, variant: str, results: dict, likeliest: dict[str, float] | No
     taken = f"{told['seconds'] / 60:.0f}" if told["device"].startswith("cpu") else f"{told['seconds'] / 60:.1f}"
     row |= {"sdr_5": f"{metrics['sdr']['5']:.4f}", "minutes": taken, "precision": told["precision"], "split": run.split.fingerprint}
     row |= {"device": told["device"], "torch": told["versions"]["torch"]}
-    _write(place / "runs.csv", sorted([*(old for old in _rows(place / "runs.csv") if old["run"] != key), row], key=lambda row: row["run"]))
+    write_rows(place / "runs.csv", sorted([*(old for old in _rows(place / "runs.csv") if old["run"] != key), row], key=lambda row: row["run"]))
     radial = {row["image"]: np.mean([row[f"{name}_radial"] for name in LANDMARK_NAMES]) for row in read_errors(run.path / "errors.csv", "val")}
     _column(place / "errors.csv", key, radial)
 
@@ -214,6 +205,7 @@ def scored(run: Run) -> dict:
 
 
 def run(variant: str, data: Path, out: Path, seeds: list[int], short: bool = False) -> None:
+    sources.prepare_shared([variant], out)
     for seed in seeds:
         one = trained(variant, seed, data, out, short=short)
         results, likeliest = scored(one), both_readings(one, "val")["likeliest"]
@@ -240,34 +232,48 @@ def _note_fold(run: Run, variant: str, read: dict[str, dict[str, float]]) -> Non
     for key, errors in ((f"{variant}/{run.seed}", read["nearest"]), (f"{variant}/{run.seed}/likeliest", read["likeliest"])):
         for name, error in errors.items():
             table.setdefault(name, {"image": name, "fold": run.settings["fold"]["number"]})[key] = f"{error:.3f}"
-    _write(path, [table[name] for name in sorted(table)])
+    write_rows(path, [table[name] for name in sorted(table)])
+
+
+def _note_job(job: str, path: Path, results: dict | None, read: dict[str, dict[str, float]]) -> str:
+    """Into the ledgers with what a job returned; what there is to print of it."""
+    if results is None:
+        _note_fold(Run(path), job.split("/")[0], read)
+    else:
+        note(Run(path), job.split("/")[0], results, read["likeliest"])
+    return ", ".join(f"{way} {np.mean(list(errors.values())):.3f}" for way, errors in read.items()) + " px@224"
 
 
 def sweep(jobs: list[str], data: Path, out: Path, at_once: int, seconds: float) -> None:
     """Train and score one job after the other, `at_once` side by side: one small network does not fill a card.
 
-    What ends is noted at once. After `seconds` nothing new begins, and what has not ended is left as it is, to be resumed.
+    What ends is noted at once. After `seconds`, or when a process was killed (what took its memory would take the next one's, too), nothing new
+    begins, and what has not ended is left as it is, to be resumed.
     """
-    began, waiting, running = time.perf_counter(), list(jobs), {}
+    began, waiting, running, lost = time.perf_counter(), list(jobs), {}, []
+    sources.prepare_shared([job.split("/")[0] for job in jobs], out)
     pool = ProcessPoolExecutor(at_once, multiprocessing.get_context("spawn"), _worker)
-    while (waiting or running) and (left := began + seconds - time.perf_counter()) > 0:
-        while waiting and len(running) < at_once:
+    while (running or (waiting and not lost)) and (left := began + seconds - time.perf_counter()) > 0:
+        while waiting and not lost and len(running) < at_once:
             job = waiting.pop(0)
-            running[pool.submit(_one_of_many, job, data, out)] = job
+            try:
+                running[pool.submit(_one_of_many, job, data, out)] = job
+            except BrokenProcessPool:  # some of what runs may have ended well before that
+                lost.append(job)
         for done in wait(running, min(left, 3600), FIRST_COMPLETED).done:
             job = running.pop(done)
             try:
-                path, results, read = done.result()
+                ended = done.result()
+            except BrokenProcessPool:
+                lost.append(job)
             except Exception as error:  # one variant that fails must not cost the others
                 print(f"{job}: {type(error).__name__}: {error}", flush=True)
-                continue
-            if results is None:
-                _note_fold(Run(path), job.split("/")[0], read)
             else:
-                note(Run(path), job.split("/")[0], results, read["likeliest"])
-            told = ", ".join(f"{way} {np.mean(list(errors.values())):.3f}" for way, errors in read.items())
-            print(f"{time.perf_counter() - began:4.0f} s  {job}: {told} px@224", flush=True)
-    for job in (*running.values(), *waiting):
+                told = _note_job(job, *ended)
+                print(f"{time.perf_counter() - began:4.0f} s  {job}: {told}", flush=True)
+    if lost:
+        print("a process was killed, and with it all that ran: too many at once for the memory?", flush=True)
+    for job in (*lost, *running.values(), *waiting):
         print(f"{job}: not ended", flush=True)
     for process in list(pool._processes.values()):  # no public way to end what runs
         process.terminate()

@@ -3,7 +3,7 @@
 Both come from phantoms, drawn radiographs whose points are known exactly: the weights begin with them, or they are among the training pictures.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -32,11 +32,8 @@ Prepared = tuple[Recipe, Source, Split | None]
 
 
 def phantom_weights(recipe: Recipe, data: Path, out: Path) -> Prepared:
-    """`recipe` beginning with the backbone of one training on phantoms, OUT/phantom-weights-begin, which its variants and seeds share."""
-    place = out / BEGIN.name
-    command = "python figures/research.py run phantom-weights"
-    begin = train(BEGIN, Source(phantoms=BEGIN_PHANTOMS), place, seed=BEGIN_SEED, resume=place.exists(), quiet=True, command=command)
-    return replace(recipe, weights=str(begin.path / "best.pt")), Source.of(data), None
+    """`recipe` beginning with the backbone of one training on phantoms, OUT/phantom-weights-begin (`prepare_shared`)."""
+    return replace(recipe, weights=str(out / BEGIN.name / "best.pt")), Source.of(data), None
 
 
 class MixedSource(Source):
@@ -87,8 +84,16 @@ PREPARE: dict[str, Callable[[Recipe, Path, Path], Prepared]] = {
 
 
 def prepare(variant: str, recipe: Recipe, data: Path, out: Path) -> Prepared:
-    """What `train` is given: a recipe, a source, and a split or None for the thesis' own."""
+    """What `train` is given, after `prepare_shared`: a recipe, a source, and a split or None for the thesis' own."""
     return PREPARE[variant](recipe, data, out) if variant in PREPARE else (recipe, Source.of(data), None)
+
+
+def prepare_shared(variants: Iterable[str], out: Path) -> None:
+    """Train, or check, what all seeds of some of `variants` begin with. Once, before them: side by side they would meet at its lock."""
+    if any(PREPARE.get(variant) is phantom_weights for variant in variants):
+        place = out / BEGIN.name
+        command = "python figures/research.py run phantom-weights"
+        train(BEGIN, Source(phantoms=BEGIN_PHANTOMS), place, seed=BEGIN_SEED, resume=place.exists(), quiet=True, command=command)
 
 
 def _create_model(*arguments: Any, stays_eval: bool | None = None, backbone_eval: bool | None = None, **options: Any) -> LandmarkRegressor:

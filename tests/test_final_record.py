@@ -2,6 +2,8 @@
 
 import csv
 import json
+import math
+import shutil
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +15,7 @@ HERE = Path(__file__).resolve().parents[1] / "figures"
 sys.path.insert(0, str(HERE))
 import final  # noqa: E402
 
-from landmark_thesis.runs import RECIPES, Source, train  # noqa: E402
+from landmark_thesis.runs import RECIPES, Run, Source, train  # noqa: E402
 
 
 def follows_from_its_errors(record: Path) -> dict:
@@ -29,10 +31,65 @@ def follows_from_its_errors(record: Path) -> dict:
     return content
 
 
-def test_it_opens_once_and_refuses_to_open_again(tmp_path, monkeypatch, capsys):
-    smoke = RECIPES["smoke"]
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """Two runs whose test part nobody opens."""
+    smoke, place = RECIPES["smoke"], tmp_path_factory.mktemp("closed")
     recipe = replace(smoke, phases=tuple(replace(phase, epochs=1) for phase in smoke.phases))
-    runs = [train(recipe, Source(phantoms=40), tmp_path / f"smoke-{seed}", seed=seed, quiet=True) for seed in (0, 1)]
+    return [train(recipe, Source(phantoms=40), place / f"smoke-{seed}", seed=seed, quiet=True) for seed in (0, 1)]
+
+
+@pytest.fixture
+def runs(trained, tmp_path):
+    """Copies of them, to be opened."""
+    return [Run(shutil.copytree(run.path, tmp_path / run.name)) for run in trained]
+
+
+def refused(runs, tmp_path, monkeypatch) -> str:
+    """What the script says as it ends, having opened nothing."""
+    monkeypatch.setattr(sys, "argv", ["final.py", *(str(run.path) for run in runs), "--record", str(tmp_path / "test")])
+    with pytest.raises(SystemExit) as ended:
+        final.main()
+    assert not any((run.path / "test_ledger.jsonl").exists() for run in runs) and not (tmp_path / "test").exists()
+    return str(ended.value)
+
+
+def test_a_single_run_opens_nothing(runs, tmp_path, monkeypatch):
+    assert refused(runs[:1], tmp_path, monkeypatch).endswith("name two or more; nothing was opened")
+
+
+def test_two_runs_of_one_name_open_nothing(runs, tmp_path, monkeypatch):
+    other = Run(shutil.copytree(runs[1].path, tmp_path / "elsewhere" / "smoke-0"))
+    told = refused([runs[0], other], tmp_path, monkeypatch)
+    assert told == "smoke-0, smoke-0: the record tells runs by these names, so each needs its own; nothing was opened"
+
+
+def test_a_missing_label_opens_nothing(runs, tmp_path, monkeypatch):
+    whole, name = Source.load, runs[0].part("test")[2]
+
+    def spoiled(source, settings):
+        data = whole(source, settings)
+        points = data.points.clone()
+        points[data.names.index(name), 7] = math.nan
+        return replace(data, points=points)
+
+    monkeypatch.setattr(Source, "load", spoiled)
+    assert refused(runs, tmp_path, monkeypatch) == f"{name}: a label is missing, and the record means all of them; nothing was opened"
+
+
+def test_runs_of_two_sizes_open_nothing(runs, tmp_path, monkeypatch):
+    content = json.loads((runs[1].path / "recipe.json").read_text(encoding="utf-8"))
+    content["recipe"]["preprocessing"]["size"] = 192
+    (runs[1].path / "recipe.json").write_text(json.dumps(content), encoding="utf-8")
+    assert "smoke-1: prepares its pictures otherwise" in refused(runs, tmp_path, monkeypatch)
+
+
+def test_a_run_that_was_not_trained_to_the_end_opens_nothing(runs, tmp_path, monkeypatch):
+    (runs[1].path / "environment.json").unlink()
+    assert refused(runs, tmp_path, monkeypatch).startswith(f"{runs[1].path}: not trained to the end yet")
+
+
+def test_it_opens_once_and_refuses_to_open_again(runs, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["final.py", *(str(run.path) for run in runs), "--record", str(tmp_path / "test")])
     assert final.main() == 0
     follows_from_its_errors(tmp_path / "test")
