@@ -21,6 +21,8 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
+
 from landmark_thesis import figures
 from landmark_thesis.bench import markdown
 from landmark_thesis.data import write_whole
@@ -43,6 +45,7 @@ from landmark_thesis.figures import (
     spoilt_by,
 )
 from landmark_thesis.landmarks import LANDMARK_NAMES, LATERAL
+from landmark_thesis.pixel_error import compare_errors
 from landmark_thesis.runs import Run, save_record
 
 HERE = Path(__file__).resolve().parent
@@ -249,6 +252,14 @@ TEXTS = {
         "falta ninguna etiqueta. Los mismos {members} modelos logran así **{mean:.2f}** [{low:.2f}, {high:.2f}], una ganancia de {gain:.2f} [{gain_low:.2f}, {gain_high:.2f}]; juntos {together:.2f}. Llegó cuando la "
         "parte de prueba ya se había abierto, y no la abrió de nuevo.",
     ),
+    "begun": (
+        "Besides `dense`, the search has tried {variants} variants of it ([ledger](figures/research/runs.csv)), most with one seed. The best of those with {members} seeds begins with weights from a training on "
+        "phantoms: {nearest:.2f}, and as the likeliest shape **{mean:.2f}** [{low:.2f}, {high:.2f}], {gain:.2f} [{gain_low:.2f}, {gain_high:.2f}] below `steady`. It was found among so many on these very pictures, "
+        "and no fold has judged it: a lead, not a result. (`python figures/research.py run phantom-weights`)",
+        "Además de `dense`, la búsqueda ha probado {variants} variantes ([registro](figures/research/runs.csv)), casi todas con una semilla. La mejor de las que tienen {members} semillas parte de pesos de un "
+        "entrenamiento con fantomas: {nearest:.2f}, y como la forma más verosímil **{mean:.2f}** [{low:.2f}, {high:.2f}], {gain:.2f} [{gain_low:.2f}, {gain_high:.2f}] por debajo de `steady`. Se halló entre tantas "
+        "con estas mismas imágenes, y ningún pliegue la ha juzgado: una pista, no un resultado. (`python figures/research.py run phantom-weights`)",
+    ),
     "folds": (
         "In {folds} folds over the {n} development pictures, each judged by a model that was not trained on it: **{px:.2f}** [{low:.2f}, {high:.2f}], contour error {contour:.2f}; read as the likeliest shape "
         "**{steady:.2f}** [{steady_low:.2f}, {steady_high:.2f}], a gain of {gain:.2f} [{gain_low:.2f}, {gain_high:.2f}]. A correction learnt from the labels of other folds makes {corrected:.2f} of it, and costs "
@@ -357,6 +368,7 @@ LEADS = {
     "oof": ("All pictures", "Todas las imágenes"),
     "seeds": ("Seeds", "Semillas"),
     "steady": ("Likeliest shape", "Forma más verosímil"),
+    "begun": ("The search", "La búsqueda"),
     "outside": ("Another hospital", "Otro hospital"),
     "curve": ("More pictures", "Más imágenes"),
     "drift": ("The annotator", "Quien anotó"),
@@ -443,6 +455,20 @@ def _result_line(title: str, run: Run, content: dict) -> str:
     )
 
 
+def seeds_mean(name: str) -> np.ndarray:
+    """The error of each picture as the likeliest shape, mean over the seeds, of a record that figures/reading.py wrote."""
+    with open(RECORDS / name / "errors.csv", encoding="utf-8", newline="") as file:
+        rows = sorted(csv.DictReader(file), key=lambda row: row["image"])
+    columns = [column for column in rows[0] if column.startswith("likeliest ") and not column.endswith(" together")]
+    return np.array([[float(row[column]) for column in columns] for row in rows]).mean(1)
+
+
+def variants() -> set[str]:
+    """All that the search has tried on two cores or a card, by name."""
+    ledgers = (HERE / "research").rglob("runs.csv")
+    return {row["run"].rsplit("/", 1)[0] for path in ledgers for row in csv.DictReader(path.read_text(encoding="utf-8").splitlines())}
+
+
 def measured_values() -> dict[str, dict]:
     """The numbers of the README's sentences, for each experiment that has a record."""
     found = {}
@@ -461,6 +487,13 @@ def measured_values() -> dict[str, dict]:
         found["steady"] = {
             "members": read["likeliest"]["n_seeds"], "mean": read["likeliest"]["mean_px"], "low": low, "high": high,
             "gain": read["gain"]["difference_px"], "gain_low": gain_low, "gain_high": gain_high, "together": read["together"]["likeliest"],
+        }
+    if begun := measured("phantom-weights"):
+        read, paired = begun["recipes"][0], compare_errors(seeds_mean("reading"), seeds_mean("phantom-weights"))
+        (low, high), (gain_low, gain_high) = read["likeliest"]["mean_px_ci95"], paired["difference_px_ci95"]
+        found["begun"] = {
+            "variants": len(variants()) - 1, "members": read["likeliest"]["n_seeds"], "nearest": read["nearest"]["mean_px"], "mean": read["likeliest"]["mean_px"], "low": low, "high": high,
+            "gain": paired["difference_px"], "gain_low": gain_low, "gain_high": gain_high,
         }
     if test := measured("test"):
         low, high = test["seeds"]["mean_px_ci95"]

@@ -15,8 +15,10 @@ import reading  # noqa: E402
 from landmark_thesis.landmarks import LANDMARK_NAMES  # noqa: E402
 from landmark_thesis.pixel_error import compare_errors, seed_spread  # noqa: E402
 
-RECORD = HERE / "records" / "reading"
-needs_record = pytest.mark.skipif(not (RECORD / "reading.json").exists(), reason="no record: python figures/reading.py")
+records = pytest.mark.parametrize("record", [
+    pytest.param(path, id=name, marks=pytest.mark.skipif(not (path / f"{name}.json").exists(), reason="no record: python figures/reading.py"))
+    for name in ("reading", "phantom-weights") for path in [HERE / "records" / name]
+])
 
 
 def test_the_spread_of_each_landmark_is_the_root_of_the_mean_variance():
@@ -27,10 +29,10 @@ def test_the_spread_of_each_landmark_is_the_root_of_the_mean_variance():
     assert reading.spread_of(forms[:1])["L2"] == {"along": pytest.approx(np.sqrt(3)), "across": pytest.approx(2)}
 
 
-@needs_record
-def test_the_record_follows_from_its_errors():
-    content = json.loads((RECORD / "reading.json").read_text(encoding="utf-8"))
-    with open(RECORD / "errors.csv", encoding="utf-8", newline="") as file:
+@records
+def test_the_record_follows_from_its_errors(record):
+    content = json.loads((record / f"{record.name}.json").read_text(encoding="utf-8"))
+    with open(record / "errors.csv", encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     assert len({row["image"] for row in rows}) == len(rows) == content["n"] == 144
     errors = {column: np.array([float(row[column]) for row in rows]) for column in rows[0] if column != "image"}
@@ -47,8 +49,8 @@ def test_the_record_follows_from_its_errors():
         assert np.mean([value**2 for spread in told["wavering"].values() for value in spread.values()]) == pytest.approx(1)
 
 
-@needs_record
-def test_the_ends_of_the_axis_waver_along_it():
-    for told in json.loads((RECORD / "reading.json").read_text(encoding="utf-8"))["recipes"]:
+@records
+def test_the_ends_of_the_axis_waver_along_it(record):
+    for told in json.loads((record / f"{record.name}.json").read_text(encoding="utf-8"))["recipes"]:
         along = {name: spread["along"] for name, spread in told["wavering"].items()}
         assert max(along, key=along.get) in ("L2", "L14", "L15"), told["recipe"]
