@@ -150,7 +150,8 @@ def both_readings(run: Run, part: str) -> dict[str, dict[str, float]]:
     data, device = run.source.load(run.recipe.preprocessing), pick_device("auto")
     scored, settings = data.subset(run.part(part)), {"device": device, "precision": run.recipe.precision}
     refuse_seen([run], scored)
-    own = data.subset(sorted(set(run.part("train")) & set(data.names)))  # phantoms that were mixed in lie elsewhere
+    # Phantoms that were mixed in lie elsewhere. In the order of the names, as in all rows of the ledgers: a run of `steady` goes through its split in the split's order, so its views are others.
+    own = data.subset(sorted(set(run.part("train")) & set(data.names)))
     form = answer_covariance(run.model(), own.images, seed=run.seed, **settings)
     points, target = predict_points(run.model(), scored.images, **settings).astype(float), scored.points.numpy().astype(float)
     read = {"nearest": project_to_shape(points), "likeliest": likeliest_shape(points, form)}
