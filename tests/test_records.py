@@ -171,7 +171,7 @@ DRAWN = sorted((ROOT / "figures").rglob("*.svg"))
 
 @pytest.mark.parametrize("figure", DRAWN, ids=lambda path: path.relative_to(ROOT / "figures").as_posix())
 def test_a_committed_figure_was_drawn_from_what_the_records_hold_today(figure):
-    assert outdated_inputs(figure, make.RECORDS, make.HERE) == [], "its data have changed: python figures/make.py"
+    assert outdated_inputs(figure, make.RECORDS, figure.parents[1]) == [], "its data have changed: python figures/make.py"
     assert drawn_from(figure) or figure.stem == "landmark_scheme"  # it shows no data
     kind = figure.stem.rsplit("_", 1)[0]
     assert figure.stat().st_size < 1000 * LARGER.get(kind, 150), "too large for a repository"
