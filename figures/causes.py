@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 from drift import explained_by_row, residuals, row_numbers
-from experiments import RECORDS, made_with, prepared, runs_of, shared_preprocessing, trained_by
+from experiments import RECORDS, finished, made_with, prepared, runs_of, shared_preprocessing, trained_by
 from sklearn.linear_model import LinearRegression
 from sklearn.model_selection import KFold, cross_val_predict
 
@@ -107,7 +107,7 @@ def main() -> int:
     parser.add_argument("runs", type=Path, nargs="+")
     parser.add_argument("--record", type=Path, default=RECORD)
     arguments = parser.parse_args()
-    content = judge(arguments.data, arguments.drift, [Run(path) for path in arguments.runs])
+    content = judge(arguments.data, arguments.drift, [finished(path) for path in arguments.runs])
     write_whole(arguments.record / "causes.json", (json.dumps(content, indent=1) + "\n").encode())
     print(json.dumps({key: content[key] for key in ("explained_L2_along", "together")}, indent=1))
     return 0

@@ -80,7 +80,7 @@ def compare_runs(told: str, record: Path, judge: Callable[[Path, Sequence[Run]],
     parser.add_argument("runs", type=Path, nargs="+")
     parser.add_argument("--record", type=Path, default=record)
     arguments = parser.parse_args()
-    content, columns, names = judge(arguments.data, [Run(path) for path in arguments.runs])
+    content, columns, names = judge(arguments.data, [finished(path) for path in arguments.runs])
     write_record(arguments.record, content, names, columns)
     return content
 

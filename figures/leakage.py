@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from experiments import trained_by, write_rows
+from experiments import finished, trained_by, write_rows
 
 from landmark_thesis.data import LandmarkData, Split, load_data, near_duplicates, thesis_split, write_whole
 from landmark_thesis.evaluate import LeakageError, combine, evaluate_runs, run_points
@@ -97,7 +97,7 @@ def member_told(arm: str, run: Run, data: LandmarkData, seen: np.ndarray, errors
 
 
 def score_all(out: Path, record: Path) -> dict:
-    runs = {arm: [Run(out / f"{arm}-{seed}") for seed in SEEDS] for arm in ("leaky", "clean")}
+    runs = {arm: [finished(out / f"{arm}-{seed}") for seed in SEEDS] for arm in ("leaky", "clean")}
     split = runs["clean"][0].split
     data = runs["clean"][0].source.load(DENSE.preprocessing).subset(split.parts["test"])
     rows, answers, content = [], {}, {"members": [], "ensembles": [], "arms": {}}

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from experiments import RECORDS, made_with, trained_by, write_record
+from experiments import RECORDS, finished, made_with, trained_by, write_record
 
 from landmark_thesis.data import find_copies, preprocess, read_image
 from landmark_thesis.evaluate import predict
@@ -117,7 +117,7 @@ def main() -> int:
     parser.add_argument("runs", nargs="+", type=Path)
     parser.add_argument("--record", type=Path, default=RECORD)
     arguments = parser.parse_args()
-    for result in score(arguments.jsrt, [Run(path) for path in arguments.runs], arguments.record)["results"]:
+    for result in score(arguments.jsrt, [finished(path) for path in arguments.runs], arguments.record)["results"]:
         low, high = result["border_px_ci95"]
         print(f"{result['model']:34} {result['border_px']:6.2f} [{low:.2f}, {high:.2f}] median {result['median_px']:.2f} p95 {result['p95_px']:.2f} px@224")
     return 0

@@ -983,7 +983,7 @@ def _by_patient(scored: Scored) -> dict[str, Any]:
     radial = radial_errors(scored.pred.astype(np.float64), scored.target, 224)
     labelled = np.isfinite(radial).any(1)
     patients = [patient for patient, known in zip(scored.data.patients, labelled, strict=True) if known]
-    number = len({*patients} - {""}) + patients.count("")  # one that nobody knows is of its own
+    number = len({patient or k for k, patient in enumerate(patients)})  # one that nobody knows is of its own
     return {"n_patients": number, "mre_px_ci95": list(patient_interval(np.nanmean(radial[labelled], axis=1), patients)) if number > 1 else None}
 
 

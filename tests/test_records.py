@@ -1,5 +1,6 @@
 """The recorded results: every published number follows from the stored errors, and nothing in a record names a machine or a picture's place."""
 
+import csv
 import datetime
 import importlib.util
 import json
@@ -163,6 +164,19 @@ def test_the_counts_of_the_long_checks_add_up():
     assert kills["killed"] >= 30 and kills["interrupted"] >= 6 and 30 <= kills["compared"] <= kills["killed"] + kills["interrupted"]
     assert mutations["refused"] + mutations["as_they_were"] + mutations["another_file"] == mutations["tried"] >= 30_000
     assert soak["trainings"] == 200 and all(first == last for first, last in (soak["files"], soak["threads"], soak["figures"]))
+
+
+def test_what_the_readmes_say_of_the_search_holds():
+    with open(make.HERE / "research" / "runs.csv", encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    errors = {}
+    for row in rows:
+        errors.setdefault(row["run"].rsplit("/", 1)[0], []).append(float(row["mre_px"]))
+    means = {name: sum(found) / len(found) for name, found in errors.items() if len(found) >= 3}
+    assert min(means, key=means.get) == "phantom-weights" and len(means) > 1  # the best of those with several seeds
+    assert sum(len(found) == 1 for found in errors.values()) > len(errors) / 2  # most have one
+    assert not any("phantom-weights" in path.read_text(encoding="utf-8") for path in (make.HERE / "research").rglob("folds.csv"))  # no fold has judged it
+    assert len(make.variants()) > len(errors)  # those of a card and of half schedules are counted, too
 
 
 LARGER = {"landmark_curves": 225, "anatomy_errors": 215, "ablation": 250}  # kB: fifteen panels, four marks a picture, a text a row; all others 150
