@@ -1,15 +1,19 @@
 """The last candidates, each picture judged by a model that was not trained on it.
 
     python figures/folds.py train DATA OUT [--of all]      five `dense` models, each without a fifth of the pictures; resumable
-    python figures/folds.py judge DATA OUT [--of all]      their errors, and those of two other ways to read them (figures/records/folds, or oof)
+    python figures/folds.py judge DATA OUT [--of all]      their errors, and those of other ways to read them (figures/records/folds, or oof)
+    python figures/folds.py judge DATA OUT --job VARIANT/SEED      the same of a variant of the search, which `research.py sweep VARIANT/SEED/1 ... /5`
+                                                                   trained, picture by picture against `dense` (figures/records/VARIANT-folds)
 
 The folds lie over the 860 development pictures of the thesis' split, and its test part stays closed; with `--of all` over all 957, which opens it, and
 the ledger says so. Readings of the same answers are compared: as the maps gave them, moved to the nearest shape of 14 numbers (what `dense` does), moved to
 the likeliest shape by how each model's own answers waver when its training pictures are moved a little (no label needed), moved to the likeliest shape by how
 points err in the four other folds (labels needed), and corrected by a ridge regression that learnt from those folds what the answers tell of their errors.
+A variant is compared with `dense` in both readings that a recipe has, on pictures that neither was trained on.
 """
 
 import argparse
+import csv
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -28,6 +32,7 @@ from landmark_thesis.runs import DENSE, Run, answer_covariance, train
 FOLDS = 5
 NAMES = {"dev": "folds", "all": "oof"}
 CHOSEN = "projected"
+READ_BY_A_RECIPE = (CHOSEN, "likeliest")  # `dense`, and `steady`
 PENALTIES = np.logspace(0, 6, 13)
 SHRINKAGE = 0.02  # of the covariance towards its own diagonal: 465 numbers from 688 pictures
 
@@ -82,8 +87,17 @@ def readings(raw: np.ndarray, target: np.ndarray, fold: np.ndarray, forms: Seque
     }
 
 
-def judge(runs: Sequence[Run], of: str) -> tuple[dict, Mapping[str, Sequence[float]], list[str]]:
-    command = f"python figures/folds.py judge DATA OUT --of {of}"
+def rival_errors(record: Path, names: Sequence[str], fold: np.ndarray) -> dict[str, np.ndarray]:
+    """Reading -> the error of each of `names` that `dense` has in its record of the same folds; ends the script where they are others."""
+    with open(record / "errors.csv", encoding="utf-8", newline="") as file:
+        rows = {row["image"]: row for row in csv.DictReader(file)}
+    if set(rows) != set(names) or any(int(rows[name]["fold"]) != number for name, number in zip(names, fold, strict=True)):
+        raise SystemExit(f"{record}: other pictures, or other folds, than those of these runs; train them on the same pictures with the same number of folds")
+    return {reading: np.array([float(rows[name][reading]) for name in names]) for reading in READ_BY_A_RECIPE}
+
+
+def judge(runs: Sequence[Run], of: str, command: str, rival: Path | None = None) -> tuple[dict, Mapping[str, Sequence[float]], list[str]]:
+    """Content, columns and names of a record; `rival`: the record of `dense` on the same folds, to compare with."""
     results = evaluate_runs(runs, part="oof", device="cpu", command=command)  # guard, ledger, metrics; where predict_points answers, too
     data = runs[0].source.load(runs[0].recipe.preprocessing)
     parts = [data.subset(run.part("oof")) for run in runs]
@@ -104,7 +118,18 @@ def judge(runs: Sequence[Run], of: str) -> tuple[dict, Mapping[str, Sequence[flo
         "gains": {name: compare_errors(errors[CHOSEN], values) for name, values in errors.items() if name != CHOSEN},
     }
     names = [name for part in parts for name in part.names]
-    return content, {"fold": [int(number) for number in fold], **errors}, names
+    columns = {"fold": [int(number) for number in fold], **errors}
+    if rival:
+        theirs = rival_errors(rival, names, fold)
+        content["against_dense"] = {reading: compare_errors(known, errors[reading]) for reading, known in theirs.items()}
+        columns |= {f"dense {reading}": known for reading, known in theirs.items()}
+    return content, columns, names
+
+
+def _found(out: Path, job: str | None) -> list[Run]:
+    """The five runs below `out`: of `dense`, or of a variant of the search."""
+    name = "dense-{}" if job is None else job.replace("/", "-") + "-fold{}"
+    return [finished(out / name.format(number)) for number in range(1, FOLDS + 1)]
 
 
 def main() -> int:
@@ -113,19 +138,26 @@ def main() -> int:
     parser.add_argument("data", type=Path)
     parser.add_argument("out", type=Path)
     parser.add_argument("--of", choices=NAMES, default="dev")
+    parser.add_argument("--job", metavar="VARIANT/SEED", help="judge a variant of the search, over the development pictures")
     parser.add_argument("--record", type=Path)
     arguments = parser.parse_args()
+    if arguments.job and (arguments.step, arguments.of) != ("judge", "dev"):
+        parser.error("--job: to judge over the development pictures alone; research.py sweep trains it, and no variant opens the test part")
     if arguments.step == "train":
         train_folds(arguments.data, arguments.out, arguments.of)
         return 0
-    runs = [finished(arguments.out / f"dense-{number}") for number in range(1, FOLDS + 1)]
-    content, columns, names = judge(runs, arguments.of)
-    write_record(arguments.record or RECORDS / NAMES[arguments.of], content, names, columns)
+    command, place, rival = f"python figures/folds.py judge DATA OUT --of {arguments.of}", RECORDS / NAMES[arguments.of], None
+    if arguments.job:
+        command, place, rival = f"python figures/folds.py judge DATA OUT --job {arguments.job}", RECORDS / f"{arguments.job.split('/')[0]}-folds", RECORDS / NAMES["dev"]
+    content, columns, names = judge(_found(arguments.out, arguments.job), arguments.of, command, rival)
+    write_record(arguments.record or place, content, names, columns)
     for name, found in content["readings"].items():
         low, high = found["mre_px_ci95"]
         print(f"{name:10} {found['mre_px']:.3f} [{low:.2f}, {high:.2f}]  across {found['across_px']:.2f}  contour {found['contour_px']:.2f}  p95 {found['p95_px']:.1f}")
     for name, gain in content["gains"].items():
         print(f"{name} - {CHOSEN}:", gain)
+    for name, gain in content.get("against_dense", {}).items():
+        print(f"{name}, against dense:", gain)
     return 0
 
 

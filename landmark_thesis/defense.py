@@ -446,6 +446,7 @@ def _again_folds(content: Mapping[str, Any], table: _Columns) -> dict[str, Any]:
     return {
         "folds": len(numbers), "oof": _mean(table[chosen]), "readings": {name: _mean(table[name]) for name in content["readings"]},
         "gains": {name: compare_errors(table[chosen], table[name]) for name in content["gains"]},
+        "against_dense": {name: compare_errors(table[f"dense {name}"], table[name]) for name in content.get("against_dense", {})},
         "runs": [{"run": run["run"], "n": len(errors), "mre_px": float(errors.mean())} for run, errors in zip(content["runs"], scored, strict=True)],
     }
 
@@ -1250,8 +1251,8 @@ REPORT: Mapping[str, tuple[str, str]] = {
     "standing": ("what it is worth", "qué valor tiene"),
     "line_test": ("test part, mean of {seeds} trainings", "parte de prueba, media de {seeds} entrenamientos"),
     "line_together": ("test part, these {seeds} together", "parte de prueba, los {seeds} juntos"),
-    "line_dev": ("{folds} folds over the development pictures", "{folds} pliegues sobre las imágenes de desarrollo"),
-    "line_all": ("{folds} folds over all pictures", "{folds} pliegues sobre todas las imágenes"),
+    "line_dev": ("{folds} folds over the development pictures{variant}", "{folds} pliegues sobre las imágenes de desarrollo{variant}"),
+    "line_all": ("{folds} folds over all pictures{variant}", "{folds} pliegues sobre todas las imágenes{variant}"),
     "line_run": ("{set}, run {run}", "{set}, ejecución {run}"),
     "line_ruler": ("mean shape, {set}", "forma media, {set}"),
     "worth_unseen": ("unseen; openings: {opened} ({planned} planned), {known_before} before this repository", "no vistas; aperturas: {opened} ({planned} previstas), {known_before} antes de este repositorio"),
@@ -1633,7 +1634,7 @@ class Defense:
         facts, lines = self.facts, []
         if "test" in self.known:
             lines += [self.say("headline_test", **facts), *([self.say("headline_thesis", **facts)] if facts["test_clean"] else []), self.say("openings", **facts)]
-        lines += [self.say("headline_folds", **one) for one in _folds(self)]
+        lines += [self.say("headline_folds", **one) for one in _folds(self) if not one["variant"]]
         if "test" in self.known and not self.spoilt:
             lines.append(self.say("headline_run" if self.part == "val" else "headline", **facts))
         else:
@@ -1689,9 +1690,10 @@ def _tests(defense: Defense) -> Iterator[tuple[str, Mapping[str, Any]]]:
 def _folds(defense: Defense) -> Iterator[dict[str, Any]]:
     """Out-of-fold results as facts, each picture judged by the model that never saw it; the fewest pictures first."""
     found = [(name, one) for name, one in defense.measured.items() if "oof" in one and "folds" in one]
-    for name, one in sorted(found, key=lambda entry: entry[1]["n"]):
+    for name, one in sorted(found, key=lambda entry: (entry[1]["n"], "against_dense" in entry[1])):
         scored, conformal = one["oof"], one["oof"].get("conformal")
-        facts = {"record": name, "of": one.get("of", "dev"), "n": one["n"], "folds": one["folds"], "mre": _digits(scored["mre_px"])}
+        variant = f" ({name})" if "against_dense" in one else ""  # of the search: a lead, named where it is listed, and no headline
+        facts = {"record": name, "variant": variant, "of": one.get("of", "dev"), "n": one["n"], "folds": one["folds"], "mre": _digits(scored["mre_px"])}
         facts |= dict(zip(("low", "high"), map(_digits, scored["mre_px_ci95"]), strict=True)) | {"value": scored["mre_px"], "interval": scored["mre_px_ci95"]}
         if conformal and (kept := [100 * value for value in conformal["per_landmark"].values() if value is not None]):
             facts |= {"level": f"{100 * conformal['level']:.0f}", "least": f"{min(kept):.0f}", "most": f"{max(kept):.0f}", "whole": _percent(conformal["whole_picture"], 1)}
@@ -1723,7 +1725,7 @@ def summary_lines(defense: Defense) -> list[SummaryLine]:
                       for quoted in published_results(defense.lang)]
     for one in _folds(defense):
         worth = say("worth_contaminated") if one["spoilt"] else say("worth_folds", opens=say("yes" if one["of"] == "all" else "no"))
-        what = say(f"line_{one['of']}", folds=one["folds"])
+        what = say(f"line_{one['of']}", folds=one["folds"], variant=one["variant"])
         lines.append(SummaryLine(what, one["n"], one["value"], tuple(one["interval"]), worth, "contaminated" if one["spoilt"] else "unseen", one["record"]))
     for run, content in _scored(defense):
         lines.append(_line_of_run(defense, run, content))
@@ -1818,7 +1820,7 @@ def _told_clean(defense: Defense) -> dict[str, Any] | None:
 
 
 def _told_folds(defense: Defense) -> dict[str, Any] | None:
-    told = list(_folds(defense))
+    told = [one for one in _folds(defense) if not one["variant"]]
     return {key: value for key, value in told[-1].items() if key not in ("value", "interval", "spoilt")} if told else None
 
 

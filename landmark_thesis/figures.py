@@ -2049,7 +2049,7 @@ _HELD: Mapping[str, Any] = {
     **dict.fromkeys(("trained_by", "unverified"), _TEXTS), **dict.fromkeys(("contaminated", "selected_on_part", "tta"), _FLAG),
     "n": _COUNT, "n_*": _COUNT, "folds": _COUNT, "cells": _Kind("a whole number from 1 to 1000", _within(1, 1000, int)), "versions": {"*": _TEXT}, "models": [_RUN], "seed_sd_px": _or_null(_LENGTH),
     "baselines": {"*_ci95": _or_null(_INTERVAL), "*": _or_null(_LENGTH)}, "by_patient": {"n_patients": _COUNT, "mre_px_ci95": _or_null(_INTERVAL)}, "test_ledger": {"opened": _or_null(_COUNT), "*": _COUNT}, "mean_shape_errors": {"*": {"n": _COUNT, **_MEAN}},
-    "test": _METRICS, "val": _METRICS, "oof": _METRICS, "all": _METRICS, "readings": {"*": _MEAN}, "gains": {"*": _PAIRED}, "gain_of_*": _PAIRED, "clean_minus_leaky": [_PAIRED],
+    "test": _METRICS, "val": _METRICS, "oof": _METRICS, "all": _METRICS, "readings": {"*": _MEAN}, "gains": {"*": _PAIRED}, "against_dense": {"*": _PAIRED}, "gain_of_*": _PAIRED, "clean_minus_leaky": [_PAIRED],
     "ensembles": [{**_RUN, "members": _SOME}], "results": [_RESULT], "recipes": [{"recipe": _TEXT, "runs": [_RUN], "nearest": _SPREAD, "likeliest": _SPREAD, "gain*": _PAIRED, "together": {"*": _LENGTH}}],
     "contours": [{**_RUN, "*_px": _LENGTH}], "priors": [{**_MEAN, "variance": _NUMBER, "gain": _PAIRED}], "twice": [{"pair": _TEXTS, "mre_px": _LENGTH}],
     "*_px_ci95": _INTERVAL, "rounding_px": _LENGTH, "scheme_px": _LENGTH, "mm_per_px": _NUMBER, "p_value*": _NUMBER, "bandwidth_rows": _NUMBER, "shrink": _NUMBER, "points": _COLUMNS, "curve": _COLUMNS,

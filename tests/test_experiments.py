@@ -89,7 +89,7 @@ def test_a_run_that_sees_its_pictures_otherwise_is_named_before_any_is_read(anot
 
 @pytest.mark.parametrize(
     ("script", "judge"),
-    [(final, lambda: final.judge([])), (folds, lambda: folds.judge([], "dev")), (leakage, lambda: leakage.official([], None))],
+    [(final, lambda: final.judge([])), (folds, lambda: folds.judge([], "dev", "a command")), (leakage, lambda: leakage.official([], None))],
     ids=["final", "folds", "leakage"],
 )
 def test_the_front_door_scores_where_the_script_itself_answers_whatever_card_there_is(script, judge, monkeypatch):

@@ -60,7 +60,47 @@ def test_each_fold_is_read_by_the_wavering_of_its_own_model(answers):
     assert all(np.array_equal(read[fold == k], folds.likeliest_shape(raw[fold == k], forms[k])) for k in range(5))
 
 
-@pytest.mark.parametrize(("name", "n"), [("folds", 860), ("oof", 957)])
+@pytest.fixture
+def known(tmp_path):
+    """The record of `dense` on four pictures."""
+    columns = {"fold": [1, 2, 1, 2], **{reading: np.arange(4.0) + shift for shift, reading in enumerate(folds.READ_BY_A_RECIPE)}}
+    folds.write_record(tmp_path / "folds", {"n": 4}, list("abcd"), columns)
+    return tmp_path / "folds"
+
+
+def test_a_rival_is_compared_picture_by_picture_in_whatever_order(known):
+    found = folds.rival_errors(known, ["d", "a", "c", "b"], np.array([2, 1, 1, 2]))
+    assert {reading: list(values) for reading, values in found.items()} == {"projected": [3, 0, 2, 1], "likeliest": [4, 1, 3, 2]}
+
+
+@pytest.mark.parametrize(("names", "fold"), [("abc", [1, 2, 1]), ("abcx", [1, 2, 1, 2]), ("abcde", [1, 2, 1, 2, 1]), ("abcd", [1, 2, 2, 2])])
+def test_a_rival_on_other_pictures_or_folds_is_refused(known, names, fold):
+    with pytest.raises(SystemExit, match="other pictures, or other folds"):
+        folds.rival_errors(known, list(names), np.array(fold))
+
+
+@pytest.mark.parametrize("asked", [["train", "--job", "axis/0"], ["judge", "--job", "axis/0", "--of", "all"]])
+def test_a_variant_opens_no_test_part_and_is_trained_elsewhere(asked, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["folds.py", asked[0], "data", "out", *asked[1:]])
+    with pytest.raises(SystemExit):
+        folds.main()
+    assert "--job: to judge over the development pictures alone" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("record", sorted((HERE / "records").glob("*-folds")), ids=lambda path: path.name)
+def test_a_variant_was_compared_with_what_the_record_of_dense_holds(record):
+    content = json.loads((record / f"{record.name}.json").read_text(encoding="utf-8"))
+    with open(record / "errors.csv", encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    known = folds.rival_errors(HERE / "records" / "folds", [row["image"] for row in rows], np.array([int(row["fold"]) for row in rows]))
+    assert set(content["against_dense"]) == set(known) == set(folds.READ_BY_A_RECIPE)
+    for reading, values in known.items():
+        assert [float(row[f"dense {reading}"]) for row in rows] == list(values)
+        gain = np.mean(values - [float(row[reading]) for row in rows])
+        assert content["against_dense"][reading]["difference_px"] == pytest.approx(gain, abs=1e-3)
+
+
+@pytest.mark.parametrize(("name", "n"), [("folds", 860), ("phantom-weights-folds", 860), ("oof", 957)])
 def test_the_record_follows_from_its_errors(name, n):
     path = HERE / "records" / name / f"{name}.json"
     if not path.exists():
@@ -79,4 +119,4 @@ def test_the_record_follows_from_its_errors(name, n):
     assert all(run["n_train"] + run["n"] <= n for run in content["runs"])
     for column, gain in content["gains"].items():
         assert gain["difference_px"] == pytest.approx((errors["projected"] - errors[column]).mean(), abs=1e-3)
-    assert content["test_ledger"]["opened"] == (0 if name == "folds" else 1)
+    assert content["test_ledger"]["opened"] == (1 if name == "oof" else 0)
