@@ -1541,6 +1541,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': '', 'git_url
                                       'landmark_thesis.runs._changes': ('runs.html#_changes', 'landmark_thesis/runs.py'),
                                       'landmark_thesis.runs._check_contents': ('runs.html#_check_contents', 'landmark_thesis/runs.py'),
                                       'landmark_thesis.runs._check_fold': ('runs.html#_check_fold', 'landmark_thesis/runs.py'),
+                                      'landmark_thesis.runs._check_last_batch': ('runs.html#_check_last_batch', 'landmark_thesis/runs.py'),
                                       'landmark_thesis.runs._check_split': ('runs.html#_check_split', 'landmark_thesis/runs.py'),
                                       'landmark_thesis.runs._fit': ('runs.html#_fit', 'landmark_thesis/runs.py'),
                                       'landmark_thesis.runs._fits': ('runs.html#_fits', 'landmark_thesis/runs.py'),

@@ -10,6 +10,7 @@ __all__ = ['MAX_BATCH', 'LOSSES', 'THESIS', 'DENSE', 'STEADY', 'SMOKE', 'PHANTOM
 
 # %% ../nbs/11_runs.ipynb #8df9a6aa
 import contextlib
+import copy
 import csv
 import hashlib
 import io
@@ -28,6 +29,7 @@ from typing import IO, Any
 
 import numpy as np
 import torch
+from torch import nn
 
 from . import __version__
 from .augment import THESIS_AUGMENTATION, WIDE_AUGMENTATION, Augmentation
@@ -746,6 +748,23 @@ def _check_fold(fold: tuple[int, int] | None, fold_of: str, split: Split | None)
         raise RunError("fold and split: a fold is a split of its own; give one of them")
 
 
+def _check_last_batch(recipe: Recipe, model: nn.Module, pictures: int) -> None:
+    """RunError where an epoch over `pictures` would end in one so small that batch norm has a single value of it, and so no spread to divide by."""
+    size, last = recipe.preprocessing.size, pictures % recipe.batch_size or recipe.batch_size
+    if last > 1 or not any(phase.epochs > 0 and phase.trainable == "all" for phase in recipe.phases):
+        return
+    try:
+        with torch.random.fork_rng(devices=[]), torch.no_grad():
+            copy.deepcopy(model).train()(torch.zeros(1, 3, size, size))
+    except ValueError as error:
+        if "more than 1 value per channel" not in str(error):
+            raise
+        raise RunError(
+            f"{pictures} training pictures in batches of {recipe.batch_size} leave a last one of a single picture, and at {size} pixels (--image-size) the network's "
+            "coarsest map of it is one cell, which batch norm cannot take; give --batch-size another value, or --image-size a larger one"
+        ) from None
+
+
 def _check_split(split: Split, data: LandmarkData) -> None:
     """DataError where a split that was given does not fit the pictures: a part is missing, other pictures or pixels, a patient in two parts."""
     if lacking := [part for part in ("train", "val") if part not in split.parts]:
@@ -986,6 +1005,7 @@ def train(
         check_parts(split, "oof" if fold else "val")  # what will be scored, before any time is spent
     else:
         _check_split(split, loaded)
+    _check_last_batch(recipe, model, len(split.parts["train"]))
     provenance, signatures = ancestry.joined(_provenance(recipe, split), signatures)
     settings = _settings(recipe, source, split, seed, split_seed, fold, fold_of, loaded)
     notes = {**environment(device), "processes": world.size, "compiler": compiler, "command": command, "sessions": []}

@@ -134,3 +134,26 @@ def test_a_best_file_whose_state_was_never_saved_leaves_nothing_behind(tmp_path,
     killed = runs.train(ONE, runs.Source(phantoms=40), tmp_path / "killed", quiet=True, resume=True)
     assert sorted(path.name for path in killed.path.iterdir()) == sorted(path.name for path in whole.path.iterdir())
     assert killed.weights_hash == whole.weights_hash
+
+
+def _epochs(first, second):
+    return (Phase("phase1", first, {"head": 3e-3}, trainable="head"), Phase("phase2", second, {"backbone": 1e-3, "head": 3e-3}))
+
+
+@pytest.mark.parametrize(("batch_size", "phases"), [(18, _epochs(0, 1)), (1, _epochs(0, 1))])
+def test_a_last_batch_of_one_cell_is_told_before_any_epoch(batch_size, phases, few_pictures, tmp_path):
+    told = rf"19 training pictures in batches of {batch_size} leave a last one of a single picture, and at 32 pixels .*--batch-size another value, or --image-size a larger"
+    with pytest.raises(runs.RunError, match=told):
+        go(replace(ONE, batch_size=batch_size, phases=phases), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(("batch_size", "phases"), [(17, _epochs(0, 1)), (18, _epochs(1, 0))])  # two pictures are left; batch norm does not learn
+def test_other_last_batches_train(batch_size, phases, few_pictures, tmp_path):
+    assert go(replace(ONE, batch_size=batch_size, phases=phases), tmp_path / "run").finished
+
+
+def test_a_last_picture_of_several_cells_is_no_fault_and_draws_no_number():
+    model, before = create_model("tiny", "dense", weights="none"), torch.random.get_rng_state()
+    runs._check_last_batch(replace(runs.changed(ONE, image_size=64), batch_size=18), model, 19)
+    assert torch.equal(torch.random.get_rng_state(), before)
