@@ -47,7 +47,7 @@ def suspects(data: LandmarkData, predicted: np.ndarray) -> dict[str, np.ndarray]
     }
 
 
-def together(errors: Mapping[str, np.ndarray]) -> list[dict]:
+def alike(errors: Mapping[str, np.ndarray]) -> list[dict]:
     """Each pair of runs: correlation of their errors (N, K, 2), all coordinates and L2 along the axis, and the distance between their answers."""
     found = []
     for one, two in itertools.combinations(errors, 2):
@@ -88,7 +88,7 @@ def judge(folder: Path, drift: Path, runs: Sequence[Run]) -> dict:
         "explained_L2_along": explained,
         "by_landmark": {name: {"along": float(np.abs(errors[:, k, 0]).mean()), "across": float(np.abs(errors[:, k, 1]).mean())} for k, name in enumerate(LANDMARK_NAMES)},
         "runs": {name: mean_with_interval(np.linalg.norm(values, axis=-1).mean(1)) for name, values in found.items()},
-        "together": together(found),
+        "together": alike(found),
     }
 
 

@@ -85,7 +85,7 @@ def judge(folder: Path, runs: Sequence[Run], record: Path) -> dict:
         limit, factor, exponent = asymptote(where, np.mean(rows, 1))
         limits[name] = {"limit": limit, "limit_ci95": resampled_limits(where, np.array(rows)), "factor": factor, "exponent": exponent}
         print(name, {key: np.round(value, 2).tolist() for key, value in limits[name].items()})
-    content = {"unit": "px@224", "n_val": len(part), "split_fingerprint": split.fingerprint, "tta": True, "command": "python figures/curve.py judge", "trained_by": trained_by(runs), **made_with(),
+    content = {"unit": "px@224", "n_val": len(part), "split_fingerprint": split.fingerprint, "tta": True, "command": "python figures/curve.py judge DATA OUT --folds DIR --full DIR", "trained_by": trained_by(runs), **made_with(),
                "results": found, "fit": "limit + factor * n ** -exponent", "limits": limits}
     columns = {f"{run.path.parent.name}/{run.name}": errors for run, errors in zip(runs, kinds["mre_px"], strict=True)}
     write_record(record, content, part.names, columns)

@@ -39,7 +39,7 @@ def folds(folder: Path, out: Path) -> None:
     data, split, twins = prepared(folder)
     for number, fold in enumerate(fold_splits(data, split, twins), 1):
         place = out / f"fold-{number}"
-        train(DENSE, folder, place, split=fold, resume=place.exists(), quiet=True, command="python figures/drift.py folds")
+        train(DENSE, folder, place, split=fold, resume=place.exists(), quiet=True, command="python figures/drift.py folds DATA OUT")
         print(f"fold {number} of {FOLDS}: {len(fold.parts['train'])} trained on, {len(fold.parts['oof'])} left out", flush=True)
 
 
@@ -111,7 +111,7 @@ def retrain(folder: Path, out: Path, seeds: list[int]) -> None:
     for seed in seeds:
         place = out / f"retrained-{seed}"
         source = Source(folder=str((out / "corrected").resolve()), label_size=0)
-        train(recipe, source, place, seed=seed, split=split, resume=place.exists(), quiet=True, command=f"python figures/drift.py retrain --seeds {seed}")
+        train(recipe, source, place, seed=seed, split=split, resume=place.exists(), quiet=True, command=f"python figures/drift.py retrain DATA OUT --seeds {seed}")
         print(f"retrained with seed {seed}", flush=True)
 
 
@@ -145,7 +145,7 @@ def judge(folder: Path, out: Path, record: Path, runs: Path | None) -> None:
     curve, bands = smooth(curve_rows, order, errors), band(curve_rows, order, errors[:, list(AXIS), 0])
     content = {
         "unit": "px@224", "n_val": len(part), "n_curve": len(names), "split_fingerprint": split.fingerprint, "bandwidth_rows": BANDWIDTH, "shrink": SHRINK,
-        "p_value": permutation_test(order, errors), "p_value_within_class": permutation_test(order, errors, classes), "results": results, "command": "python figures/drift.py judge",
+        "p_value": permutation_test(order, errors), "p_value_within_class": permutation_test(order, errors, classes), "results": results, "command": "python figures/drift.py judge DATA OUT RECORD",
         "trained_by": trained_by([*found, *runs_of("fold", out)]), **made_with(),
         "curve": {"row": curve_rows.tolist(), **bands, **{f"{name}_{what}": curve[:, k, c].round(3).tolist() for k, name in enumerate(LANDMARK_NAMES) for c, what in enumerate(("along", "across"))}},
         "points": {"row": order.astype(int).tolist(), "class": classes.tolist(), "L1_along": errors[:, 0, 0].round(2).tolist(), "L2_along": errors[:, 1, 0].round(2).tolist()},

@@ -73,14 +73,18 @@ def recorded_answers(run: Run, data: LandmarkData, part: str = "val") -> tuple[l
     return [row["image"] for row in rows], target, target + moved
 
 
-def compare_runs(told: str, record: Path, judge: Callable[[Path, Sequence[Run]], tuple[Mapping[str, Any], Mapping[str, Sequence[float]], Sequence[str]]]) -> Mapping[str, Any]:
-    """The command `DATA RUN RUN ... [--record DIR]` of a script that says `told` of itself: judge the runs, write the record, return its content."""
-    parser = argparse.ArgumentParser(description=told, formatter_class=argparse.RawDescriptionHelpFormatter)
+def compare_runs(about: str, record: Path, judge: Callable[[Path, Sequence[Run]], tuple[Mapping[str, Any], Mapping[str, Sequence[float]], Sequence[str]]]) -> Mapping[str, Any]:
+    """The command `DATA RUN RUN ... [--record DIR]` of a script that says `about` itself: judge the runs, write the record, return its content."""
+    parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
     parser.add_argument("runs", type=Path, nargs="+")
     parser.add_argument("--record", type=Path, default=record)
     arguments = parser.parse_args()
     content, columns, names = judge(arguments.data, [finished(path) for path in arguments.runs])
+    if arguments.record.resolve() != record.resolve():  # without it, whoever repeats the command would write over the other record
+        place = arguments.record.resolve()
+        told = f"figures/records/{place.name}" if place.parent == RECORDS else place.name
+        content = {**content, "command": f"{content['command']} --record {told}"}
     write_record(arguments.record, content, names, columns)
     return content
 

@@ -45,7 +45,7 @@ from landmark_thesis.figures import (
     spoilt_by,
 )
 from landmark_thesis.landmarks import LANDMARK_NAMES, LATERAL
-from landmark_thesis.pixel_error import compare_errors
+from landmark_thesis.pixel_error import bootstrap_interval, compare_errors
 from landmark_thesis.runs import Run, save_record
 
 HERE = Path(__file__).resolve().parent
@@ -211,14 +211,20 @@ TEXTS = {
         "queda muy lejos de lo que afirmó. Su cabezal y su pérdida con el plan de `dense` dan {regression:.2f} [{low:.2f}, {high:.2f}] ([la búsqueda](figures/research/runs.csv)).",
     ),
     "aims": (
-        "What was aimed at before the search began, and what came of it (px@224, mirror averaging; the mean on validation over {members} seeds, the rest of validation with one; folds over the development pictures; "
-        "`steady` is `dense` read as the likeliest shape):",
-        "Lo que se pretendía antes de empezar la búsqueda, y lo logrado (px@224, promedio especular; la media en validación con {members} semillas, lo demás de validación con una; pliegues sobre las imágenes de desarrollo; "
-        "`steady` es `dense` leída como la forma más verosímil):",
+        "What was aimed at before the search began, and what came of it (px@224, mirror averaging; the mean on validation over {members} seeds, the rest of validation with one, and one in each fold; folds over the development "
+        "pictures; 95 % intervals over pictures, met or missed by the estimate; `steady` is `dense` read as the likeliest shape):",
+        "Lo que se pretendía antes de empezar la búsqueda, y lo logrado (px@224, promedio especular; la media en validación con {members} semillas, lo demás de validación con una, y una en cada pliegue; pliegues sobre las imágenes "
+        "de desarrollo; intervalos del 95 % sobre imágenes, cumplida o no según la estimación; `steady` es `dense` leída como la forma más verosímil):",
     ),
     "aims_header": (
         "| aim | at most | `dense`, validation | `dense`, {folds} folds | `steady`, validation | `steady`, {folds} folds |",
         "| meta | a lo sumo | `dense`, validación | `dense`, {folds} pliegues | `steady`, validación | `steady`, {folds} pliegues |",
+    ),
+    "minutes": (
+        "And one training in at most {most} minutes on two cores: `dense` takes {epochs} epochs of {seconds:.0f} s, {minutes:.0f} minutes ({verdict}), by the epoch that the [benchmark](figures/bench) timed on idle cores; those of "
+        "the table further up shared theirs.",
+        "Y un entrenamiento en {most} minutos como mucho con dos núcleos: `dense` tarda {epochs} épocas de {seconds:.0f} s, {minutes:.0f} minutos ({verdict}), según la época que midió la [prueba de rendimiento](figures/bench) con los "
+        "núcleos libres; los de la tabla de más arriba compartían los suyos.",
     ),
     "continued": (
         "Much of the contour error is where an outline ends. With both outlines continued straight beyond their ends, which leaves the border alone, `dense` makes {px:.2f} [{low:.2f}, {high:.2f}] on validation "
@@ -273,8 +279,10 @@ TEXTS = {
         "Fuera de pliegue sobre las {n} imágenes: **{px:.2f}** [{low:.2f}, {high:.2f}]; abre también la parte de prueba, y así consta en el registro.",
     ),
     "curve": (
-        "With {few} training pictures it makes {worst:.2f}, with {many} {best:.2f}; the fitted curve heads for {limit:.2f}, at most {high:.2f}; how far down it may go, so few sizes cannot tell.",
-        "Con {few} imágenes de entrenamiento comete {worst:.2f}, con {many} {best:.2f}; la curva ajustada tiende a {limit:.2f}, a lo sumo {high:.2f}; hasta dónde puede bajar, tan pocos tamaños no lo dicen.",
+        "With {few} training pictures, half as many steps and one draw of them, it makes {worst:.2f}, with {many} {best:.2f}; the curve fitted to {sizes} sizes heads for {limit:.2f} and may end as high as {high:.2f}; "
+        "how far down it may go, so few sizes cannot tell.",
+        "Con {few} imágenes de entrenamiento, la mitad de los pasos y un solo sorteo, comete {worst:.2f}, con {many} {best:.2f}; la curva ajustada a {sizes} tamaños tiende a {limit:.2f} y puede acabar en {high:.2f}; "
+        "hasta dónde puede bajar, tan pocos tamaños no lo dicen.",
     ),
     "outside": (
         "JSRT, never trained on (film, another country and decade; n = {n}): the ten lateral points of `dense` (seed {seed}) lie **{px:.2f}** [{low:.2f}, {high:.2f}] px@224, "
@@ -283,10 +291,10 @@ TEXTS = {
         "{mm:.1f} mm, del borde del pulmón (mediana {median:.2f}, percentil 95 {p95:.2f}); los de la forma media, a {ruler:.2f} [{ruler_low:.2f}, {ruler_high:.2f}].",
     ),
     "drift": (
-        "Part of what is left is the order of the labels: told only at which row of the table a picture was annotated, the same run scores {told:.2f} instead of {alone:.2f}; class, crop and exposure "
-        "explain nothing of where it errs along the axis. How much more is the annotating hand nobody knows: two radiographs that were labelled twice are all there is ([chapter 20](nbs/20_limit.ipynb)).",
-        "Parte de lo que queda es el orden de las etiquetas: con solo saber en qué fila de la tabla se anotó una imagen, el mismo modelo obtiene {told:.2f} en lugar de {alone:.2f}; clase, encuadre y exposición "
-        "no explican nada de su error longitudinal. Cuánto más es la mano que anota, nadie lo sabe: solo hay dos radiografías etiquetadas dos veces ([capítulo 20](nbs/20_limit.ipynb)).",
+        "Part of what is left is the order of the labels: told only at which row of the table a picture was annotated, the same run scores {told:.2f} instead of {alone:.2f}; on the training pictures, by models "
+        "that had not seen them, class, crop and exposure explain nothing (linearly) of where L2 errs along the axis. How much more is the annotating hand nobody knows: two radiographs that were labelled twice are all there is ([chapter 20](nbs/20_limit.ipynb)).",
+        "Parte de lo que queda es el orden de las etiquetas: con solo saber en qué fila de la tabla se anotó una imagen, el mismo modelo obtiene {told:.2f} en lugar de {alone:.2f}; en las imágenes de entrenamiento, "
+        "con modelos que no las vieron, clase, encuadre y exposición no explican nada (linealmente) del error longitudinal de L2. Cuánto más es la mano que anota, nadie lo sabe: solo hay dos radiografías etiquetadas dos veces ([capítulo 20](nbs/20_limit.ipynb)).",
     ),
     "thesis": (
         "For comparison, what the original thesis states (not ours; its honest model scored {val:.2f} on this validation part): {claims}, on the 96 test pictures.",
@@ -391,6 +399,7 @@ def rival_lines(say: Callable[..., str]) -> list[str]:
 
 
 AIMS = {"mre_px": 5.15, "p95_px": 12.5, "across_lateral_px": 2.0, "contour_px": 1.6}  # px@224, set before the search
+MINUTES = 15  # of one training, on two cores
 
 
 def aim_rows(say: Callable[..., str]) -> list[str]:
@@ -398,15 +407,28 @@ def aim_rows(say: Callable[..., str]) -> list[str]:
     seeds, folds, reading = measured("ensemble"), measured("folds"), measured("reading")
     if not (seeds and folds and reading):
         return []
-    lateral = [abs(row[f"{LANDMARK_NAMES[k]}_across"]) for row in read_errors(RECORDS / BEST / "errors.csv", "val") for k in LATERAL]
-    val = results(Run(RECORDS / BEST))["val"] | {"mre_px": seeds["seeds"]["mean_px"], "across_lateral_px": sum(lateral) / len(lateral)}
-    read = reading["recipes"][0]
-    columns = (val, folds["oof"], read["first"]["likeliest"] | {"mre_px": read["likeliest"]["mean_px"]}, folds["readings"]["likeliest"])
+    lateral = np.array([[abs(row[f"{LANDMARK_NAMES[k]}_across"]) for k in LATERAL] for row in read_errors(RECORDS / BEST / "errors.csv", "val")]).mean(1)
+    read, key = reading["recipes"][0], "across_lateral_px"
+    val = results(Run(RECORDS / BEST))["val"] | _of_seeds(seeds["seeds"]) | {key: lateral.mean(), f"{key}_ci95": bootstrap_interval(lateral)}
+    columns = (val, folds["oof"], read["first"]["likeliest"] | _of_seeds(read["likeliest"]), folds["readings"]["likeliest"])
     rows = []
     for name, most in AIMS.items():
-        reached = [f"{one[name]:.2f} ({say('met' if one[name] <= most else 'missed')})" for one in columns]
+        reached = [f"{one[name]:.2f}{_bracket(one[f'{name}_ci95'])} ({say('met' if one[name] <= most else 'missed')})" for one in columns]
         rows.append(f"| {say(f'aim_{name}')} | {most:g} | {' | '.join(reached)} |")
-    return ["", say("aims", members=seeds["seeds"]["n_seeds"]), "", say("aims_header", folds=folds["folds"]), "|---|---|---|---|---|---|", *rows, *continued_lines(say)]
+    header = say("aims_header", folds=folds["folds"])
+    return ["", say("aims", members=seeds["seeds"]["n_seeds"]), "", header, "|---|---|---|---|---|---|", *rows, *minutes_lines(say), *continued_lines(say)]
+
+
+def _of_seeds(spread: dict) -> dict:
+    return {"mre_px": spread["mean_px"], "mre_px_ci95": spread["mean_px_ci95"]}
+
+
+def minutes_lines(say: Callable[..., str]) -> list[str]:
+    """How long a training of `dense` takes on two idle cores, by the benchmark's epoch."""
+    timed, epochs = json.loads((HERE / "bench" / "cpu-2.json").read_text(encoding="utf-8")), Run(RECORDS / BEST).recipe.phases[1].epochs
+    minutes = epochs * timed["phase2_thesis_epoch_s"] / 60
+    verdict = say("met" if minutes <= MINUTES else "missed")
+    return ["", say("minutes", most=MINUTES, epochs=epochs, seconds=timed["phase2_thesis_epoch_s"], minutes=minutes, verdict=verdict)]
 
 
 def continued_lines(say: Callable[..., str]) -> list[str]:
@@ -521,7 +543,7 @@ def measured_values() -> dict[str, dict]:
         limit = curve["limits"]["mre_px"]
         low, high = limit["limit_ci95"]
         found["curve"] = {
-            "few": few["n_train"], "worst": few["mre_px"], "many": curve["results"][-1]["n_train"], "best": sum(many) / len(many), "limit": limit["limit"], "low": low, "high": high,
+            "few": few["n_train"], "worst": few["mre_px"], "many": curve["results"][-1]["n_train"], "best": sum(many) / len(many), "sizes": len({round(result["n_train"], -1) for result in curve["results"]}), "limit": limit["limit"], "low": low, "high": high,
         }
     if outside := measured("outside"):
         ruler, ours = (next(result for result in outside["results"] if result["model"] == name) for name in ("mean shape", "dense-0"))

@@ -74,7 +74,7 @@ def judge(folder: Path, runs: Mapping[tuple[str, str, str], Sequence[Run]]) -> t
         low, high = gain["difference_px_ci95"]
         print(f"{name:9} {head:10} head first {first.mean():.2f}  at once {once.mean():.2f}  gain {gain['difference_px']:+.2f} [{low:+.2f}, {high:+.2f}]  by seed {by_seed.round(2)}", flush=True)
     content = {"unit": "px@224", "n_val": len(part), "split_fingerprint": split.fingerprint, "image_size": SIZE, "epochs": {"phase1": FIRST, "together": ALL}, "tta": True,
-               "command": "python figures/phase1.py judge",
+               "command": "python figures/phase1.py judge DATA OUT",
                "trained_by": trained_by([run for several in runs.values() for run in several]), **made_with(), "results": found}
     return content, columns, part.names
 

@@ -1,6 +1,6 @@
 """The search for a better recipe, with its ledger: every variant that was tried, the failures included.
 
-    python figures/research.py list
+    python figures/research.py list                            the variants, and in which ledgers each has rows
     python figures/research.py run VARIANT --data DIR --out DIR [--seeds 0 1 2] [--short]     train and score on the validation part
     python figures/research.py sweep JOB ... --data DIR --out DIR --at-once 12     many, several at once on one card; a JOB is VARIANT/SEED, or
                                                                                    VARIANT/SEED/K for fold K of 5 over the development pictures
@@ -9,8 +9,8 @@
 
 A variant is `dense` with one thing changed. It is screened with one seed on the validation part of the thesis' split; what comes within
 0.15 px of the best gets two more seeds. Nothing here ever scores a test part. Each run adds its line to figures/research/runs.csv, and its
-radial error of each picture to figures/research/errors.csv, from which paired comparisons are made. Each run is also read as the likeliest
-shape (figures/reading.py): likeliest.csv holds those errors. What a CUDA card trained goes to figures/research/cuda, and what was trained for half
+radial error of each picture to figures/research/errors.csv, from which paired comparisons are made. Each run is read as the likeliest shape, too
+(figures/reading.py): likeliest.csv holds those errors, of all but the oldest runs. What a CUDA card trained goes to figures/research/cuda, and what was trained for half
 as many epochs (--short, a coarser sieve for what costs more) to figures/research/short; each has its own `dense`, for a row is compared with rows
 of its own kind alone. folds.csv has the last candidates over the 860 development pictures, each picture judged by a model that was not trained on it.
 """
@@ -149,6 +149,12 @@ def _column(path: Path, key: str, errors: dict[str, float]) -> None:
     write_rows(path, [{"image": name, **{column: row[column] for column in sorted(row) if column != "image"}} for name, row in table.items()])
 
 
+def ledgers_of(variant: str) -> list[str]:
+    """By which name each ledger that holds a run of `variant` goes."""
+    places = {"whole schedule": RESEARCH, "half": SHORT, "card": RESEARCH / "cuda"}
+    return [name for name, place in places.items() if any(row["run"].rsplit("/", 1)[0] == variant for row in _rows(place / "runs.csv"))]
+
+
 def note(run: Run, variant: str, results: dict, likeliest: dict[str, float] | None = None) -> None:
     """One line in the ledger, one column of errors; a run that is noted again replaces its own."""
     key, metrics = f"{variant}/{run.seed}", results["val"]
@@ -177,7 +183,7 @@ def trained(variant: str, seed: int, data: Path, out: Path, fold: int | None = N
     recipe, source, split = sources.prepare(variant, halved(asked) if short else asked, data, out)
     place = out / (f"{variant}-{seed}" + ("-short" if short else "") + ("" if fold is None else f"-fold{fold}"))
     command = f"python figures/research.py run {variant} --seeds {seed}" if fold is None else f"python figures/research.py sweep {variant}/{seed}/{fold}"
-    command += " --short" if short else ""
+    command += (" --short" if short else "") + " --data DIR --out DIR"
     return train(recipe, source, place, seed=seed, split=split, fold=fold and (fold, FOLDS), resume=place.exists(), quiet=True, command=command)
 
 
@@ -298,7 +304,7 @@ def main() -> int:
     many.add_argument("--seconds", type=float, default=float("inf"))
     arguments = parser.parse_args()
     if arguments.command == "list":
-        print("\n".join(f"{name:14} {why}" for name, (_, why) in VARIANTS.items()))
+        print("\n".join(f"{name:26} {', '.join(ledgers_of(name)) or 'not run yet':24} {why}" for name, (_, why) in VARIANTS.items()))
     elif arguments.command == "table":
         print(table(place_of("cuda" if arguments.cuda else "cpu", arguments.short)))
     elif arguments.command == "wavering":

@@ -92,7 +92,7 @@ def prepare_shared(variants: Iterable[str], out: Path) -> None:
     """Train, or check, what all seeds of some of `variants` begin with. Once, before them: side by side they would meet at its lock."""
     if any(PREPARE.get(variant) is phantom_weights for variant in variants):
         place = out / BEGIN.name
-        command = "python figures/research.py run phantom-weights"
+        command = "python figures/research.py run phantom-weights --data DIR --out DIR"
         train(BEGIN, Source(phantoms=BEGIN_PHANTOMS), place, seed=BEGIN_SEED, resume=place.exists(), quiet=True, command=command)
 
 

@@ -451,6 +451,23 @@ def _again_folds(content: Mapping[str, Any], table: _Columns) -> dict[str, Any]:
     }
 
 
+def _again_unlike(content: Mapping[str, Any], table: _Columns) -> dict[str, Any]:
+    """Runs, the mean of each two of them, and of all; the correlation of L2's errors along the axis is the only one whose errors are kept."""
+    alone = {run["run"]: table[run["run"]] for run in content["runs"]}
+
+    def of(pair: Mapping[str, Any]) -> dict[str, Any]:
+        one, two = pair["runs"]
+        both = table[f"{one} + {two}"]
+        correlation = np.corrcoef(table[f"L2 along {one}"], table[f"L2 along {two}"])[0, 1]
+        return {"correlation_L2_along": float(correlation), "together_px": float(both.mean()), "gain": compare_errors((alone[one] + alone[two]) / 2, both)}
+
+    return {
+        "runs": _each(content, "runs", ("run",), lambda run: _mean(alone[run["run"]])), "pairs": _each(content, "pairs", ("runs",), of), **_mean(table["together"]),
+        "gain_of_the_ensemble": compare_errors(np.mean(list(alone.values()), 0), table["together"]),
+        "gain_over_the_best": compare_errors(min(alone.values(), key=np.mean), table["together"]),
+    }
+
+
 def _again_outside(content: Mapping[str, Any], table: _Columns) -> dict[str, Any]:
     def of(result: Mapping[str, Any]) -> dict[str, Any]:
         errors = np.stack([values for name, values in table.items() if name.startswith(f"{result['model']}: ")])
@@ -562,7 +579,7 @@ _AGAIN: Sequence[tuple[set[str], Callable[[Mapping[str, Any], _Columns], dict[st
     ({"runs", "seeds", "gain_of_the_mirror"}, _again_ensemble), ({"runs", "seeds", "test"}, _again_test), ({"clean_minus_leaky"}, _again_leakage),
     ({"readings", "gains", "folds"}, _again_folds), ({"results", "mm_per_px"}, _again_outside), ({"results", "points", "bandwidth_rows"}, _again_drift),
     ({"results", "limits", "fit"}, _again_curve), ({"results", "epochs", "image_size"}, _again_phase1),
-    ({"mean_shape_errors"}, _again_shape), ({"recipes"}, _again_reading), ({"contours"}, _again_contour), ({"priors"}, _again_prior),
+    ({"pairs", "gain_over_the_best"}, _again_unlike), ({"mean_shape_errors"}, _again_shape), ({"recipes"}, _again_reading), ({"contours"}, _again_contour), ({"priors"}, _again_prior),
 )
 
 

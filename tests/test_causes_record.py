@@ -32,7 +32,7 @@ def test_errors_in_the_axis_frame_lead_back_to_the_answers():
 def test_two_runs_that_share_half_their_errors_correlate_by_half():
     rng = np.random.default_rng(0)
     shared, own = rng.normal(size=(500, 15, 2)), rng.normal(size=(2, 500, 15, 2))
-    (pair,) = causes.together({"a": shared + own[0], "b": shared + own[1]})
+    (pair,) = causes.alike({"a": shared + own[0], "b": shared + own[1]})
     assert pair["correlation"] == pytest.approx(0.5, abs=0.02) and pair["correlation_L2_along"] == pytest.approx(0.5, abs=0.1)
     assert pair["apart_px"] == pytest.approx(np.pi**0.5, rel=0.02)  # the mean length of a plane Gaussian of variance 2 an axis
 
@@ -44,5 +44,7 @@ def test_the_record_says_what_the_chapter_says():
     content = json.loads(path.read_text(encoding="utf-8"))
     explained = content["explained_L2_along"]
     assert explained["row of the table"] > 0.15 > 0.03 > explained["all three"]
-    assert all(0 < pair["correlation"] < 1 and pair["apart_px"] > 0 for pair in content["together"])
+    twins = [pair for pair in content["together"] if "thesis-lite0" not in pair["runs"]]
+    assert len(twins) == 6 and all(pair["correlation"] > 0.95 and pair["apart_px"] < 1.5 for pair in twins)  # one recipe, or nearly
+    assert set(content["runs"]) == {name for pair in content["together"] for name in pair["runs"]}
     assert content["split_fingerprint"] == "d0c23795be920b05" and (content["n_train"], content["n_val"]) == (716, 144)

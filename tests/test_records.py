@@ -1,17 +1,21 @@
 """The recorded results: every published number follows from the stored errors, and nothing in a record names a machine or a picture's place."""
 
+import argparse
 import csv
 import datetime
+import importlib
 import importlib.util
 import json
 import re
+import shlex
 import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from landmark_thesis import figures
+from landmark_thesis import cli, figures
 from landmark_thesis.defense import Defense, Records
 from landmark_thesis.evaluate import openings, read_errors
 from landmark_thesis.figures import draw_measured, drawn_from, outdated_inputs
@@ -20,6 +24,7 @@ from landmark_thesis.runs import RECORD_FILES, Run
 
 ROOT = Path(__file__).resolve().parent.parent
 RECORDS = sorted(path.parent for path in (ROOT / "figures" / "records").glob("*/recipe.json"))
+sys.path.insert(0, str(ROOT / "figures"))  # for its scripts
 specification = importlib.util.spec_from_file_location("make", ROOT / "figures" / "make.py")
 make = importlib.util.module_from_spec(specification)
 specification.loader.exec_module(make)
@@ -140,7 +145,51 @@ def test_a_measurement_says_how_with_what_and_on_which_pictures_it_was_made(reco
     folds = [run.get("split_fingerprint") for run in content.get("runs", ()) if isinstance(run, dict)]  # one split a fold
     assert content.get("split_fingerprint") or content.get("labels_sha256") or (folds and all(folds))
     if record.name in ("causes", "curve", "drift", "ensemble", "leakage", "outside", "phase1", "test"):
-        assert content["trained_by"] and all(re.match(r"(landmark-thesis|python figures/)", command) for command in content["trained_by"])
+        assert content["trained_by"]
+
+
+class Parsed(Exception):
+    """What a script's parser made of its arguments, in place of the work."""
+
+
+def _understood(words):
+    """What the program that a command names makes of its arguments; SystemExit where it refuses them."""
+    if words[0] == "landmark-thesis":
+        return cli.parser().parse_args(words[1:])
+    assert words[0] == "python" and (ROOT / words[1]).is_file()
+    if "ArgumentParser" not in (text := (ROOT / words[1]).read_text(encoding="utf-8")) and "compare_runs" not in text:
+        assert len(words) == 3  # one folder
+        return argparse.Namespace()
+    whole = argparse.ArgumentParser.parse_args
+
+    def parse(parser, *_):
+        raise Parsed(whole(parser, words[2:]))
+
+    with pytest.MonkeyPatch.context() as patched, pytest.raises(Parsed) as parsed:
+        patched.setattr(argparse.ArgumentParser, "parse_args", parse)
+        importlib.import_module(Path(words[1]).stem).main()
+    return parsed.value.args[0]
+
+
+def _commands():
+    for path in sorted(make.RECORDS.glob("*/*.json")):
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if isinstance(content, dict):
+            for command in {content.get("command"), *content.get("trained_by", ())} - {None}:
+                yield pytest.param(path.parent, command, id=f"{path.parent.name}/{path.name}: {command[:60]}")
+
+
+@pytest.mark.parametrize(("record", "command"), list(_commands()))
+def test_a_recorded_command_is_one_that_its_program_takes(record, command):
+    found = _understood(shlex.split(command))
+    if record.name == "phantom-weights" and "reading.py" in command:
+        assert found.record == Path("figures/records/phantom-weights")  # not over the other record of that script
+
+
+@pytest.mark.parametrize("command", ["python figures/curve.py judge", "python figures/research.py run dense --seeds 1", "landmark-thesis train-landmarks --data d --fold 5 --out o"])
+def test_a_command_that_lacks_something_is_found(command):
+    with pytest.raises(SystemExit):
+        _understood(shlex.split(command))
 
 
 CHECKS = make.checks()

@@ -37,6 +37,13 @@ def test_a_window_respects_the_margin():
     assert torch.allclose(heads.local_soft_argmax(whole, margin=2)[0, 0], torch.tensor([9.5, 5.5]) / 28)
 
 
+@pytest.mark.parametrize(("place", "sd"), [((1.5, 14.0), 0.8), ((0.6, 27.3), 0.7), ((-0.5, 10.5), 0.4), ((14.5, 28.5), 0.4)])  # in cells: near the edges, and beyond them
+def test_a_window_finds_a_peak_near_the_edge_and_beyond_it(place, sd):
+    cells = torch.arange(32) - 2 + 0.5
+    whole = -((cells - place[0])[None, :] ** 2 + (cells - place[1])[:, None] ** 2) / (2 * sd**2)
+    assert torch.allclose(heads.local_soft_argmax(whole[None, None], radius=6, margin=2)[0, 0] * 28, torch.tensor(place), atol=0.05 / 8)  # a twentieth of a pixel
+
+
 @pytest.fixture(scope="module")
 def maps():
     torch.manual_seed(0)
@@ -97,6 +104,17 @@ def test_classified_bins_read_back_the_place_that_the_loss_wants():
     wanted = heads.AxisOutput(target, logits[0][None, None], logits[1][None, None])
     elsewhere = heads.AxisOutput(target, logits[1][None, None], logits[0][None, None])
     assert criterion(wanted, target)["heatmap"] < criterion(elsewhere, target)["heatmap"]
+
+
+@pytest.mark.parametrize(("place", "read"), [((0.3, 0.71), (0.3, 0.71)), ((0.05, 0.95), (0.05, 0.95)), ((-0.1, 1.2), (0.5 / 112, 1 - 0.5 / 112))])
+def test_a_classified_point_is_read_column_before_row_and_never_beyond_the_outermost_bins(maps, place, read):
+    head = heads.SimCCHead((16, 24, 40, 64, 88)[-4:], 15, DenseOptions())
+    wanted = [-0.5 * ((cell_centres(112) - one) * 224 / 3) ** 2 * (1 if 0 < one < 1 else 100) for one in place]
+    head.classify.weight.data.zero_()
+    head.classify.bias.data = torch.cat(wanted)
+    output = head(maps)
+    assert torch.allclose(output.landmarks.view(2, 15, 2) * 224, torch.tensor(read) * 224, atol=0.05)
+    assert torch.allclose(output.x, wanted[0]) and torch.allclose(output.y, wanted[1])
 
 
 def test_the_loss_after_projection_forgives_what_projection_takes_away():

@@ -7,18 +7,25 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from landmark_thesis.pixel_error import bootstrap_interval
 from landmark_thesis.runs import Run
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "figures"))
 import research
 
 ROOT = Path(__file__).resolve().parents[1]
-LEDGERS = {"processor": research.RESEARCH, "card": research.RESEARCH / "cuda"}
+LEDGERS = {"processor": research.RESEARCH, "half": research.SHORT, "card": research.RESEARCH / "cuda"}
+
+RESAMPLED = 0.03  # px: a run resamples its pictures in its own order, and its intervals keep two decimals
 
 
 def rows_of(path):
     with open(path, encoding="utf-8", newline="") as file:
         return list(csv.DictReader(file))
+
+
+def stated(interval):
+    return tuple(map(float, interval.split(" to ")))
 
 
 def column(table, name):
@@ -35,8 +42,7 @@ def test_each_row_follows_from_its_column_of_errors_on_the_validation_part(place
     for row in runs:
         assert float(row["mre_px"]) == pytest.approx(column(errors, row["run"]).mean(), abs=1e-3), row["run"]
         assert row["n"] == "144" and row["device"].startswith("cuda" if place.name == "cuda" else "cpu")
-        low, high = map(float, row["mre_px_ci95"].split(" to "))
-        assert low < float(row["mre_px"]) < high
+        assert stated(row["mre_px_ci95"]) == pytest.approx(bootstrap_interval(column(errors, row["run"])), abs=RESAMPLED), row["run"]
 
 
 @pytest.mark.parametrize("place", LEDGERS.values(), ids=LEDGERS)
@@ -54,6 +60,25 @@ def test_the_likeliest_shape_stands_beside_it_where_it_was_read(place):
     assert read == {name for name, row in runs.items() if row.get("likeliest_px")}
     for name in read:
         assert float(runs[name]["likeliest_px"]) == pytest.approx(column(errors, name).mean(), abs=1e-3), name
+        assert stated(runs[name]["likeliest_px_ci95"]) == pytest.approx(bootstrap_interval(column(errors, name)), abs=RESAMPLED), name
+
+
+@pytest.mark.parametrize("variant", research.VARIANTS)
+def test_no_variant_is_a_mere_plan(variant):
+    assert research.ledgers_of(variant), f"no run: python figures/research.py run {variant} --data DIR --out DIR, or take it out of VARIANTS"
+
+
+@pytest.mark.parametrize("place", LEDGERS.values(), ids=LEDGERS)
+def test_no_row_is_of_a_variant_that_nobody_can_make_again(place):
+    assert {row["run"].split("/")[0] for row in rows_of(place / "runs.csv")} <= research.VARIANTS.keys()
+
+
+def test_a_variant_is_found_in_each_ledger_that_has_it(tmp_path, monkeypatch):
+    for name, place in (("RESEARCH", tmp_path), ("SHORT", tmp_path / "short")):
+        monkeypatch.setattr(research, name, place)
+    for place, runs in ((tmp_path, ["a/0", "b-1/0"]), (tmp_path / "short", ["a/3"]), (tmp_path / "cuda", ["b/0"])):
+        research.write_rows(place / "runs.csv", [{"run": run} for run in runs])
+    assert [research.ledgers_of(name) for name in ("a", "b-1", "b", "c")] == [["whole schedule", "half"], ["whole schedule"], ["card"], []]
 
 
 def test_a_run_on_a_card_goes_to_the_ledger_of_cards():

@@ -1,0 +1,91 @@
+"""How far do unlike models err alike, and what are they worth together? Heads and losses that share the training pictures and little else.
+
+    python figures/unlike.py DIR RUN RUN [RUN ...] [--record RECORD]     from the errors on validation that the run folders hold, and the labels in DIR
+                                                                         (figures/records/unlike); no weights are needed
+
+Where two models err together although they differ, the picture or its label is the cause, or what both learnt from the same labels: a correlation is an upper
+bound on the labels' share. Each pair's mean is moved to the nearest shape, as `dense` does; its gain is over the mean of its two. The test part is not looked at.
+"""
+
+import argparse
+import itertools
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import heads
+import numpy as np
+from causes import alike
+from experiments import RECORDS, finished, made_with, recorded_answers, trained_by, write_record
+
+from landmark_thesis.data import load_data
+from landmark_thesis.evaluate import combine
+from landmark_thesis.landmarks import project_to_shape
+from landmark_thesis.pixel_error import along_across, bootstrap_interval, compare_errors, radial_errors
+from landmark_thesis.runs import DENSE, Run
+
+heads.register()
+RECORD = RECORDS / "unlike"
+
+
+def judge(folder: Path, runs: Sequence[Run]) -> tuple[dict, dict[str, np.ndarray], list[str]]:
+    data, found = load_data(folder, DENSE.preprocessing), {}
+    for run in runs:
+        names, target, found[run.name] = recorded_answers(run, data)
+        if sorted(names) != sorted(runs[0].part("val")):
+            raise SystemExit(f"{run.path}: was scored on other pictures than {runs[0].path} has for validation")
+        if json.loads((run.path / "results.json").read_text(encoding="utf-8"))["contaminated"]:  # the guard's verdict when it was scored: a record has no weights to ask
+            raise SystemExit(f"{run.path}: was scored on pictures that it had seen")
+        order = np.argsort(names)
+        found[run.name], target, names = found[run.name][order], target[order], sorted(names)
+    return compared(found, target) | {
+        "part": "val", "split_fingerprint": runs[0].split.fingerprint, "command": f"python figures/unlike.py DIR {' '.join(run.name for run in runs)}",
+        "trained_by": trained_by(runs), **made_with(),
+    }, columns_of(found, target), names
+
+
+def columns_of(answers: dict[str, np.ndarray], target: np.ndarray) -> dict[str, np.ndarray]:
+    """Per picture: the error of each run, of each pair's mean ("a + b") and of the mean of all ("together"), and L2's error along the axis."""
+    def error(*members: str) -> np.ndarray:
+        return radial_errors(project_to_shape(combine(np.stack([answers[name] for name in members]))), target, 224).mean(1)
+
+    alone = {name: radial_errors(points, target, 224).mean(1) for name, points in answers.items()}
+    pairs = {f"{one} + {two}": error(one, two) for one, two in itertools.combinations(answers, 2)}
+    ends = {f"L2 along {name}": along_across(points, target, 224)[:, 1, 0] for name, points in answers.items()}
+    return {**alone, **pairs, "together": error(*answers), **ends}
+
+
+def compared(answers: dict[str, np.ndarray], target: np.ndarray) -> dict:
+    """What `answers`, name -> (N, 15, 2) fractions, have in common, and what each pair and all of them make together."""
+    columns = columns_of(answers, target)
+    alone = {name: columns[name] for name in answers}
+    pairs = alike({name: along_across(points, target, 224) for name, points in answers.items()})
+    for pair in pairs:
+        one, two = pair["runs"]
+        pair |= {"together_px": float(columns[f"{one} + {two}"].mean()), "gain": compare_errors((alone[one] + alone[two]) / 2, columns[f"{one} + {two}"])}
+    best = min(alone.values(), key=np.mean)
+    return {
+        "unit": "px@224", "n": len(target), "runs": [{"run": name, **_mean(errors)} for name, errors in alone.items()], "pairs": pairs, **_mean(columns["together"]),
+        "gain_of_the_ensemble": compare_errors(np.mean(list(alone.values()), 0), columns["together"]), "gain_over_the_best": compare_errors(best, columns["together"]),
+    }
+
+
+def _mean(errors: np.ndarray) -> dict:
+    return {"mre_px": float(errors.mean()), "mre_px_ci95": list(bootstrap_interval(errors))}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("runs", type=Path, nargs="+")
+    parser.add_argument("--record", type=Path, default=RECORD)
+    arguments = parser.parse_args()
+    content, columns, names = judge(arguments.data, [finished(path) for path in arguments.runs])
+    write_record(arguments.record, content, names, columns)
+    print(json.dumps({key: content[key] for key in ("runs", "pairs", "mre_px", "gain_of_the_ensemble", "gain_over_the_best")}, indent=1))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
