@@ -259,12 +259,20 @@ TEXTS = {
         "parte de prueba ya se había abierto, y no la abrió de nuevo.",
     ),
     "begun": (
-        "Besides `dense`, the search has tried {variants} variants of it ([ledger](figures/research/runs.csv)), most with one seed. The best of those with {members} seeds begins with weights from a training on "
-        "phantoms: {nearest:.2f}, and as the likeliest shape **{mean:.2f}** [{low:.2f}, {high:.2f}], {gain:.2f} [{gain_low:.2f}, {gain_high:.2f}] below `steady`. It was found among so many on these very pictures, "
-        "and no fold has judged it: a lead, not a result. (`python figures/research.py run phantom-weights`)",
-        "Además de `dense`, la búsqueda ha probado {variants} variantes ([registro](figures/research/runs.csv)), casi todas con una semilla. La mejor de las que tienen {members} semillas parte de pesos de un "
-        "entrenamiento con fantomas: {nearest:.2f}, y como la forma más verosímil **{mean:.2f}** [{low:.2f}, {high:.2f}], {gain:.2f} [{gain_low:.2f}, {gain_high:.2f}] por debajo de `steady`. Se halló entre tantas "
-        "con estas mismas imágenes, y ningún pliegue la ha juzgado: una pista, no un resultado. (`python figures/research.py run phantom-weights`)",
+        "Besides `dense`, the search has tried {variants} variants of it ([whole schedules](figures/research/runs.csv), [half](figures/research/short/runs.csv), [on a card](figures/research/cuda/runs.csv)), most with one seed. "
+        "The best of those with {members} seeds begins with weights from a training on phantoms: {nearest:.2f} (standard deviation over seeds {sd:.2f}), and as the likeliest shape **{mean:.2f}** [{low:.2f}, {high:.2f}], {gain:.2f} "
+        "[{gain_low:.2f}, {gain_high:.2f}] below `steady`, on the very pictures on which it was found among so many.",
+        "Además de `dense`, la búsqueda ha probado {variants} variantes ([calendarios enteros](figures/research/runs.csv), [a la mitad](figures/research/short/runs.csv), [en una tarjeta](figures/research/cuda/runs.csv)), casi todas con "
+        "una semilla. La mejor de las que tienen {members} semillas parte de pesos de un entrenamiento con fantomas: {nearest:.2f} (desviación estándar entre semillas {sd:.2f}), y como la forma más verosímil **{mean:.2f}** "
+        "[{low:.2f}, {high:.2f}], {gain:.2f} [{gain_low:.2f}, {gain_high:.2f}] por debajo de `steady`, en las mismas imágenes en que se halló entre tantas.",
+    ),
+    "begun_folds": (
+        "Five folds have judged it on {n} pictures, each by a model that was not trained on it: {nearest:.2f} [{nearest_low:.2f}, {nearest_high:.2f}], and as the likeliest shape **{mean:.2f}** [{low:.2f}, {high:.2f}]; picture by "
+        "picture {gain:.2f} [{gain_low:.2f}, {gain_high:.2f}] below `dense` and {steady:.2f} [{steady_low:.2f}, {steady_high:.2f}] below `steady` (one seed a fold). "
+        "(`python figures/research.py sweep phantom-weights/0/1 ... phantom-weights/0/5 --data DIR --out DIR`, `python figures/folds.py judge DATA OUT --job phantom-weights/0`)",
+        "Cinco pliegues la han juzgado con {n} imágenes, cada una por un modelo que no se entrenó con ella: {nearest:.2f} [{nearest_low:.2f}, {nearest_high:.2f}], y como la forma más verosímil **{mean:.2f}** [{low:.2f}, {high:.2f}]; "
+        "imagen por imagen, {gain:.2f} [{gain_low:.2f}, {gain_high:.2f}] por debajo de `dense` y {steady:.2f} [{steady_low:.2f}, {steady_high:.2f}] por debajo de `steady` (una semilla por pliegue). "
+        "(`python figures/research.py sweep phantom-weights/0/1 ... phantom-weights/0/5 --data DIR --out DIR`, `python figures/folds.py judge DATA OUT --job phantom-weights/0`)",
     ),
     "folds": (
         "In {folds} folds over the {n} development pictures, each judged by a model that was not trained on it: **{px:.2f}** [{low:.2f}, {high:.2f}], contour error {contour:.2f}; read as the likeliest shape "
@@ -362,7 +370,8 @@ def readme_block(lang: str = "en") -> str:
     lines += [f"| {say('rounding')} | {first['baselines']['label_rounding_px']:.2f} | | | | |", *limit_rows(say), "", say("star")]
     lines += rival_lines(say)
     told = measured_values()
-    lines += ["", *(f"- **{LEADS[key][LANGUAGES.index(lang)]}.** {say(key, **told[key])}" for key in LEADS if key in told), *aim_rows(say)]
+    leads = {key: [say(one, **told[one]) for one in (key, f"{key}_folds") if one in told] for key in LEADS if key in told}
+    lines += ["", *(f"- **{LEADS[key][LANGUAGES.index(lang)]}.** {' '.join(sentences)}" for key, sentences in leads.items()), *aim_rows(say)]
     claims = "; ".join(
         f"{result.label}: {result.value:.2f}" + (f" ({say('contaminated')})" if result.kind == "contaminated" else "") for result in published_results(lang)
     )
@@ -515,8 +524,15 @@ def measured_values() -> dict[str, dict]:
         (low, high), (gain_low, gain_high) = read["likeliest"]["mean_px_ci95"], paired["difference_px_ci95"]
         found["begun"] = {
             "variants": len(variants()) - 1, "members": read["likeliest"]["n_seeds"], "nearest": read["nearest"]["mean_px"], "mean": read["likeliest"]["mean_px"], "low": low, "high": high,
-            "gain": paired["difference_px"], "gain_low": gain_low, "gain_high": gain_high,
+            "gain": paired["difference_px"], "gain_low": gain_low, "gain_high": gain_high, "sd": read["nearest"]["seed_sd_px"],
         }
+    if judged := measured("phantom-weights-folds"):
+        nearest, likeliest, against = judged["oof"], judged["readings"]["likeliest"], judged["against_dense"]
+        found["begun_folds"] = {"n": judged["n"]} | {
+            f"{name}{suffix}": value
+            for name, of, key in (("nearest_", nearest, "mre_px"), ("", likeliest, "mre_px"), ("gain_", against["projected"], "difference_px"), ("steady_", against["likeliest"], "difference_px"))
+            for suffix, value in zip(("low", "high"), of[f"{key}_ci95"], strict=True)
+        } | {"nearest": nearest["mre_px"], "mean": likeliest["mre_px"], "gain": against["projected"]["difference_px"], "steady": against["likeliest"]["difference_px"]}
     if test := measured("test"):
         low, high = test["seeds"]["mean_px_ci95"]
         opened = recorded_openings({record.name: measured(record.name) for record in experiments()}, test["test_fingerprint"])

@@ -36,6 +36,7 @@ def _whole(low: int, high: int) -> Callable[[str], int]:
 
 
 _SEED, _EPOCHS, _VIEWS, _BATCH, _SIZE, _LABEL_SIZE = _whole(0, 2**32 - 1), _whole(0, 10_000), _whole(0, 100), _whole(1, 1024), _whole(16, 2048), _whole(0, 100_000)
+_PHANTOMS = _whole(1, 100_000)
 
 
 def _place(text: str) -> Path:
@@ -183,6 +184,10 @@ def _source(arguments: argparse.Namespace, nothing: str | None = None):
         raise _Mistake("--label-size: says how pictures in a folder were labelled; give --data DIR, too, or leave it out")
     if arguments.label_size is not None and data == "phantom":
         raise _Mistake("--label-size: phantoms are drawn with their labels; give --data DIR, or leave it out")
+    if (drawn := getattr(arguments, "phantoms", None)) is not None:
+        if data != "phantom":
+            raise _Mistake("--phantoms: says how many are drawn; give --data phantom, or leave it out")
+        return runs.Source(phantoms=drawn)
     return None if data is None else runs.Source.of(data, arguments.label_size)
 
 # %% ../nbs/18_cli.ipynb #46196eaa
@@ -218,6 +223,7 @@ def _command(arguments: argparse.Namespace) -> str:
 def _add_train(commands) -> None:
     command = commands.add_parser("train-landmarks", help="train a model", description="Train one model by a recipe into a run folder.")
     command.add_argument("--data", required=True, type=_data, metavar="DIR|phantom", help="folder of labelled pictures, or the word phantom")
+    command.add_argument("--phantoms", type=_PHANTOMS, metavar="N", help="how many phantoms are drawn (default 400)")
     command.add_argument("--recipe", default="thesis", help="thesis (default), dense, steady, phantom or smoke")
     command.add_argument("--out", required=True, type=_place, metavar="RUN", help="run folder to write")
     command.add_argument("--seed", type=_SEED, default=0, help="of weights and augmentation (default 0); never moves the split")

@@ -128,6 +128,16 @@ def test_predictions_come_in_pixels_of_each_file(run, folder, tmp_path, capsys):
     assert np.abs((large + 0.5) / 2 - (small + 0.5)).max() < 6  # one picture at two sizes; the model is a poor one
 
 
+@pytest.mark.parametrize(("words", "drawn"), [([], 400), (["--phantoms", "2000"], 2000)])
+def test_a_training_on_phantoms_draws_as_many_as_it_is_told(words, drawn, tmp_path, monkeypatch):
+    def train(recipe, source, *_, command, **others):
+        assert source == runs.Source(phantoms=drawn) and command.endswith(" ".join(words))
+        raise runs.RunError("enough")
+
+    monkeypatch.setattr(runs, "train", train)
+    assert main(["train-landmarks", "--data", "phantom", "--out", str(tmp_path / "new"), *words]) == 2
+
+
 def test_resuming_a_finished_run_does_nothing(run, folder, capsys):
     before = {path.name: path.read_bytes() for path in run.iterdir()}
     assert main([*SMALL, "--data", str(folder), "--out", str(run), "--seed", "3", "--resume"]) == 0

@@ -31,6 +31,7 @@ WRONG = [
     # numbers
     *numbers(TRAIN, "--seed", "4294967296"), *numbers(TRAIN, "--split-seed"), *numbers(TRAIN, "--phase1-epochs", "10001"),
     *numbers(TRAIN, "--phase2-epochs"), *numbers(TRAIN, "--cache-views", "101"), *numbers(TRAIN, "--batch-size", "0", "1025"), *numbers(TRAIN, "--image-size", "0", "15", "2049"),
+    *numbers(TRAIN, "--phantoms", "0", "100001"), ("train-landmarks --data {pictures} --recipe smoke --out new --phantoms 100", "--phantoms: says how many are drawn; give --data phantom"),
     *numbers("train-landmarks --data {pictures} --recipe smoke --out new", "--label-size", "100001"),
     *numbers("evaluate {run} --data {pictures}", "--label-size"), *numbers("check-data {pictures}", "--label-size"), *numbers(DEFEND, "--seeds"),
     *((f"{TRAIN} --fold {fold}", "argument --fold: ") for fold in ("0/5", "6/5", "5", "a/b", "1/1", "1/0", "1/5/5", "1.5/5", "-1/5", "''", "/", "1/99999")),
