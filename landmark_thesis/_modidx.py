@@ -563,6 +563,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': '', 'git_url
                                          'landmark_thesis.defense._again_test': ('defense.html#_again_test', 'landmark_thesis/defense.py'),
                                          'landmark_thesis.defense._again_unlike': ( 'defense.html#_again_unlike',
                                                                                     'landmark_thesis/defense.py'),
+                                         'landmark_thesis.defense._again_views': ( 'defense.html#_again_views',
+                                                                                   'landmark_thesis/defense.py'),
                                          'landmark_thesis.defense._against_limits': ( 'defense.html#_against_limits',
                                                                                       'landmark_thesis/defense.py'),
                                          'landmark_thesis.defense._agree': ('defense.html#_agree', 'landmark_thesis/defense.py'),
