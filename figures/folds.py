@@ -107,7 +107,7 @@ def judge(runs: Sequence[Run], of: str, command: str, rival: Path | None = None)
     forms = [answer_covariance(run.model(), data.subset(run.part("train")).images, seed=run.seed) for run in runs]
     categories = [name for part in parts for name in part.categories]
     answers = readings(raw, target, fold, forms)
-    errors = {name: radial_errors(answer, target, 224).mean(1) for name, answer in answers.items()}
+    errors = {name: radial_errors(answer, target, 224).mean(1).round(3) for name, answer in answers.items()}  # as they are stored: ranks turn on ties
     content = {
         "unit": "px@224", "of": of, "n": len(target), "folds": len(runs), "test_fingerprint": results["test_fingerprint"], "test_ledger": results["test_ledger"],
         "contaminated": results["contaminated"], "unverified": results["unverified"], "command": results["command"], "trained_by": trained_by(runs), **made_with(),

@@ -154,9 +154,10 @@ def headlines() -> list[Headline]:
     if reading := measured("reading"):
         spread = reading["recipes"][0]["likeliest"]
         found.append(Headline("steady", "val", reading["n"], spread["mean_px"], tuple(spread["mean_px_ci95"]), spread["n_seeds"]))
-    for name, where in (("folds", "folds over the development pictures"), ("oof", "out of fold over all pictures")):
+    for name, where in (("folds", "folds over the development pictures"), ("phantom-weights-folds", "folds over the development pictures"), ("oof", "out of fold over all pictures")):
         if folds := measured(name):
-            read = {"dense": folds["oof"], "steady": folds["readings"].get("likeliest")}
+            begun = ", from phantoms" if "against_dense" in folds else ""
+            read = {f"dense{begun}": folds["oof"], f"steady{begun}": folds["readings"].get("likeliest")}
             found += [Headline(recipe, where, folds["n"], one["mre_px"], tuple(one["mre_px_ci95"]), folds["folds"]) for recipe, one in read.items() if one]
     if test := measured("test"):
         found.append(Headline("dense", "test", test["n"], test["seeds"]["mean_px"], tuple(test["seeds"]["mean_px_ci95"]), test["seeds"]["n_seeds"]))
@@ -212,13 +213,15 @@ TEXTS = {
     ),
     "aims": (
         "What was aimed at before the search began, and what came of it (px@224, mirror averaging; the mean on validation over {members} seeds, the rest of validation with one, and one in each fold; folds over the development "
-        "pictures; 95 % intervals over pictures, met or missed by the estimate; `steady` is `dense` read as the likeliest shape):",
+        "pictures; 95 % intervals over pictures, met or missed by the estimate; `steady` is `dense` read as the likeliest shape, "
+        "and from phantoms is `steady` that begins with weights of a training on phantoms, found on this validation part):",
         "Lo que se pretendía antes de empezar la búsqueda, y lo logrado (px@224, promedio especular; la media en validación con {members} semillas, lo demás de validación con una, y una en cada pliegue; pliegues sobre las imágenes "
-        "de desarrollo; intervalos del 95 % sobre imágenes, cumplida o no según la estimación; `steady` es `dense` leída como la forma más verosímil):",
+        "de desarrollo; intervalos del 95 % sobre imágenes, cumplida o no según la estimación; `steady` es `dense` leída como la forma más verosímil, "
+        "y desde fantomas es `steady` que parte de pesos de un entrenamiento con fantomas, hallada en esta validación):",
     ),
     "aims_header": (
-        "| aim | at most | `dense`, validation | `dense`, {folds} folds | `steady`, validation | `steady`, {folds} folds |",
-        "| meta | a lo sumo | `dense`, validación | `dense`, {folds} pliegues | `steady`, validación | `steady`, {folds} pliegues |",
+        "| aim | at most | `dense`, validation | `dense`, {folds} folds | `steady`, validation | `steady`, {folds} folds | from phantoms, validation | from phantoms, {folds} folds |",
+        "| meta | a lo sumo | `dense`, validación | `dense`, {folds} pliegues | `steady`, validación | `steady`, {folds} pliegues | desde fantomas, validación | desde fantomas, {folds} pliegues |",
     ),
     "minutes": (
         "And one training in at most {most} minutes on two cores: `dense` takes {epochs} epochs of {seconds:.0f} s, {minutes:.0f} minutes ({verdict}), by the epoch that the [benchmark](figures/bench) timed on idle cores; those of "
@@ -265,6 +268,20 @@ TEXTS = {
         "Además de `dense`, la búsqueda ha probado {variants} variantes ([calendarios enteros](figures/research/runs.csv), [a la mitad](figures/research/short/runs.csv), [en una tarjeta](figures/research/cuda/runs.csv)), casi todas con "
         "una semilla. La mejor de las que tienen {members} semillas parte de pesos de un entrenamiento con fantomas: {nearest:.2f} (desviación estándar entre semillas {sd:.2f}), y como la forma más verosímil **{mean:.2f}** "
         "[{low:.2f}, {high:.2f}], {gain:.2f} [{gain_low:.2f}, {gain_high:.2f}] por debajo de `steady`, en las mismas imágenes en que se halló entre tantas.",
+    ),
+    "views": (
+        "{views} views, small moves and their mirror images, instead of these two: {gain:.2f} [{low:.2f}, {high:.2f}] ({members} models of the search).",
+        "{views} vistas, pequeños movimientos y sus reflejos, en vez de estas dos: {gain:.2f} [{low:.2f}, {high:.2f}] ({members} modelos de la búsqueda).",
+    ),
+    "unlike": (
+        "Unlike heads and losses together gain as little: of {members} such models the best pair makes {pair:.2f}, the best alone {alone:.2f}; and however unlike, they err alike (the whole `thesis` recipe's errors correlate with "
+        "`dense`'s at {correlation:.2f}, along the axis at L2 {ends:.2f}).",
+        "Juntar cabezas y pérdidas distintas gana igual de poco: de {members} modelos así, la mejor pareja logra {pair:.2f}, y el mejor solo {alone:.2f}; y por distintos que sean, yerran parecido (los errores de la receta `thesis` "
+        "entera correlacionan con los de `dense` en {correlation:.2f}; a lo largo del eje en L2, {ends:.2f}).",
+    ),
+    "looked": (
+        "Films without labels, of other shapes and sizes (49 of Hannover, CC BY 3.0), were predicted and looked at, not measured: the outlines lie where an eye would put them, but on a chest with one shrunken lung.",
+        "Placas sin etiquetas, de otras formas y tamaños (49 de Hannover, CC BY 3.0), se predijeron y se miraron, sin medirlas: los contornos quedan donde los pondría un ojo, salvo en un tórax con un pulmón encogido.",
     ),
     "begun_folds": (
         "Five folds have judged it on {n} pictures, each by a model that was not trained on it: {nearest:.2f} [{nearest_low:.2f}, {nearest_high:.2f}], and as the likeliest shape **{mean:.2f}** [{low:.2f}, {high:.2f}]; picture by "
@@ -370,7 +387,7 @@ def readme_block(lang: str = "en") -> str:
     lines += [f"| {say('rounding')} | {first['baselines']['label_rounding_px']:.2f} | | | | |", *limit_rows(say), "", say("star")]
     lines += rival_lines(say)
     told = measured_values()
-    leads = {key: [say(one, **told[one]) for one in (key, f"{key}_folds") if one in told] for key in LEADS if key in told}
+    leads = {key: [say(one, **told[one]) for one in (key, *MORE.get(key, ())) if one in told] for key in LEADS if key in told}
     lines += ["", *(f"- **{LEADS[key][LANGUAGES.index(lang)]}.** {' '.join(sentences)}" for key, sentences in leads.items()), *aim_rows(say)]
     claims = "; ".join(
         f"{result.label}: {result.value:.2f}" + (f" ({say('contaminated')})" if result.kind == "contaminated" else "") for result in published_results(lang)
@@ -390,6 +407,7 @@ LEADS = {
     "curve": ("More pictures", "Más imágenes"),
     "drift": ("The annotator", "Quien anotó"),
 }
+MORE = {"seeds": ("views", "unlike"), "begun": ("begun_folds",), "outside": ("looked",)}  # sentences that go on where the one of that key ends
 RIVAL = "regression/0"  # of the search: the thesis' head and loss, all else as `dense`
 
 
@@ -413,19 +431,19 @@ MINUTES = 15  # of one training, on two cores
 
 def aim_rows(say: Callable[..., str]) -> list[str]:
     """The aims of the search, met or missed, on validation and over the folds."""
-    seeds, folds, reading = measured("ensemble"), measured("folds"), measured("reading")
-    if not (seeds and folds and reading):
+    seeds, folds, reading, begun, begun_folds = (measured(name) for name in ("ensemble", "folds", "reading", "phantom-weights", "phantom-weights-folds"))
+    if not (seeds and folds and reading and begun and begun_folds):
         return []
     lateral = np.array([[abs(row[f"{LANDMARK_NAMES[k]}_across"]) for k in LATERAL] for row in read_errors(RECORDS / BEST / "errors.csv", "val")]).mean(1)
-    read, key = reading["recipes"][0], "across_lateral_px"
+    key, likeliest = "across_lateral_px", [one["recipes"][0]["first"]["likeliest"] | _of_seeds(one["recipes"][0]["likeliest"]) for one in (reading, begun)]
     val = results(Run(RECORDS / BEST))["val"] | _of_seeds(seeds["seeds"]) | {key: lateral.mean(), f"{key}_ci95": bootstrap_interval(lateral)}
-    columns = (val, folds["oof"], read["first"]["likeliest"] | _of_seeds(read["likeliest"]), folds["readings"]["likeliest"])
+    columns = (val, folds["oof"], likeliest[0], folds["readings"]["likeliest"], likeliest[1], begun_folds["readings"]["likeliest"])
     rows = []
     for name, most in AIMS.items():
         reached = [f"{one[name]:.2f}{_bracket(one[f'{name}_ci95'])} ({say('met' if one[name] <= most else 'missed')})" for one in columns]
         rows.append(f"| {say(f'aim_{name}')} | {most:g} | {' | '.join(reached)} |")
     header = say("aims_header", folds=folds["folds"])
-    return ["", say("aims", members=seeds["seeds"]["n_seeds"]), "", header, "|---|---|---|---|---|---|", *rows, *minutes_lines(say), *continued_lines(say)]
+    return ["", say("aims", members=seeds["seeds"]["n_seeds"]), "", header, "|---|---|---|---|---|---|---|---|", *rows, *minutes_lines(say), *continued_lines(say)]
 
 
 def _of_seeds(spread: dict) -> dict:
@@ -567,6 +585,16 @@ def measured_values() -> dict[str, dict]:
         found["outside"] = {
             "n": outside["n"], "seed": 0, "px": ours["border_px"], "low": low, "high": high, "mm": ours["border_mm"], "median": ours["median_px"],
             "p95": ours["p95_px"], "ruler": ruler["border_px"], "ruler_low": ruler_low, "ruler_high": ruler_high,
+        }
+        found["looked"] = {}
+    if views := measured("views"):
+        (low, high), gain = views["gain_of_more_views"]["difference_px_ci95"], views["gain_of_more_views"]["difference_px"]
+        found["views"] = {"views": views["n_views"], "gain": gain, "low": low, "high": high, "members": len({one["run"] for one in views["results"]})}
+    if unlike := measured("unlike"):
+        thesis = next(pair for pair in unlike["pairs"] if set(pair["runs"]) == {"dense", "thesis-resnet18-random"})
+        found["unlike"] = {
+            "members": len(unlike["runs"]), "pair": min(pair["together_px"] for pair in unlike["pairs"]), "alone": min(run["mre_px"] for run in unlike["runs"]),
+            "correlation": thesis["correlation"], "ends": thesis["correlation_L2_along"],
         }
     if drift := measured("drift"):
         alone, told = (next(result["mre_px"] for result in drift["results"] if result["run"] == "dense-0" and result["told_the_row"] is word) for word in (False, True))

@@ -46,11 +46,11 @@ def judge(folder: Path, runs: Sequence[Run]) -> tuple[dict, dict[str, np.ndarray
 
 
 def columns_of(answers: dict[str, np.ndarray], target: np.ndarray) -> dict[str, np.ndarray]:
-    """Per picture: the error of each run, of each pair's mean ("a + b") and of the mean of all ("together"), and L2's error along the axis."""
+    """Per picture: the error of each run, of each pair's mean ("a + b") and of the mean of all ("together"), and L2's error along the axis; as they are stored, for ranks turn on ties."""
     def error(*members: str) -> np.ndarray:
-        return radial_errors(project_to_shape(combine(np.stack([answers[name] for name in members]))), target, 224).mean(1)
+        return radial_errors(project_to_shape(combine(np.stack([answers[name] for name in members]))), target, 224).mean(1).round(3)
 
-    alone = {name: radial_errors(points, target, 224).mean(1) for name, points in answers.items()}
+    alone = {name: radial_errors(points, target, 224).mean(1).round(3) for name, points in answers.items()}
     pairs = {f"{one} + {two}": error(one, two) for one, two in itertools.combinations(answers, 2)}
     ends = {f"L2 along {name}": along_across(points, target, 224)[:, 1, 0] for name, points in answers.items()}
     return {**alone, **pairs, "together": error(*answers), **ends}

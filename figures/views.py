@@ -50,7 +50,7 @@ def judge(folder: Path, runs: Sequence[Run]) -> tuple[dict, dict[str, np.ndarray
     target, columns, told = part.points.numpy().astype(float), {}, []
     for run in runs:
         for arm, answers in (("mirrored", predict_points(run.model(), part.images, precision=run.recipe.precision).astype(float)), ("many", seen_often(run, part.images))):
-            columns[f"{arm} {run.name}"] = errors = radial_errors(project_to_shape(answers), target, 224).mean(1)
+            columns[f"{arm} {run.name}"] = errors = radial_errors(project_to_shape(answers), target, 224).mean(1).round(3)  # as they are stored: ranks turn on ties
             told.append({"run": run.name, "seed": run.seed, "arm": arm, "mre_px": float(errors.mean()), "mre_px_ci95": list(bootstrap_interval(errors))})
             print(run.name, arm, round(float(errors.mean()), 3), flush=True)
     once, many = (np.mean([columns[f"{arm} {run.name}"] for run in runs], 0) for arm in ("mirrored", "many"))
