@@ -54,7 +54,8 @@ READMES = {"en": HERE.parent / "README.md", "es": HERE.parent / "README.es.md"}
 BEST = "dense"
 THESIS_VAL = 7.22  # quoted: what its honest model scored on this validation part
 DRAWN_LEDGERS = {Path("research"): "dense", Path("research/short"): "dense, 20 epochs"}  # folder -> what its rows are compared with, as a figure says it
-LEDGERS = tuple(place / f"{name}.csv" for place in DRAWN_LEDGERS for name in ("errors", "runs", "likeliest"))  # written by research.py, drawn by nobody
+LEDGERS = (*(place / f"{name}.csv" for place in DRAWN_LEDGERS for name in ("errors", "runs", "likeliest")), Path("research/folds.csv"))  # written by research.py, drawn by nobody
+READ_AS_LIKELIEST = {"stretch-80-likeliest"}  # variants whose recipe reads the likeliest shape: their errors are of that reading alone
 LIST = Path("drawn.csv")  # of what is drawn, with the hash of each file
 MARKERS = re.compile(r"(<!-- (results|speed|drawn|checks):begin -->\n).*?(<!-- \2:end -->)", re.S)
 # order and names of the table; a record that is not named here is drawn, but not listed
@@ -109,22 +110,45 @@ def experiments() -> list[Path]:
     return [path for path in sorted(RECORDS.iterdir()) if (path / f"{path.name}.json").exists()]
 
 
+def ledger_tables(place: Path) -> dict[str, list[dict[str, str]]]:
+    """"forest" and "likeliest", a ledger's errors by how answers were moved to a shape, for like is compared with like; a table that has no `dense` is left out."""
+    nearest, likeliest = (_by_image(HERE / place / f"{name}.csv") for name in ("errors", "likeliest"))
+    moved = {run for row in nearest.values() for run in row if run.split("/")[0] in READ_AS_LIKELIEST}
+    # the three runs of `dense` with whole schedules were read as the likeliest shape when there was no ledger of it yet
+    known = {image: _dense_read(row) for image, row in _by_image(RECORDS / "reading" / "errors.csv").items()} if place == Path("research") else {}
+    tables = {
+        "forest": [{name: value for name, value in row.items() if name not in moved} for row in nearest.values()],
+        "likeliest": [row | known.get(image, {}) | {run: nearest[image][run] for run in moved} for image, row in likeliest.items()],
+    }
+    return {name: table for name, table in tables.items() if table and any(run.split("/")[0] == "dense" for run in table[0])}
+
+
+def _dense_read(row: dict[str, str]) -> dict[str, str]:
+    """What a row of the record `reading` says of single runs, under the names that the ledgers have for them."""
+    return {f"dense/{name.removeprefix('likeliest dense-')}": value for name, value in row.items() if re.fullmatch(r"likeliest dense-\d+", name)}
+
+
+def _by_image(path: Path) -> dict[str, dict[str, str]]:
+    if not path.exists():
+        return {}
+    with open(path, encoding="utf-8", newline="") as file:
+        return {row["image"]: row for row in csv.DictReader(file)}
+
+
 def draw_research(out: Path) -> None:
-    """The ledgers of the search, with whole and with half schedules: paired differences to the reference of each, as a forest and as a table."""
+    """The ledgers of the search, with whole and with half schedules: paired differences to the reference of each, as a forest and as a table, by both readings."""
     for place, reference in DRAWN_LEDGERS.items():
-        runs, ledger = (HERE / place / name for name in ("runs.csv", "errors.csv"))
-        if not ledger.exists():
-            continue
-        with open(ledger, encoding="utf-8", newline="") as file:
-            table = list(csv.DictReader(file))
-        if not (differences := paired_differences(table)):
-            continue
-        with open(runs, encoding="utf-8", newline="") as file:
-            asked = {row["run"].split("/")[0]: row["asked"] for row in csv.DictReader(file)}
-        figure = ablation_forest(differences, len(table), reference=reference, luck=seed_luck(table), asked=asked)
-        save_figure(figure, out / place / "ablation_forest", inputs=[ledger, runs])
-        for form, ending in ENDINGS.items():
-            write_whole(out / place / f"ablation_table.{ending}", ablation_table(differences, form).encode())
+        for name, table in ledger_tables(place).items():
+            if not (differences := paired_differences(table)):
+                continue
+            with open(HERE / place / "runs.csv", encoding="utf-8", newline="") as file:
+                asked = {row["run"].split("/")[0]: row["asked"] for row in csv.DictReader(file)}
+            read = reference if name == "forest" else f"{reference}, likeliest shape"
+            figure = ablation_forest(differences, len(table), reference=read, luck=seed_luck(table), asked=asked)
+            inputs = [HERE / place / "errors.csv", HERE / place / "runs.csv", *([HERE / place / "likeliest.csv"] if name == "likeliest" else [])]
+            save_figure(figure, out / place / f"ablation_{name}", inputs=inputs)
+            for form, ending in ENDINGS.items():
+                write_whole(out / place / f"ablation_{'table' if name == 'forest' else name}.{ending}", ablation_table(differences, form).encode())
 
 
 def mean_shape_interval(scored: dict) -> tuple[float, float] | None:

@@ -1714,7 +1714,7 @@ def _folds(defense: Defense) -> Iterator[dict[str, Any]]:
     found = [(name, one) for name, one in defense.measured.items() if "oof" in one and "folds" in one]
     for name, one in sorted(found, key=lambda entry: (entry[1]["n"], "against_dense" in entry[1])):
         scored, conformal = one["oof"], one["oof"].get("conformal")
-        variant = f" ({name})" if "against_dense" in one else ""  # of the search: a lead, named where it is listed, and no headline
+        variant = f" ({name})" if "against_dense" in one else ""  # of the search, named where it is listed, and no headline
         facts = {"record": name, "variant": variant, "of": one.get("of", "dev"), "n": one["n"], "folds": one["folds"], "mre": _digits(scored["mre_px"])}
         facts |= dict(zip(("low", "high"), map(_digits, scored["mre_px_ci95"]), strict=True)) | {"value": scored["mre_px"], "interval": scored["mre_px_ci95"]}
         if conformal and (kept := [100 * value for value in conformal["per_landmark"].values() if value is not None]):

@@ -120,3 +120,16 @@ def test_the_record_follows_from_its_errors(name, n):
     for column, gain in content["gains"].items():
         assert gain["difference_px"] == pytest.approx((errors["projected"] - errors[column]).mean(), abs=1e-3)
     assert content["test_ledger"]["opened"] == (1 if name == "oof" else 0)
+
+
+@pytest.mark.parametrize("record", sorted((HERE / "records").glob("*-folds")), ids=lambda path: path.name)
+def test_the_ledger_of_folds_agrees_with_the_record_that_judged_them(record):
+    def by_image(path):
+        with open(path, encoding="utf-8", newline="") as file:
+            return {row["image"]: row for row in csv.DictReader(file)}
+
+    noted, judged, run = by_image(HERE / "research" / "folds.csv"), by_image(record / "errors.csv"), f"{record.name.removesuffix('-folds')}/0"
+    assert noted.keys() == judged.keys() and all(noted[image]["fold"] == row["fold"] for image, row in judged.items())
+    assert all(noted[image][run] == row["projected"] for image, row in judged.items())
+    gap = [float(noted[image][f"{run}/likeliest"]) - float(row["likeliest"]) for image, row in judged.items()]
+    assert abs(np.mean(gap)) < 0.02  # the views by which a model's wavering is measured are others
