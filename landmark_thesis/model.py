@@ -6,7 +6,7 @@
 __all__ = ['MAP_STRIDES', 'IMAGENET_MEAN', 'IMAGENET_STD', 'normalise', 'Backbone', 'TinyNet', 'build_backbone', 'WeightsError',
            'RandomWeightsWarning', 'file_hash', 'read_weights', 'save_backbone', 'load_backbone', 'known_hashes',
            'most_bytes', 'packaged_weights', 'resolve_weights', 'CoordinateAttention', 'RegressionOptions',
-           'RegressionHead', 'cell_centres', 'soft_argmax', 'LandmarkOutput', 'DenseOptions', 'DenseHead',
+           'RegressionHead', 'cell_centres', 'soft_argmax', 'LandmarkOutput', 'DenseOptions', 'DenseHead', 'is_frozen',
            'LandmarkRegressor', 'create_model', 'model_from_config', 'model_from_weights', 'count_parameters',
            'LandmarkModel', 'check_model', 'pick_precision']
 
@@ -685,7 +685,7 @@ class DenseHead(nn.Module):
 _HEADS = {"regression": (RegressionHead, RegressionOptions), "dense": (DenseHead, DenseOptions)}
 
 
-def _frozen(part: nn.Module) -> bool:
+def is_frozen(part: nn.Module) -> bool:
     """Has parameters, and none of them learns."""
     parameters = list(part.parameters())
     return bool(parameters) and not any(parameter.requires_grad for parameter in parameters)
@@ -716,7 +716,7 @@ class LandmarkRegressor(nn.Module):
         """As every module, but a part that is frozen stays in eval mode: its running statistics do not move (defect 7)."""
         super().train(mode)
         for part in self.children():
-            if _frozen(part):
+            if is_frozen(part):
                 part.eval()
         return self
 

@@ -54,7 +54,7 @@ from landmark_thesis.callbacks import (
 )
 from .data import BatchLoader, epoch_seed, is_named, lock_file, remove_leftovers
 from .losses import Criterion, loss_parts
-from .model import check_model, pick_precision
+from .model import check_model, is_frozen, pick_precision
 from .pixel_error import mean_radial_error, radial_errors
 
 # %% ../nbs/08_trainer.ipynb #a04bd32b
@@ -112,11 +112,6 @@ def picture_errors(prediction: Tensor, target: Tensor, image_size: int | tuple[i
     return errors, number > 0
 
 # %% ../nbs/08_trainer.ipynb #437a44c4
-def _all_frozen(module: nn.Module) -> bool:
-    parameters = list(module.parameters())
-    return bool(parameters) and not any(parameter.requires_grad for parameter in parameters)
-
-
 def train_mode(model: nn.Module) -> list[nn.Module]:
     """`model.train()`, except for what is frozen; returns every module that it holds in eval mode.
 
@@ -126,7 +121,7 @@ def train_mode(model: nn.Module) -> list[nn.Module]:
     """
     model.train()
     for module in model.modules():
-        if _all_frozen(module):
+        if is_frozen(module):
             module.eval()
     for module in getattr(model, "keep_eval", list)():
         module.eval()
