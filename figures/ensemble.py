@@ -12,11 +12,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from experiments import RECORDS, compare_runs, made_with, trained_by, validation_part
+from experiments import RECORDS, compare_runs, made_with, mean_error, trained_by, validation_part
 
 from landmark_thesis.evaluate import combine, predict_points
 from landmark_thesis.landmarks import project_to_shape
-from landmark_thesis.pixel_error import bootstrap_interval, compare_errors, radial_errors, seed_spread
+from landmark_thesis.pixel_error import compare_errors, radial_errors, seed_spread
 from landmark_thesis.runs import Run
 
 RECORD = RECORDS / "ensemble"
@@ -30,8 +30,7 @@ def judge(folder: Path, runs: Sequence[Run]) -> tuple[dict, dict[str, np.ndarray
         for members in range(1, len(runs) + 1):
             errors = radial_errors(project_to_shape(combine(answers[:members])), target, 224).mean(1)
             columns[f"{arm}-{members}"] = errors
-            low, high = bootstrap_interval(errors)
-            steps.append({"arm": arm, "members": members, "mre_px": float(errors.mean()), "mre_px_ci95": [low, high]})
+            steps.append({"arm": arm, "members": members, **mean_error(errors)})
         alone = np.stack([radial_errors(project_to_shape(answer), target, 224).mean(1) for answer in answers])
         columns |= {f"{arm} {run.name}": errors for run, errors in zip(runs, alone, strict=True)}
         print(arm, alone.mean(1).round(3), [round(step["mre_px"], 3) for step in steps if step["arm"] == arm], flush=True)

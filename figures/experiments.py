@@ -21,6 +21,7 @@ from landmark_thesis.data import (
 )
 from landmark_thesis.evaluate import read_errors, refuse_seen
 from landmark_thesis.landmarks import LANDMARK_NAMES
+from landmark_thesis.pixel_error import bootstrap_interval
 from landmark_thesis.runs import DENSE, Run, environment, pick_device
 
 RECORDS = Path(__file__).resolve().parent / "records"
@@ -73,9 +74,9 @@ def recorded_answers(run: Run, data: LandmarkData, part: str = "val") -> tuple[l
     return [row["image"] for row in rows], target, target + moved
 
 
-def compare_runs(about: str, record: Path, judge: Callable[[Path, Sequence[Run]], tuple[Mapping[str, Any], Mapping[str, Sequence[float]], Sequence[str]]]) -> Mapping[str, Any]:
-    """The command `DATA RUN RUN ... [--record DIR]` of a script that says `about` itself: judge the runs, write the record, return its content."""
-    parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
+def compare_runs(told: str, record: Path, judge: Callable[[Path, Sequence[Run]], tuple[Mapping[str, Any], Mapping[str, Sequence[float]], Sequence[str]]]) -> Mapping[str, Any]:
+    """The command `DATA RUN RUN ... [--record DIR]` of a script that says `told` of itself: judge the runs, write the record, return its content."""
+    parser = argparse.ArgumentParser(description=told, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
     parser.add_argument("runs", type=Path, nargs="+")
     parser.add_argument("--record", type=Path, default=record)
@@ -83,8 +84,8 @@ def compare_runs(about: str, record: Path, judge: Callable[[Path, Sequence[Run]]
     content, columns, names = judge(arguments.data, [finished(path) for path in arguments.runs])
     if arguments.record.resolve() != record.resolve():  # without it, whoever repeats the command would write over the other record
         place = arguments.record.resolve()
-        told = f"figures/records/{place.name}" if place.parent == RECORDS else place.name
-        content = {**content, "command": f"{content['command']} --record {told}"}
+        named = f"figures/records/{place.name}" if place.parent == RECORDS else place.name
+        content = {**content, "command": f"{content['command']} --record {named}"}
     write_record(arguments.record, content, names, columns)
     return content
 
@@ -98,6 +99,11 @@ def trained_by(runs: Sequence[Run]) -> list[str]:
     """The commands that trained `runs`, each once, as the runs keep them: what has to be done before a record's own command can judge."""
     kept = (json.loads((run.path / "environment.json").read_text(encoding="utf-8")).get("command", "") for run in runs)
     return sorted({command for command in kept if command})
+
+
+def mean_error(errors: np.ndarray) -> dict[str, Any]:
+    """Mean over pictures of the radial error, px@224, with its interval, as records state it."""
+    return {"mre_px": float(errors.mean()), "mre_px_ci95": list(bootstrap_interval(errors))}
 
 
 def brief(summary: Mapping[str, Any]) -> dict[str, Any]:

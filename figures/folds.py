@@ -146,11 +146,10 @@ def main() -> int:
     if arguments.step == "train":
         train_folds(arguments.data, arguments.out, arguments.of)
         return 0
-    command, place, rival = f"python figures/folds.py judge DATA OUT --of {arguments.of}", RECORDS / NAMES[arguments.of], None
-    if arguments.job:
-        command, place, rival = f"python figures/folds.py judge DATA OUT --job {arguments.job}", RECORDS / f"{arguments.job.split('/')[0]}-folds", RECORDS / NAMES["dev"]
-    content, columns, names = judge(_found(arguments.out, arguments.job), arguments.of, command, rival)
-    write_record(arguments.record or place, content, names, columns)
+    job = arguments.job
+    command = "python figures/folds.py judge DATA OUT " + (f"--job {job}" if job else f"--of {arguments.of}")
+    content, columns, names = judge(_found(arguments.out, job), arguments.of, command, RECORDS / NAMES["dev"] if job else None)
+    write_record(arguments.record or RECORDS / (f"{job.split('/')[0]}-folds" if job else NAMES[arguments.of]), content, names, columns)
     for name, found in content["readings"].items():
         low, high = found["mre_px_ci95"]
         print(f"{name:10} {found['mre_px']:.3f} [{low:.2f}, {high:.2f}]  across {found['across_px']:.2f}  contour {found['contour_px']:.2f}  p95 {found['p95_px']:.1f}")

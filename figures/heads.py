@@ -80,7 +80,7 @@ class AxisOutput:
 class SimCCHead(LocalHead):
     """SimCC (Li et al., ECCV 2022): a point is two classifications, one over columns and one over rows, finer than the map.
 
-    A shared linear layer turns each flattened map of 32 x 32 cells into 2 x `bins` logits; read by soft-argmax. For pictures of 224.
+    A shared linear layer turns each flattened map of 32 x 32 cells into 2 x `bins` logits; read by soft-argmax; no bin lies beyond the border. For pictures of 224.
     """
 
     bins = 112  # two pixels each

@@ -304,8 +304,8 @@ TEXTS = {
         "entera correlacionan con los de `dense` en {correlation:.2f}; a lo largo del eje en L2, {ends:.2f}).",
     ),
     "looked": (
-        "Films without labels, of other shapes and sizes (49 of Hannover, CC BY 3.0), were predicted and looked at, not measured: the outlines lie where an eye would put them, but on a chest with one shrunken lung.",
-        "Placas sin etiquetas, de otras formas y tamaños (49 de Hannover, CC BY 3.0), se predijeron y se miraron, sin medirlas: los contornos quedan donde los pondría un ojo, salvo en un tórax con un pulmón encogido.",
+        "Films without labels, of other shapes and sizes (49 of Hannover, CC BY 3.0), were predicted and looked at, not measured (`landmark-thesis predict phantom-weights-0 DIR --overlay OUT`): the outlines lie where an eye would put them, but on a chest with one shrunken lung.",
+        "Placas sin etiquetas, de otras formas y tamaños (49 de Hannover, CC BY 3.0), se predijeron y se miraron, sin medirlas (`landmark-thesis predict phantom-weights-0 DIR --overlay OUT`): los contornos quedan donde los pondría un ojo, salvo en un tórax con un pulmón encogido.",
     ),
     "begun_folds": (
         "Five folds have judged it on {n} pictures, each by a model that was not trained on it: {nearest:.2f} [{nearest_low:.2f}, {nearest_high:.2f}], and as the likeliest shape **{mean:.2f}** [{low:.2f}, {high:.2f}]; picture by "

@@ -8,7 +8,7 @@
     python figures/research.py wavering RUN                                        measure what the loss of `correlated` weighs by (wavering.json)
 
 A variant is `dense` with one thing changed. It is screened with one seed on the validation part of the thesis' split; what comes within
-0.15 px of the best gets two more seeds. Nothing here ever scores a test part. Each run adds its line to figures/research/runs.csv, and its
+0.15 px of the best is due two more seeds (the ledger says how many it has). Nothing here ever scores a test part. Each run adds its line to figures/research/runs.csv, and its
 radial error of each picture to figures/research/errors.csv, from which paired comparisons are made. Each run is read as the likeliest shape, too
 (figures/reading.py): likeliest.csv holds those errors, of all but the oldest runs. What a CUDA card trained goes to figures/research/cuda, and what was trained for half
 as many epochs (--short, a coarser sieve for what costs more) to figures/research/short; each has its own `dense`, for a row is compared with rows

@@ -7,7 +7,6 @@ Where two models err together although they differ, the picture or its label is 
 bound on the labels' share. Each pair's mean is moved to the nearest shape, as `dense` does; its gain is over the mean of its two. The test part is not looked at.
 """
 
-import argparse
 import itertools
 import json
 import sys
@@ -17,12 +16,12 @@ from pathlib import Path
 import heads
 import numpy as np
 from causes import alike
-from experiments import RECORDS, finished, made_with, recorded_answers, trained_by, write_record
+from experiments import RECORDS, compare_runs, made_with, mean_error, recorded_answers, trained_by
 
 from landmark_thesis.data import load_data
 from landmark_thesis.evaluate import combine
 from landmark_thesis.landmarks import project_to_shape
-from landmark_thesis.pixel_error import along_across, bootstrap_interval, compare_errors, radial_errors
+from landmark_thesis.pixel_error import along_across, compare_errors, radial_errors
 from landmark_thesis.runs import DENSE, Run
 
 heads.register()
@@ -39,10 +38,11 @@ def judge(folder: Path, runs: Sequence[Run]) -> tuple[dict, dict[str, np.ndarray
             raise SystemExit(f"{run.path}: was scored on pictures that it had seen")
         order = np.argsort(names)
         found[run.name], target, names = found[run.name][order], target[order], sorted(names)
-    return compared(found, target) | {
+    columns = columns_of(found, target)
+    return compared(found, target, columns) | {
         "part": "val", "split_fingerprint": runs[0].split.fingerprint, "command": f"python figures/unlike.py DIR {' '.join(run.name for run in runs)}",
         "trained_by": trained_by(runs), **made_with(),
-    }, columns_of(found, target), names
+    }, columns, names
 
 
 def columns_of(answers: dict[str, np.ndarray], target: np.ndarray) -> dict[str, np.ndarray]:
@@ -56,9 +56,8 @@ def columns_of(answers: dict[str, np.ndarray], target: np.ndarray) -> dict[str, 
     return {**alone, **pairs, "together": error(*answers), **ends}
 
 
-def compared(answers: dict[str, np.ndarray], target: np.ndarray) -> dict:
-    """What `answers`, name -> (N, 15, 2) fractions, have in common, and what each pair and all of them make together."""
-    columns = columns_of(answers, target)
+def compared(answers: dict[str, np.ndarray], target: np.ndarray, columns: dict[str, np.ndarray]) -> dict:
+    """What `answers`, name -> (N, 15, 2) fractions, have in common, and what each pair and all of them make together, by their `columns_of`."""
     alone = {name: columns[name] for name in answers}
     pairs = alike({name: along_across(points, target, 224) for name, points in answers.items()})
     for pair in pairs:
@@ -66,23 +65,13 @@ def compared(answers: dict[str, np.ndarray], target: np.ndarray) -> dict:
         pair |= {"together_px": float(columns[f"{one} + {two}"].mean()), "gain": compare_errors((alone[one] + alone[two]) / 2, columns[f"{one} + {two}"])}
     best = min(alone.values(), key=np.mean)
     return {
-        "unit": "px@224", "n": len(target), "runs": [{"run": name, **_mean(errors)} for name, errors in alone.items()], "pairs": pairs, **_mean(columns["together"]),
+        "unit": "px@224", "n": len(target), "runs": [{"run": name, **mean_error(errors)} for name, errors in alone.items()], "pairs": pairs, **mean_error(columns["together"]),
         "gain_of_the_ensemble": compare_errors(np.mean(list(alone.values()), 0), columns["together"]), "gain_over_the_best": compare_errors(best, columns["together"]),
     }
 
 
-def _mean(errors: np.ndarray) -> dict:
-    return {"mre_px": float(errors.mean()), "mre_px_ci95": list(bootstrap_interval(errors))}
-
-
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("data", type=Path)
-    parser.add_argument("runs", type=Path, nargs="+")
-    parser.add_argument("--record", type=Path, default=RECORD)
-    arguments = parser.parse_args()
-    content, columns, names = judge(arguments.data, [finished(path) for path in arguments.runs])
-    write_record(arguments.record, content, names, columns)
+    content = compare_runs(__doc__, RECORD, judge)
     print(json.dumps({key: content[key] for key in ("runs", "pairs", "mre_px", "gain_of_the_ensemble", "gain_over_the_best")}, indent=1))
     return 0
 

@@ -14,12 +14,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from experiments import RECORDS, compare_runs, made_with, trained_by, validation_part
+from experiments import RECORDS, compare_runs, made_with, mean_error, trained_by, validation_part
 
 from landmark_thesis.augment import Augmentation
 from landmark_thesis.evaluate import predict_points
 from landmark_thesis.landmarks import project_to_shape
-from landmark_thesis.pixel_error import bootstrap_interval, compare_errors, radial_errors
+from landmark_thesis.pixel_error import compare_errors, radial_errors
 from landmark_thesis.runs import SMALL_MOVES, Run
 
 RECORD = RECORDS / "views"
@@ -51,7 +51,7 @@ def judge(folder: Path, runs: Sequence[Run]) -> tuple[dict, dict[str, np.ndarray
     for run in runs:
         for arm, answers in (("mirrored", predict_points(run.model(), part.images, precision=run.recipe.precision).astype(float)), ("many", seen_often(run, part.images))):
             columns[f"{arm} {run.name}"] = errors = radial_errors(project_to_shape(answers), target, 224).mean(1).round(3)  # as they are stored: ranks turn on ties
-            told.append({"run": run.name, "seed": run.seed, "arm": arm, "mre_px": float(errors.mean()), "mre_px_ci95": list(bootstrap_interval(errors))})
+            told.append({"run": run.name, "seed": run.seed, "arm": arm, **mean_error(errors)})
             print(run.name, arm, round(float(errors.mean()), 3), flush=True)
     once, many = (np.mean([columns[f"{arm} {run.name}"] for run in runs], 0) for arm in ("mirrored", "many"))
     content = {

@@ -1,17 +1,21 @@
 """The ledgers of the search: each row follows from the errors beside it, and nobody looked at another part than validation."""
 
 import csv
+import shlex
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from landmark_thesis import cli, runs
 from landmark_thesis.pixel_error import bootstrap_interval
 from landmark_thesis.runs import Run
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "figures"))
 import research
+import sources
 
 ROOT = Path(__file__).resolve().parents[1]
 LEDGERS = {"processor": research.RESEARCH, "half": research.SHORT, "card": research.RESEARCH / "cuda"}
@@ -76,8 +80,8 @@ def test_no_row_is_of_a_variant_that_nobody_can_make_again(place):
 def test_a_variant_is_found_in_each_ledger_that_has_it(tmp_path, monkeypatch):
     for name, place in (("RESEARCH", tmp_path), ("SHORT", tmp_path / "short")):
         monkeypatch.setattr(research, name, place)
-    for place, runs in ((tmp_path, ["a/0", "b-1/0"]), (tmp_path / "short", ["a/3"]), (tmp_path / "cuda", ["b/0"])):
-        research.write_rows(place / "runs.csv", [{"run": run} for run in runs])
+    for place, rows in ((tmp_path, ["a/0", "b-1/0"]), (tmp_path / "short", ["a/3"]), (tmp_path / "cuda", ["b/0"])):
+        research.write_rows(place / "runs.csv", [{"run": run} for run in rows])
     assert [research.ledgers_of(name) for name in ("a", "b-1", "b", "c")] == [["whole schedule", "half"], ["whole schedule"], ["card"], []]
 
 
@@ -95,3 +99,18 @@ def test_a_column_joins_the_others_by_picture_and_order_never_matters(tmp_path):
     research._column(tmp_path / "errors.csv", "a/0", {"x": 3.0, "y": 4.0})
     research._column(tmp_path / "errors.csv", "b/0", {"x": 5.0, "y": 6.0})  # noted again: replaced
     assert (tmp_path / "errors.csv").read_text() == "image,a/0,b/0\nx,3.000,5.000\ny,4.000,6.000\n"
+
+
+def test_make_knows_which_variants_read_the_likeliest_shape():
+    import make
+
+    assert make.READ_AS_LIKELIEST == {name for name, (recipe, _) in research.VARIANTS.items() if recipe.likeliest}
+
+
+@pytest.mark.parametrize("readme", ["README.md", "README.es.md"])
+def test_the_start_that_the_readmes_train_is_the_one_that_the_search_began_with(readme):
+    (line,) = [line for line in (ROOT / readme).read_text(encoding="utf-8").splitlines() if line.startswith("landmark-thesis train-landmarks --data phantom --phantoms")]
+    asked = cli.parser().parse_args(shlex.split(line, comments=True)[1:])
+    assert (asked.phantoms, asked.seed) == (sources.BEGIN_PHANTOMS, sources.BEGIN_SEED)
+    begun = runs.changed(runs.RECIPES[asked.recipe], phase2_epochs=asked.phase2_epochs)
+    assert replace(begun, name="", deviations=()) == replace(sources.BEGIN, name="", deviations=())

@@ -28,7 +28,7 @@ def answers():
 
 
 def test_models_that_share_half_their_errors_gain_together_what_halving_the_other_half_makes(answers):
-    found = unlike.compared(*answers)
+    found = unlike.compared(*answers, unlike.columns_of(*answers))
     assert [pair["runs"] for pair in found["pairs"]] == [["a", "b"], ["a", "c"], ["b", "c"]]
     alone = {run["run"]: run["mre_px"] for run in found["runs"]}
     for pair in found["pairs"]:
