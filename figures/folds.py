@@ -13,7 +13,6 @@ A variant is compared with `dense` in both readings that a recipe has, on pictur
 """
 
 import argparse
-import csv
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -24,6 +23,7 @@ from sklearn.linear_model import RidgeCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from landmark_thesis.data import read_rows
 from landmark_thesis.evaluate import evaluate_runs, predict_points
 from landmark_thesis.landmarks import likeliest_shape, project_to_shape
 from landmark_thesis.pixel_error import along_across, compare_errors, radial_errors, summarise
@@ -89,8 +89,7 @@ def readings(raw: np.ndarray, target: np.ndarray, fold: np.ndarray, forms: Seque
 
 def rival_errors(record: Path, names: Sequence[str], fold: np.ndarray) -> dict[str, np.ndarray]:
     """Reading -> the error of each of `names` that `dense` has in its record of the same folds; ends the script where they are others."""
-    with open(record / "errors.csv", encoding="utf-8", newline="") as file:
-        rows = {row["image"]: row for row in csv.DictReader(file)}
+    rows = {row["image"]: row for row in read_rows(record / "errors.csv")}
     if set(rows) != set(names) or any(int(rows[name]["fold"]) != number for name, number in zip(names, fold, strict=True)):
         raise SystemExit(f"{record}: other pictures, or other folds, than those of these runs; train them on the same pictures with the same number of folds")
     return {reading: np.array([float(rows[name][reading]) for name in names]) for reading in READ_BY_A_RECIPE}

@@ -25,7 +25,7 @@ import numpy as np
 
 from landmark_thesis import figures
 from landmark_thesis.bench import markdown
-from landmark_thesis.data import write_whole
+from landmark_thesis.data import read_rows, write_whole
 from landmark_thesis.evaluate import read_errors, recorded_openings, ruler_interval
 from landmark_thesis.figures import (
     ENDINGS,
@@ -129,10 +129,7 @@ def _dense_read(row: dict[str, str]) -> dict[str, str]:
 
 
 def _by_image(path: Path) -> dict[str, dict[str, str]]:
-    if not path.exists():
-        return {}
-    with open(path, encoding="utf-8", newline="") as file:
-        return {row["image"]: row for row in csv.DictReader(file)}
+    return {row["image"]: row for row in read_rows(path)} if path.exists() else {}
 
 
 def draw_research(out: Path) -> None:
@@ -141,8 +138,7 @@ def draw_research(out: Path) -> None:
         for name, table in ledger_tables(place).items():
             if not (differences := paired_differences(table)):
                 continue
-            with open(HERE / place / "runs.csv", encoding="utf-8", newline="") as file:
-                asked = {row["run"].split("/")[0]: row["asked"] for row in csv.DictReader(file)}
+            asked = {row["run"].split("/")[0]: row["asked"] for row in read_rows(HERE / place / "runs.csv")}
             read = reference if name == "forest" else f"{reference}, likeliest shape"
             figure = ablation_forest(differences, len(table), reference=read, luck=seed_luck(table), asked=asked)
             inputs = [HERE / place / "errors.csv", HERE / place / "runs.csv", *([HERE / place / "likeliest.csv"] if name == "likeliest" else [])]
@@ -308,10 +304,10 @@ TEXTS = {
         "Placas sin etiquetas, de otras formas y tamaños (49 de Hannover, CC BY 3.0), se predijeron y se miraron, sin medirlas (`landmark-thesis predict phantom-weights-0 DIR --overlay OUT`): los contornos quedan donde los pondría un ojo, salvo en un tórax con un pulmón encogido.",
     ),
     "begun_folds": (
-        "Five folds have judged it on {n} pictures, each by a model that was not trained on it: {nearest:.2f} [{nearest_low:.2f}, {nearest_high:.2f}], and as the likeliest shape **{mean:.2f}** [{low:.2f}, {high:.2f}]; picture by "
+        "Five folds have judged it on {n} pictures, each by a model that was not trained on it: {nearest:.2f} [{nearest_low:.2f}, {nearest_high:.2f}], and as the likeliest shape **{mean:.2f}** [{mean_low:.2f}, {mean_high:.2f}]; picture by "
         "picture {gain:.2f} [{gain_low:.2f}, {gain_high:.2f}] below `dense` and {steady:.2f} [{steady_low:.2f}, {steady_high:.2f}] below `steady` (one seed a fold). "
         "(`python figures/research.py sweep phantom-weights/0/1 ... phantom-weights/0/5 --data DIR --out DIR`, `python figures/folds.py judge DATA OUT --job phantom-weights/0`)",
-        "Cinco pliegues la han juzgado con {n} imágenes, cada una por un modelo que no se entrenó con ella: {nearest:.2f} [{nearest_low:.2f}, {nearest_high:.2f}], y como la forma más verosímil **{mean:.2f}** [{low:.2f}, {high:.2f}]; "
+        "Cinco pliegues la han juzgado con {n} imágenes, cada una por un modelo que no se entrenó con ella: {nearest:.2f} [{nearest_low:.2f}, {nearest_high:.2f}], y como la forma más verosímil **{mean:.2f}** [{mean_low:.2f}, {mean_high:.2f}]; "
         "imagen por imagen, {gain:.2f} [{gain_low:.2f}, {gain_high:.2f}] por debajo de `dense` y {steady:.2f} [{steady_low:.2f}, {steady_high:.2f}] por debajo de `steady` (una semilla por pliegue). "
         "(`python figures/research.py sweep phantom-weights/0/1 ... phantom-weights/0/5 --data DIR --out DIR`, `python figures/folds.py judge DATA OUT --job phantom-weights/0`)",
     ),
@@ -569,12 +565,12 @@ def measured_values() -> dict[str, dict]:
             "gain": paired["difference_px"], "gain_low": gain_low, "gain_high": gain_high, "sd": read["nearest"]["seed_sd_px"],
         }
     if judged := measured("phantom-weights-folds"):
-        nearest, likeliest, against = judged["oof"], judged["readings"]["likeliest"], judged["against_dense"]
-        found["begun_folds"] = {"n": judged["n"]} | {
-            f"{name}{suffix}": value
-            for name, of, key in (("nearest_", nearest, "mre_px"), ("", likeliest, "mre_px"), ("gain_", against["projected"], "difference_px"), ("steady_", against["likeliest"], "difference_px"))
-            for suffix, value in zip(("low", "high"), of[f"{key}_ci95"], strict=True)
-        } | {"nearest": nearest["mre_px"], "mean": likeliest["mre_px"], "gain": against["projected"]["difference_px"], "steady": against["likeliest"]["difference_px"]}
+        told = {"nearest": (judged["oof"], "mre_px"), "mean": (judged["readings"]["likeliest"], "mre_px")}
+        told |= {name: (judged["against_dense"][reading], "difference_px") for name, reading in (("gain", "projected"), ("steady", "likeliest"))}
+        found["begun_folds"] = {"n": judged["n"]}
+        for name, (of, key) in told.items():
+            low, high = of[f"{key}_ci95"]
+            found["begun_folds"] |= {name: of[key], f"{name}_low": low, f"{name}_high": high}
     if test := measured("test"):
         low, high = test["seeds"]["mean_px_ci95"]
         opened = recorded_openings({record.name: measured(record.name) for record in experiments()}, test["test_fingerprint"])

@@ -1,6 +1,5 @@
 """Folds over the development pictures: the correction never meets the label that it corrects, and the records follow from their errors."""
 
-import csv
 import json
 import sys
 from pathlib import Path
@@ -12,6 +11,7 @@ HERE = Path(__file__).resolve().parents[1] / "figures"
 sys.path.insert(0, str(HERE))
 import folds  # noqa: E402
 
+from landmark_thesis.data import read_rows  # noqa: E402
 from landmark_thesis.landmarks import project_to_shape  # noqa: E402
 from landmark_thesis.phantom import sample_shapes  # noqa: E402
 
@@ -90,8 +90,7 @@ def test_a_variant_opens_no_test_part_and_is_trained_elsewhere(asked, monkeypatc
 @pytest.mark.parametrize("record", sorted((HERE / "records").glob("*-folds")), ids=lambda path: path.name)
 def test_a_variant_was_compared_with_what_the_record_of_dense_holds(record):
     content = json.loads((record / f"{record.name}.json").read_text(encoding="utf-8"))
-    with open(record / "errors.csv", encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
+    rows = read_rows(record / "errors.csv")
     known = folds.rival_errors(HERE / "records" / "folds", [row["image"] for row in rows], np.array([int(row["fold"]) for row in rows]))
     assert set(content["against_dense"]) == set(known) == set(folds.READ_BY_A_RECIPE)
     for reading, values in known.items():
@@ -106,8 +105,7 @@ def test_the_record_follows_from_its_errors(name, n):
     if not path.exists():
         pytest.skip(f"no record: python figures/folds.py judge, for {name}")
     content = json.loads(path.read_text(encoding="utf-8"))
-    with open(path.parent / "errors.csv", encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
+    rows = read_rows(path.parent / "errors.csv")
     errors = {column: np.array([float(row[column]) for row in rows]) for column in content["readings"]}
     fold = np.array([int(row["fold"]) for row in rows])
     assert len({row["image"] for row in rows}) == len(rows) == content["n"] == n
@@ -125,8 +123,7 @@ def test_the_record_follows_from_its_errors(name, n):
 @pytest.mark.parametrize("record", sorted((HERE / "records").glob("*-folds")), ids=lambda path: path.name)
 def test_the_ledger_of_folds_agrees_with_the_record_that_judged_them(record):
     def by_image(path):
-        with open(path, encoding="utf-8", newline="") as file:
-            return {row["image"]: row for row in csv.DictReader(file)}
+        return {row["image"]: row for row in read_rows(path)}
 
     noted, judged, run = by_image(HERE / "research" / "folds.csv"), by_image(record / "errors.csv"), f"{record.name.removesuffix('-folds')}/0"
     assert noted.keys() == judged.keys() and all(noted[image]["fold"] == row["fold"] for image, row in judged.items())

@@ -1,6 +1,5 @@
 """Unlike models compared: what they share is found, and what the chapter says of the record holds."""
 
-import csv
 import json
 import sys
 from pathlib import Path
@@ -12,6 +11,7 @@ HERE = Path(__file__).resolve().parents[1] / "figures"
 sys.path.insert(0, str(HERE))
 import unlike  # noqa: E402
 
+from landmark_thesis.data import read_rows  # noqa: E402
 from landmark_thesis.landmarks import project_to_shape  # noqa: E402
 from landmark_thesis.phantom import sample_shapes  # noqa: E402
 
@@ -62,8 +62,7 @@ def test_the_record_says_what_the_chapter_says():
     if not RECORD.exists():
         pytest.skip("no record: python figures/unlike.py")
     content = json.loads((RECORD / "unlike.json").read_text(encoding="utf-8"))
-    with open(RECORD / "errors.csv", encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
+    rows = read_rows(RECORD / "errors.csv")
     assert len(rows) == content["n"] == 144 and content["split_fingerprint"] == "d0c23795be920b05"
     alone = {run["run"]: run["mre_px"] for run in content["runs"]}
     (thesis,) = [pair for pair in content["pairs"] if pair["runs"] == ["dense", "thesis-resnet18-random"]]

@@ -1,6 +1,5 @@
 """More views of a picture: what was moved is moved back, and the record follows from its errors."""
 
-import csv
 import json
 import sys
 from pathlib import Path
@@ -13,6 +12,7 @@ HERE = Path(__file__).resolve().parents[1] / "figures"
 sys.path.insert(0, str(HERE))
 import views  # noqa: E402
 
+from landmark_thesis.data import read_rows  # noqa: E402
 from landmark_thesis.phantom import sample_shapes  # noqa: E402
 
 RECORD = HERE / "records" / "views"
@@ -49,8 +49,7 @@ def test_the_record_follows_from_its_errors():
     if not RECORD.exists():
         pytest.skip("no record: python figures/views.py")
     content = json.loads((RECORD / "views.json").read_text(encoding="utf-8"))
-    with open(RECORD / "errors.csv", encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
+    rows = read_rows(RECORD / "errors.csv")
     assert len(rows) == content["n"] == 144 and content["n_views"] == 16 and content["split_fingerprint"] == "d0c23795be920b05"
     mean = {arm: np.mean([[float(row[name]) for row in rows] for name in rows[0] if name.startswith(f"{arm} ")]) for arm in ("mirrored", "many")}
     assert content["gain_of_more_views"]["difference_px"] == pytest.approx(mean["mirrored"] - mean["many"], abs=1e-3)
