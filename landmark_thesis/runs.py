@@ -751,11 +751,14 @@ def _check_fold(fold: tuple[int, int] | None, fold_of: str, split: Split | None)
 def _check_last_batch(recipe: Recipe, model: nn.Module, pictures: int) -> None:
     """RunError where an epoch over `pictures` would end in one so small that batch norm has a single value of it, and so no spread to divide by."""
     size, last = recipe.preprocessing.size, pictures % recipe.batch_size or recipe.batch_size
-    if last > 1 or not any(phase.epochs > 0 and phase.trainable == "all" for phase in recipe.phases):
+    if last > 1:
         return
     try:
         with torch.random.fork_rng(devices=[]), torch.no_grad():
-            copy.deepcopy(model).train()(torch.zeros(1, 3, size, size))
+            for trainable in {phase.trainable for phase in recipe.phases if phase.epochs > 0}:  # what is frozen keeps its statistics, and may see one value
+                tried = copy.deepcopy(model)
+                (tried.freeze_all_except_head if trainable == "head" else tried.unfreeze_all)()
+                tried.train()(torch.zeros(1, 3, size, size))
     except ValueError as error:
         if "more than 1 value per channel" not in str(error):
             raise
