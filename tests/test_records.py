@@ -175,7 +175,7 @@ def _commands():
     for path in sorted(make.RECORDS.glob("*/*.json")):
         content = json.loads(path.read_text(encoding="utf-8"))
         if isinstance(content, dict):
-            for command in {content.get("command"), *content.get("trained_by", ())} - {None}:
+            for command in sorted({content.get("command"), *content.get("trained_by", ())} - {None}):  # workers must collect alike
                 yield pytest.param(path.parent, command, id=f"{path.parent.name}/{path.name}: {command[:60]}")
 
 
