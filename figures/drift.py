@@ -17,7 +17,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from experiments import RECORDS, finished, made_with, prepared, runs_of, trained_by, write_record
+from experiments import RECORDS, finished, made_with, prepared, runs_of, shared_preprocessing, trained_by, write_record
 
 from landmark_thesis.data import LandmarkData, Split, find_dataset, kfold_splits, write_whole
 from landmark_thesis.evaluate import refuse_seen, run_points
@@ -123,7 +123,7 @@ def judged(out: Path, runs: Path | None) -> list[Run]:
 def judge(folder: Path, out: Path, record: Path, runs: Path | None) -> None:
     """Four errors on the validation part for each run: as it is, and told at which row the picture was annotated."""
     found = judged(out, runs)
-    data, split, _ = prepared(folder)
+    data, split, _ = prepared(folder, shared_preprocessing([*found, *runs_of("fold", out)]))
     rows = row_numbers(folder, data)
     names, errors = residuals(data, out)
     order = np.array([rows[name] for name in names])

@@ -58,6 +58,7 @@ HEADINGS = {  # of the Spanish README -> of the English one
     "landmark_thesis": "landmark_thesis",
     "Dos órdenes": "Two commands",
     "Leerlo": "Read it",
+    "Usarlo desde Python": "Use it from Python",
     "Con las imágenes reales": "On the real pictures",
     "Qué se dibuja": "What is drawn",
     "Cuando algo va mal": "When things go wrong",
@@ -74,8 +75,8 @@ def sections(text):
 
 
 def commands(text):
-    """Every line of every block of code but comments, in the order of the text; pieces of Python stand in the English README alone."""
-    blocks = [block for language, block in FENCE.findall(text) if language != "python"]
+    """Every line of every block of code but comments, in the order of the text."""
+    blocks = [block for _, block in FENCE.findall(text)]
     return [line.split("  #")[0].rstrip() for block in blocks for line in block.splitlines() if line.strip() and not line.startswith("#")]
 
 
