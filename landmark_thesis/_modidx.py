@@ -261,6 +261,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': '', 'git_url
                                                                                     'landmark_thesis/callbacks.py'),
                                            'landmark_thesis.callbacks.monitored': ( 'callbacks.html#monitored',
                                                                                     'landmark_thesis/callbacks.py'),
+                                           'landmark_thesis.callbacks.move_aside': ( 'callbacks.html#move_aside',
+                                                                                     'landmark_thesis/callbacks.py'),
                                            'landmark_thesis.callbacks.read_checkpoint': ( 'callbacks.html#read_checkpoint',
                                                                                           'landmark_thesis/callbacks.py'),
                                            'landmark_thesis.callbacks.save_checkpoint': ( 'callbacks.html#save_checkpoint',

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['EVENTS', 'MODES', 'Callback', 'call_event', 'is_better', 'monitored', 'check_monitored', 'warn_if_not_finite',
-           'EarlyStopping', 'check_storable', 'save_checkpoint', 'CheckpointError', 'read_checkpoint',
+           'EarlyStopping', 'check_storable', 'save_checkpoint', 'CheckpointError', 'read_checkpoint', 'move_aside',
            'ModelCheckpoint', 'check_schedule', 'LRSchedulerCallback', 'epoch_line', 'Progress', 'draw_history',
            'in_notebook', 'LiveCurves', 'history_rows', 'CSVLogger']
 
@@ -12,6 +12,7 @@ __all__ = ['EVENTS', 'MODES', 'Callback', 'call_event', 'is_better', 'monitored'
 import copy
 import csv
 import io
+import itertools
 import math
 import sys
 import time
@@ -365,6 +366,22 @@ def read_checkpoint(path: str | Path, most: int | None = None) -> dict[str, Any]
         raise CheckpointError(f"{path} is no checkpoint of ours: it holds a {type(contents).__name__}, not values by name; nothing was loaded")
     return contents
 
+
+def move_aside(folder: str | Path, names: Iterable[str]) -> Path | None:
+    """Move those of the files `names` that `folder` holds to a new folder `earlier-1`, `earlier-2`, ... in it, and say which; None without any.
+
+    For who starts anew where another run's files lie: so nothing that was earned is lost, and nothing old passes for the new run's.
+    """
+    folder = Path(folder)
+    old = [path for name in names if (path := folder / name).exists()]
+    if not old:
+        return None
+    place = next(path for n in itertools.count(1) if not (path := folder / f"earlier-{n}").exists())
+    place.mkdir()
+    for path in old:
+        path.rename(place / path.name)
+    return place
+
 # %% ../nbs/07_callbacks.ipynb #d51354ca
 class ModelCheckpoint(Callback):
     """Keep the weights of the best epoch in `save_dir/best.pt`, and with `save_best_only=False` of the latest in `last.pt`.
@@ -372,6 +389,7 @@ class ModelCheckpoint(Callback):
     `checkpoint(model, optimizer, epoch, metrics)` returns the path it wrote last (best before latest), or None. A file holds
     `epoch`, `model_state_dict`, `optimizer_state_dict` (None without an optimiser), `metrics` and `best_score`.
     In a trainer it keeps the weights that were validated (the averaged ones, if the phase averages); give it a folder of its own.
+    Files that an earlier run left there go to a folder `earlier-1`, ... in it before the first is written (`move_aside`).
 
     Attributes
     ----------
@@ -402,7 +420,8 @@ class ModelCheckpoint(Callback):
         self.reset()
 
     def reset(self) -> None:
-        """Forget the best score; files stay until they are replaced."""
+        """Forget the best score; files stay, and are moved aside by the next one that is written."""
+        self._starts_over = True
         self.best_score: float | None = None
         self.best_epoch: int | None = None
         self._best_phase: str | None = None  # in a trainer: whose epoch that is
@@ -425,6 +444,9 @@ class ModelCheckpoint(Callback):
             "metrics": {name: float(value) for name, value in metrics.items()},
             "best_score": self.best_score,
         }
+        if self._starts_over:
+            move_aside(self.save_dir, ("best.pt", "last.pt"))
+            self._starts_over = False
         path = None if self.save_best_only else save_checkpoint(self.save_dir / "last.pt", contents, make_folders=False)
         return save_checkpoint(self.best_path, contents, make_folders=False) if better else path
 
@@ -468,6 +490,7 @@ class ModelCheckpoint(Callback):
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         _check_best_so_far(state)
         self.best_score, self.best_epoch, self._best_phase = state["best_score"], state["best_epoch"], state.get("best_phase")
+        self._starts_over = False
 
 # %% ../nbs/07_callbacks.ipynb #84dbd1cd
 def _as_kept(own: Any, saved: Any) -> Any:

@@ -45,6 +45,7 @@ from landmark_thesis.callbacks import (
     Progress,
     call_event,
     is_better,
+    move_aside,
     CheckpointError,
     check_schedule,
     check_storable,
@@ -1569,18 +1570,11 @@ class TrainerState:
             self.best_is_saved = True
 
     def set_aside(self) -> bool:
-        """Where a run starts over among the files of another: they go to a folder beside them, `earlier-1`, ...; whether any did.
-
-        So nothing that was earned is lost, and nothing old passes for this run's.
-        """
-        old = [self.save_dir / name for name in ("last.pt", "best.pt") if (self.save_dir / name).exists()] if self.writes and self.starts_over else []
+        """Where a run starts over among the files of another, they are moved aside; whether any were."""
+        folder = move_aside(self.save_dir, ("last.pt", "best.pt")) if self.writes and self.starts_over else None
         self.starts_over = False
-        if not old:
+        if folder is None:
             return False
-        folder = next(path for n in itertools.count(1) if not (path := self.save_dir / f"earlier-{n}").exists())
-        folder.mkdir()
-        for path in old:
-            path.rename(folder / path.name)
         self.best_is_saved = self.best_state is None
         self.say(f"{self.save_dir} held an earlier run; its files are in {folder} now (resume=True would have gone on with it)")
         return True

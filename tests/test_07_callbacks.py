@@ -204,6 +204,26 @@ def test_checkpoint_keeps_its_best_between_phases_and_forgets_it_in_a_new_run(tm
     assert keeper.best_score is None
 
 
+def test_checkpoint_never_writes_over_the_best_of_an_earlier_run(tmp_path):
+    net = nn.Linear(1, 1)
+    first = ModelCheckpoint(tmp_path, save_best_only=False)
+    first(net, None, 7, {"val_loss": 1.0})
+    state = first.state_dict()
+    worse = ModelCheckpoint(tmp_path, save_best_only=False)  # a new run, which starts far worse
+    for epoch in (1, 2):
+        worse(net, None, epoch, {"val_loss": 5.0 - epoch})
+    assert read_checkpoint(tmp_path / "earlier-1" / "best.pt")["best_score"] == 1.0 and (tmp_path / "earlier-1" / "last.pt").exists()
+    assert read_checkpoint(worse.best_path)["epoch"] == 2
+    worse.reset()
+    worse(net, None, 3, {"val_loss": 9.0})
+    assert read_checkpoint(tmp_path / "earlier-2" / "best.pt")["epoch"] == 2
+    resumed = ModelCheckpoint(tmp_path)  # one that goes on writes on
+    resumed.load_state_dict(state)
+    resumed(net, None, 8, {"val_loss": 0.5})
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["best.pt", "earlier-1", "earlier-2", "last.pt"]
+    assert move_aside(tmp_path / "earlier-1", ["no.pt"]) is None
+
+
 def test_checkpoint_compares_as_early_stopping_does(tmp_path):
     script = [10.0, 9.6, 9.4, 9.2, 8.7, 9.9]
     keeper, stopper = ModelCheckpoint(tmp_path, min_delta=0.5), EarlyStopping(min_delta=0.5)
