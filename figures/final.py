@@ -1,11 +1,13 @@
 """The test part, opened once: the final recipe with three seeds, alone and together.
 
     python figures/final.py RUN RUN RUN      writes test.json and errors.csv (figures/records/test); refuses where they stand already
+    python figures/final.py --copies RUN     looks for copies again, where a run of the record had kept no signatures to find them by; nothing is predicted
 
 To be run when every choice is made. The ledger of each run gets its line before a number is known, and the record keeps how often the part was opened.
 """
 
 import argparse
+import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,7 +17,7 @@ import numpy as np
 from experiments import RECORDS, brief, finished, made_with, shared_preprocessing, trained_by, write_record
 
 from landmark_thesis.data import LandmarkData, write_whole
-from landmark_thesis.evaluate import LEDGER, evaluate_runs, run_points
+from landmark_thesis.evaluate import LEDGER, evaluate_runs, refuse_seen, run_points
 from landmark_thesis.pixel_error import radial_errors, seed_spread, summarise
 from landmark_thesis.runs import Run
 
@@ -54,11 +56,35 @@ def judge(runs: Sequence[Run]) -> tuple[dict[str, Any], dict[str, np.ndarray], S
     return content, errors, part.names
 
 
+def looked_again(content: dict[str, Any], run: Run) -> dict[str, Any]:
+    """The record's content when no scored picture is a copy of one that `run` has seen; LeakageError where one is.
+
+    `run` must be of the record's split. Its fingerprint names all pictures and their pixels, so what stands in the signatures of `run`
+    is what every model of the record has seen. Ends the script where it is another split, or `run` has no signatures either.
+    """
+    if run.split.fingerprint != content["split_fingerprint"]:
+        raise SystemExit(f"{run.path}: of split {run.split.fingerprint}, and the record of {content['split_fingerprint']}: other pictures were trained on")
+    if run.unverified:
+        raise SystemExit(f"{run.path}: {run.unverified}, so it cannot tell either")
+    refuse_seen([run], run.source.load(run.recipe.preprocessing).subset(run.part("test")), "test")
+    told = {"why": content["unverified"], "command": f"python figures/final.py --copies {run.name}", "trained_by": trained_by([run])}
+    return content | {"unverified": [], "copies_looked_for": told}
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("runs", type=Path, nargs="+")
+    parser.add_argument("runs", type=Path, nargs="*")
+    parser.add_argument("--copies", type=Path, metavar="RUN")
     parser.add_argument("--record", type=Path, default=RECORD)
     arguments = parser.parse_args()
+    if bool(arguments.runs) == bool(arguments.copies):
+        parser.error("name the runs to be scored, or one run after --copies")
+    if arguments.copies:
+        path = arguments.record / f"{arguments.record.name}.json"
+        content = looked_again(json.loads(path.read_text(encoding="utf-8")), finished(arguments.copies))
+        write_whole(path, (json.dumps(content, indent=1) + "\n").encode())
+        print(f"{path}: no copy of a picture that was trained or selected on")
+        return 0
     if (arguments.record / f"{arguments.record.name}.json").exists():
         print(f"{arguments.record}: the test part was opened and its result stands here; a second opening is not planned", file=sys.stderr)
         return 2

@@ -226,10 +226,10 @@ TEXTS = {
         "estas imágenes. Tiempos de reloj, con los dos núcleos ocupados también en otras cosas.",
     ),
     "rival": (
-        "The thesis' ResNet-18 began with ImageNet weights, which no network brings here; from random ones its whole recipe comes near to its own honest {val:.2f} on these pictures, and "
+        "The thesis' ResNet-18 began with ImageNet weights, which could not be downloaded where these runs were made; from random ones its whole recipe comes near to its own honest {val:.2f} on these pictures, and "
         "nowhere near what it claimed. Its head and its loss under the schedule of `dense` make {regression:.2f} [{low:.2f}, {high:.2f}] ([the search](figures/research/runs.csv)).",
-        "La ResNet-18 de la tesis partía de pesos de ImageNet, que aquí ninguna red trae; desde pesos aleatorios su receta entera se acerca a su propio {val:.2f} honesto en estas imágenes, y "
-        "queda muy lejos de lo que afirmó. Su cabezal y su pérdida con el plan de `dense` dan {regression:.2f} [{low:.2f}, {high:.2f}] ([la búsqueda](figures/research/runs.csv)).",
+        "La ResNet-18 de la tesis partía de pesos de ImageNet, que no se pudieron descargar donde se hicieron estas ejecuciones; desde pesos aleatorios su receta entera se acerca a su propio {val:.2f} honesto en estas imágenes, y "
+        "queda muy lejos de lo que afirmó. Su cabeza y su pérdida con el plan de `dense` dan {regression:.2f} [{low:.2f}, {high:.2f}] ([la búsqueda](figures/research/runs.csv)).",
     ),
     "aims": (
         "What was aimed at before the search began, and what came of it (px@224, mirror averaging; the mean on validation over {members} seeds, the rest of validation with one, and one in each fold; folds over the development "
@@ -268,10 +268,10 @@ TEXTS = {
         "{gain:.2f} [{gain_low:.2f}, {gain_high:.2f}]. El promedio especular gana {mirror:.2f} [{mirror_low:.2f}, {mirror_high:.2f}].",
     ),
     "test": (
-        "n = {n}, split `{split}`, opened by recorded runs when every choice was made ({opened} times: {by}), and {known} times before this repository, by pilot probes; the {seeds} seeds score "
-        "{runs}, on average **{mean:.2f}** [{low:.2f}, {high:.2f}]; together {together:.2f}; contour error {contour:.2f}, within 5 px {sdr:.0f} %. On the same pictures the thesis states {stated:.2f} for its one clean run.",
-        "n = {n}, división `{split}`, abierta por ejecuciones registradas cuando todo estaba decidido ({opened} veces: {by}), y {known} veces antes de este repositorio, por sondeos; las {seeds} semillas obtienen "
-        "{runs}, en promedio **{mean:.2f}** [{low:.2f}, {high:.2f}]; juntas {together:.2f}; error de contorno {contour:.2f}, a menos de 5 px {sdr:.0f} %. En las mismas imágenes la tesis declara {stated:.2f} para su único modelo limpio.",
+        "n = {n}, split `{split}`, opened by recorded runs when every choice was made ({opened} times: {by}), and {known} times before this repository, by first trials of such models, whose numbers were known when `dense` was designed; the {seeds} seeds score "
+        "{runs}, on average **{mean:.2f}** [{low:.2f}, {high:.2f}]; together {together:.2f}; contour error {contour:.2f}, within 5 px {sdr:.0f} %. On the same pictures the thesis states {stated:.2f} for its one run that is clean but for a single copy (it trained on COVID-334, which is COVID-192 of the test part).",
+        "n = {n}, división `{split}`, abierta por ejecuciones registradas cuando todo estaba decidido ({opened} veces: {by}), y {known} veces antes de este repositorio, por primeros ensayos de estos modelos, cuyos números se conocían cuando se diseñó `dense`; las {seeds} semillas obtienen "
+        "{runs}, en promedio **{mean:.2f}** [{low:.2f}, {high:.2f}]; juntas {together:.2f}; error de contorno {contour:.2f}, a menos de 5 px {sdr:.0f} %. En las mismas imágenes la tesis declara {stated:.2f} para su único modelo limpio salvo por una copia (se entrenó con COVID-334, que es COVID-192 de la parte de prueba).",
     ),
     "steady": (
         "`steady` trains as `dense` does and reads the answers as the likeliest shape: points count by how little the answers for them waver when a training picture is moved a little, for which no label is "
@@ -294,21 +294,23 @@ TEXTS = {
         "{views} vistas, pequeños movimientos y sus reflejos, en vez de estas dos: {gain:.2f} [{low:.2f}, {high:.2f}] ({members} modelos de la búsqueda).",
     ),
     "unlike": (
-        "Unlike heads and losses together gain as little: of {members} such models the best pair makes {pair:.2f}, the best alone {alone:.2f}; and however unlike, they err alike (the whole `thesis` recipe's errors correlate with "
-        "`dense`'s at {correlation:.2f}, along the axis at L2 {ends:.2f}).",
-        "Juntar cabezas y pérdidas distintas gana igual de poco: de {members} modelos así, la mejor pareja logra {pair:.2f}, y el mejor solo {alone:.2f}; y por distintos que sean, yerran parecido (los errores de la receta `thesis` "
-        "entera correlacionan con los de `dense` en {correlation:.2f}; a lo largo del eje en L2, {ends:.2f}).",
+        "Unlike heads and losses together gain as little: of {members} such models the best pair makes {pair:.2f}, the best alone {alone:.2f}. However unlike, much of their errors is one: those of the whole `thesis` recipe correlate with "
+        "`dense`'s at {correlation:.2f} (along the axis at L2 {ends:.2f}), and even those of its run cut short at {weakest:.2f}.",
+        "Juntar cabezas y pérdidas distintas gana igual de poco: de {members} modelos así, la mejor pareja logra {pair:.2f}, y el mejor solo {alone:.2f}. Por distintos que sean, comparten gran parte de sus errores: los de la receta `thesis` "
+        "entera correlacionan con los de `dense` en {correlation:.2f} (a lo largo del eje en L2, {ends:.2f}), y hasta los de su ejecución acortada, en {weakest:.2f}.",
     ),
     "looked": (
-        "Films without labels, of other shapes and sizes (49 of Hannover, CC BY 3.0), were predicted and looked at, not measured (`landmark-thesis predict phantom-weights-0 DIR --overlay OUT`): the outlines lie where an eye would put them, but on a chest with one shrunken lung.",
-        "Placas sin etiquetas, de otras formas y tamaños (49 de Hannover, CC BY 3.0), se predijeron y se miraron, sin medirlas (`landmark-thesis predict phantom-weights-0 DIR --overlay OUT`): los contornos quedan donde los pondría un ojo, salvo en un tórax con un pulmón encogido.",
+        "Films without labels, of other shapes and sizes (49 of Hannover, CC BY 3.0), were predicted and looked at, not measured (`landmark-thesis predict phantom-weights-0 DIR --overlay OUT`): the outlines lie where an eye would put them, but on a chest with one shrunken lung. (Three films of that collection are among the 957; one of them is among the 49.)",
+        "Placas sin etiquetas, de otras formas y tamaños (49 de Hannover, CC BY 3.0), se predijeron y se miraron, sin medirlas (`landmark-thesis predict phantom-weights-0 DIR --overlay OUT`): los contornos quedan donde los trazaría un observador, salvo en un tórax con un pulmón encogido. (Tres placas de esa colección están entre las 957; una de ellas, entre las 49.)",
     ),
     "begun_folds": (
         "Five folds have judged it on {n} pictures, each by a model that was not trained on it: {nearest:.2f} [{nearest_low:.2f}, {nearest_high:.2f}], and as the likeliest shape **{mean:.2f}** [{mean_low:.2f}, {mean_high:.2f}]; picture by "
-        "picture {gain:.2f} [{gain_low:.2f}, {gain_high:.2f}] below `dense` and {steady:.2f} [{steady_low:.2f}, {steady_high:.2f}] below `steady` (one seed a fold). "
+        "picture {gain:.2f} [{gain_low:.2f}, {gain_high:.2f}] below `dense` and {steady:.2f} [{steady_low:.2f}, {steady_high:.2f}] below `steady` (one seed a fold; {apart:.2f} [{apart_low:.2f}, {apart_high:.2f}] on those {apart_n} that had no part in its choice). The phantoms' shapes come from 119 numbers, means "
+        "and correlations of the training part's labels, and through them each fold has a trace of the labels that it is judged by. "
         "(`python figures/research.py sweep phantom-weights/0/1 ... phantom-weights/0/5 --data DIR --out DIR`, `python figures/folds.py judge DATA OUT --job phantom-weights/0`)",
         "Cinco pliegues la han juzgado con {n} imágenes, cada una por un modelo que no se entrenó con ella: {nearest:.2f} [{nearest_low:.2f}, {nearest_high:.2f}], y como la forma más verosímil **{mean:.2f}** [{mean_low:.2f}, {mean_high:.2f}]; "
-        "imagen por imagen, {gain:.2f} [{gain_low:.2f}, {gain_high:.2f}] por debajo de `dense` y {steady:.2f} [{steady_low:.2f}, {steady_high:.2f}] por debajo de `steady` (una semilla por pliegue). "
+        "imagen por imagen, {gain:.2f} [{gain_low:.2f}, {gain_high:.2f}] por debajo de `dense` y {steady:.2f} [{steady_low:.2f}, {steady_high:.2f}] por debajo de `steady` (una semilla por pliegue; {apart:.2f} [{apart_low:.2f}, {apart_high:.2f}] en las {apart_n} que no intervinieron en su elección). Las formas de los fantomas salen de 119 números, medias "
+        "y correlaciones de las etiquetas de la parte de entrenamiento, y por ellos cada pliegue lleva un rastro de las etiquetas que lo juzgan. "
         "(`python figures/research.py sweep phantom-weights/0/1 ... phantom-weights/0/5 --data DIR --out DIR`, `python figures/folds.py judge DATA OUT --job phantom-weights/0`)",
     ),
     "folds": (
@@ -321,12 +323,12 @@ TEXTS = {
     ),
     "oof": (
         "Out of fold over all {n} pictures: **{px:.2f}** [{low:.2f}, {high:.2f}]; an opening of the test part too, and in the ledger as one.",
-        "Fuera de pliegue sobre las {n} imágenes: **{px:.2f}** [{low:.2f}, {high:.2f}]; abre también la parte de prueba, y así consta en el registro.",
+        "Fuera de pliegue sobre las {n} imágenes: **{px:.2f}** [{low:.2f}, {high:.2f}]; abre también la parte de prueba, y así consta en el libro de aperturas.",
     ),
     "curve": (
         "With {few} training pictures, half as many steps and one draw of them, it makes {worst:.2f}, with {many} {best:.2f}; the curve fitted to {sizes} sizes heads for {limit:.2f} and may end as high as {high:.2f}; "
         "how far down it may go, so few sizes cannot tell.",
-        "Con {few} imágenes de entrenamiento, la mitad de los pasos y un solo sorteo, comete {worst:.2f}, con {many} {best:.2f}; la curva ajustada a {sizes} tamaños tiende a {limit:.2f} y puede acabar en {high:.2f}; "
+        "Con {few} imágenes de entrenamiento, la mitad de los pasos y un solo sorteo, comete un error de {worst:.2f}, con {many} {best:.2f}; la curva ajustada a {sizes} tamaños tiende a {limit:.2f} y puede acabar en {high:.2f}; "
         "hasta dónde puede bajar, tan pocos tamaños no lo dicen.",
     ),
     "outside": (
@@ -353,7 +355,7 @@ TEXTS = {
     ),
     "kills": (
         "- {killed} kills and {interrupted} interruptions of real trainings, {compared} of which were then ended and compared with the one that nobody disturbed: all equal to the bit (`{command}`).",
-        "- {killed} muertes y {interrupted} interrupciones de entrenamientos reales, {compared} de ellos acabados después y comparados con el que nadie molestó: todos iguales, bit a bit (`{command}`).",
+        "- {killed} cierres forzados y {interrupted} interrupciones de entrenamientos reales, {compared} de ellos acabados después y comparados con uno sin interrupciones: todos iguales, bit a bit (`{command}`).",
     ),
     "mutations": (
         "- {tried:,} mutations of a checkpoint: {refused:,} refused, {as_they_were:,} read as they were, {another_file:,} put together anew, checksums included, and read as what they hold; no code ran (`{command}`).",
@@ -571,6 +573,11 @@ def measured_values() -> dict[str, dict]:
         for name, (of, key) in told.items():
             low, high = of[f"{key}_ci95"]
             found["begun_folds"] |= {name: of[key], f"{name}_low": low, f"{name}_high": high}
+        chosen_on = {row["image"] for row in read_errors(RECORDS / "dense" / "errors.csv", "val")}
+        rest = [row for row in read_rows(RECORDS / "phantom-weights-folds" / "errors.csv") if row["image"] not in chosen_on]
+        apart = compare_errors(*(np.array([float(row[column]) for row in rest]) for column in ("dense likeliest", "likeliest")))
+        low, high = apart["difference_px_ci95"]
+        found["begun_folds"] |= {"apart": apart["difference_px"], "apart_low": low, "apart_high": high, "apart_n": len(rest)}
     if test := measured("test"):
         low, high = test["seeds"]["mean_px_ci95"]
         opened = recorded_openings({record.name: measured(record.name) for record in experiments()}, test["test_fingerprint"])
@@ -612,9 +619,10 @@ def measured_values() -> dict[str, dict]:
         found["views"] = {"views": views["n_views"], "gain": gain, "low": low, "high": high, "members": len({one["run"] for one in views["results"]})}
     if unlike := measured("unlike"):
         thesis = next(pair for pair in unlike["pairs"] if set(pair["runs"]) == {"dense", "thesis-resnet18-random"})
+        weakest = next(pair for pair in measured("causes")["together"] if set(pair["runs"]) == {"dense-0", "thesis-lite0"})
         found["unlike"] = {
             "members": len(unlike["runs"]), "pair": min(pair["together_px"] for pair in unlike["pairs"]), "alone": min(run["mre_px"] for run in unlike["runs"]),
-            "correlation": thesis["correlation"], "ends": thesis["correlation_L2_along"],
+            "correlation": thesis["correlation"], "ends": thesis["correlation_L2_along"], "weakest": weakest["correlation"],
         }
     if drift := measured("drift"):
         alone, told = (next(result["mre_px"] for result in drift["results"] if result["run"] == "dense-0" and result["told_the_row"] is word) for word in (False, True))

@@ -660,6 +660,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': '', 'git_url
                                          'landmark_thesis.defense._series': ('defense.html#_series', 'landmark_thesis/defense.py'),
                                          'landmark_thesis.defense._shown_of': ('defense.html#_shown_of', 'landmark_thesis/defense.py'),
                                          'landmark_thesis.defense._splits': ('defense.html#_splits', 'landmark_thesis/defense.py'),
+                                         'landmark_thesis.defense._spoilt_by': ('defense.html#_spoilt_by', 'landmark_thesis/defense.py'),
                                          'landmark_thesis.defense._stated': ('defense.html#_stated', 'landmark_thesis/defense.py'),
                                          'landmark_thesis.defense._step_into': ('defense.html#_step_into', 'landmark_thesis/defense.py'),
                                          'landmark_thesis.defense._summary_section': ( 'defense.html#_summary_section',

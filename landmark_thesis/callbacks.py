@@ -388,8 +388,8 @@ class ModelCheckpoint(Callback):
 
     `checkpoint(model, optimizer, epoch, metrics)` returns the path it wrote last (best before latest), or None. A file holds
     `epoch`, `model_state_dict`, `optimizer_state_dict` (None without an optimiser), `metrics` and `best_score`.
-    In a trainer it keeps the weights that were validated (the averaged ones, if the phase averages); give it a folder of its own.
-    Files that an earlier run left there go to a folder `earlier-1`, ... in it before the first is written (`move_aside`).
+    In a trainer it keeps the weights that were validated (the averaged ones, if the phase averages). It needs a folder of its own, where
+    `move_aside` takes an earlier run's files out of its way.
 
     Attributes
     ----------
@@ -420,7 +420,7 @@ class ModelCheckpoint(Callback):
         self.reset()
 
     def reset(self) -> None:
-        """Forget the best score; files stay, and are moved aside by the next one that is written."""
+        """Forget the best score; files stay until the next one is written."""
         self._starts_over = True
         self.best_score: float | None = None
         self.best_epoch: int | None = None

@@ -332,11 +332,15 @@ def _selected(records: Records, name: str, part: str) -> bool:
 def _origin(records: Records, *names: str) -> dict[str, Any]:
     """Where evidence from these records comes from, and what spoils it."""
     stored = [records.content(name) for name in names]
-    spoilt = next((word for word in ("contaminated", "unverified") if any(one[word] for one in stored)), "")
     return {
         "records": names, "split": stored[0].get("split_fingerprint", ""), "command": stored[0].get("command", ""),
-        "seeds": min(len(one.get("models", [1])) for one in stored), "spoilt": spoilt,
+        "seeds": min(len(one.get("models", [1])) for one in stored), "spoilt": _spoilt_by(*stored),
     }
+
+
+def _spoilt_by(*contents: Mapping[str, Any]) -> str:
+    """The worst that any of these records says of itself: "contaminated", "unverified" or ""."""
+    return next((word for word in ("contaminated", "unverified") if any(content.get(word) for content in contents)), "")
 
 # %% ../nbs/15_defense.ipynb #4a68e5dd
 def difference(records: Records, a: str, b: str) -> Evidence:
@@ -667,7 +671,7 @@ def stored(records: Records, record: str, path: str, file: str = "results.json",
     if n and (counted := _place(again, n)[0]) is not None and counted != number:
         raise _contradiction(record, file, n, number, counted)
     origin = _origin(records, record) if file == "results.json" else {
-        "records": (record,), "split": _splits(content), "command": content.get("command", ""), "spoilt": "contaminated" if content.get("contaminated") is True else "",
+        "records": (record,), "split": _splits(content), "command": content.get("command", ""), "spoilt": _spoilt_by(content),
     }
     part = content.get("part", "")
     pushed = frozenset({-1, 1}) if file == "results.json" and content.get("selected_on_part") else frozenset()
@@ -1146,8 +1150,8 @@ _ABOUT_HONESTY = (
          "Aperturas por estas ejecuciones: {opened} ({by}; previstas: {planned}); anteriores al repositorio: {known_before}. Cada apertura es una línea de un registro encadenado."), "12_evaluate", ("claim_and_limit",), claims=("test-part-closed",)),
     Question(
         ("The test part had been looked at {known_before} times before. Is it still a test?", "La parte de prueba se había mirado {known_before} veces antes. ¿Sigue siendo una prueba?"),
-        ("Not an untouched one, and it is not sold as such: pilot probes saw it. That is why the folds stand beside it: {folds_n} pictures, each judged by a model that never saw it, give {folds_mre} ({folds_low} to {folds_high}), the test part {test_mre} ({test_low} to {test_high}).",
-         "Intacta no, ni se presenta así: la vieron los sondeos previos. Por eso están al lado los pliegues: {folds_n} imágenes, cada una juzgada por un modelo que nunca la vio, dan {folds_mre} ({folds_low} a {folds_high}); la parte de prueba, {test_mre} ({test_low} a {test_high})."),
+        ("Not an untouched one, and it is not sold as such: the first trials of such models were scored on it, and their numbers were known when `dense` was designed. That is why the folds stand beside it: {folds_n} pictures, each judged by a model that never saw it, give {folds_mre} ({folds_low} to {folds_high}), the test part {test_mre} ({test_low} to {test_high}).",
+         "Intacta no, ni se presenta así: los primeros ensayos de estos modelos se evaluaron en ella, y sus números se conocían cuando se diseñó `dense`. Por eso están al lado los pliegues: {folds_n} imágenes, cada una juzgada por un modelo que nunca la vio, dan {folds_mre} ({folds_low} a {folds_high}); la parte de prueba, {test_mre} ({test_low} a {test_high})."),
         "12_evaluate", ("claim_and_limit",), "looked"),
     Question(
         ("In the thesis a test error below validation was the sign of a leak. What is it in yours?", "En la tesis, un error de prueba menor que el de validación delataba la contaminación. ¿Y en la suya?"),
@@ -1193,8 +1197,8 @@ _ABOUT_OTHERS = (
         "20_limit", ("error_limits",), "limits", ("label-rounding",)),
     Question(
         ("Is what is left the model's fault, or the labels'?", "¿Lo que queda es culpa del modelo o de las etiquetas?"),
-        ("Told only the row of the table at which a picture was annotated, the same model scores {drift_told} instead of {drift_alone} px@224; shuffled, such an order comes up with p = {drift_p} (within classes {drift_within}). At least that share is the labels' convention, which changed while they were made.",
-         "Con saber solo en qué fila de la tabla se anotó una imagen, el mismo modelo obtiene {drift_told} en vez de {drift_alone} px@224; barajado, tal orden sale con p = {drift_p} (dentro de clases {drift_within}). Al menos esa parte es la convención de las etiquetas, que cambió mientras se hacían."),
+        ("Told only the row of the table at which a picture was annotated, the same model scores {drift_told} instead of {drift_alone} px@224; shuffled, such an order comes up with p = {drift_p} (within classes {drift_within}). At least that share is in the labels, not in the pictures: what they follow changed along the table, be it one annotator's habit, the annotator, or the source of the pictures.",
+         "Con saber solo en qué fila de la tabla se anotó una imagen, el mismo modelo obtiene {drift_told} en vez de {drift_alone} px@224; barajado, tal orden sale con p = {drift_p} (dentro de clases {drift_within}). Al menos esa parte está en las etiquetas y no en las imágenes: lo que siguen cambió a lo largo de la tabla, sea la costumbre de quien anotó, la persona o la fuente de las imágenes."),
         "20_limit", ("annotator_drift",), "drift"),
     Question(
         ("Would more pictures help?", "¿Ayudarían más imágenes?"),
@@ -1255,9 +1259,10 @@ REPORT: Mapping[str, tuple[str, str]] = {
         "En las {test_n} imágenes de prueba, con las que ningún modelo fue entrenado, el error radial medio es {test_mre} px@224 (intervalo del 95 %: {test_low} a {test_high}; media de {test_seeds} entrenamientos, "
         "desviación estándar entre ellos {test_sd}).",
     ),
+    "test_spoilt": ("What was scored on the test part is no result. {worth}.", "Lo evaluado en la parte de prueba no es un resultado. {worth}."),
     "headline_thesis": (
-        "On the same pictures the thesis' one clean run makes {test_clean}; the {test_claimed} that it defended was measured with models that had been trained on them.",
-        "En las mismas imágenes el único modelo limpio de la tesis obtiene {test_clean}; el {test_claimed} que defendió se midió con modelos entrenados con ellas.",
+        "On the same pictures the thesis' one run that is clean, but for a single copy, makes {test_clean}; the {test_claimed} that it defended was measured with models that had been trained on them.",
+        "En las mismas imágenes el único modelo de la tesis que está limpio, salvo por una copia, obtiene {test_clean}; el {test_claimed} que defendió se midió con modelos entrenados con ellas.",
     ),
     "headline_folds": (
         "Over {n} pictures, in {folds} folds, each picture judged by the model that never saw it: {mre} px@224 ({low} to {high}).",
@@ -1265,8 +1270,8 @@ REPORT: Mapping[str, tuple[str, str]] = {
     ),
     "headline_run": ("Validation ({n} pictures, run {run}): {mre} px@224 ({low} to {high}).", "Validación ({n} imágenes, ejecución {run}): {mre} px@224 ({low} a {high})."),
     "openings": (
-        "Openings of the test part: {opened} by these runs ({by}; planned: {planned}), {known_before} by pilot probes before this repository existed.",
-        "Aperturas de la parte de prueba: {opened} por estas ejecuciones ({by}; previstas: {planned}), {known_before} por sondeos previos a este repositorio.",
+        "Openings of the test part: {opened} by these runs ({by}; planned: {planned}), {known_before} by first trials of such models before this repository existed.",
+        "Aperturas de la parte de prueba: {opened} por estas ejecuciones ({by}; previstas: {planned}), {known_before} por primeros ensayos de estos modelos, previos a este repositorio.",
     ),
     "summary": ("All results in one table", "Todos los resultados en una tabla"),
     "what": ("what", "qué"),
@@ -1282,7 +1287,7 @@ REPORT: Mapping[str, tuple[str, str]] = {
     "worth_val": ("unseen, but recipes were compared on it", "no vistas, pero en ellas se compararon recetas"),
     "worth_scored": ("unseen", "no vistas"),
     "worth_selected": ("the best epoch was selected on it", "la mejor época se eligió con ellas"),
-    "worth_published": ("quoted from the thesis: clean, no interval", "citado de la tesis: limpio, sin intervalo"),
+    "worth_published": ("quoted from the thesis: clean but for one copy, no interval", "citado de la tesis: limpio salvo una copia, sin intervalo"),
     "worth_contaminated": ("CONTAMINATED: its pictures were trained on", "CONTAMINADO: se entrenó con sus imágenes"),
     "worth_unverified": ("UNVERIFIED", "SIN VERIFICAR"),
     "worth_ruler": ("never looks at the picture", "nunca mira la imagen"),
@@ -1637,7 +1642,7 @@ class Defense:
 
     @property
     def spoilt(self) -> str:
-        return "contaminated" if self.results["contaminated"] else "unverified" if self.results["unverified"] else ""
+        return _spoilt_by(self.results)
 
     @property
     def phases(self) -> str:
@@ -1655,8 +1660,10 @@ class Defense:
         """What a jury is told first, in sentences: the test part with its openings where it was opened, folds, then the run of the figures."""
         facts, lines = self.facts, []
         if "test" in self.known:
-            lines += [self.say("headline_test", **facts), *([self.say("headline_thesis", **facts)] if facts["test_clean"] else []), self.say("openings", **facts)]
-        lines += [self.say("headline_folds", **one) for one in _folds(self) if not one["variant"]]
+            spoilt = _spoilt_by(*(one for _, one in _tests(self)))
+            told = [self.say("headline_test", **facts), *([self.say("headline_thesis", **facts)] if facts["test_clean"] else [])]
+            lines += [*([self.say("test_spoilt", worth=self.say(f"worth_{spoilt}"))] if spoilt else told), self.say("openings", **facts)]
+        lines += [self.say("headline_folds", **one) for one in _folds(self) if not one["variant"] and not one["spoilt"]]
         if "test" in self.known and not self.spoilt:
             lines.append(self.say("headline_run" if self.part == "val" else "headline", **facts))
         else:
@@ -1719,7 +1726,7 @@ def _folds(defense: Defense) -> Iterator[dict[str, Any]]:
         facts |= dict(zip(("low", "high"), map(_digits, scored["mre_px_ci95"]), strict=True)) | {"value": scored["mre_px"], "interval": scored["mre_px_ci95"]}
         if conformal and (kept := [100 * value for value in conformal["per_landmark"].values() if value is not None]):
             facts |= {"level": f"{100 * conformal['level']:.0f}", "least": f"{min(kept):.0f}", "most": f"{max(kept):.0f}", "whole": _percent(conformal["whole_picture"], 1)}
-        yield facts | {"spoilt": bool(one.get("contaminated"))}
+        yield facts | {"spoilt": _spoilt_by(one)}
 
 # %% ../nbs/15_defense.ipynb #1990faa4
 class SummaryLine(NamedTuple):
@@ -1738,7 +1745,8 @@ def summary_lines(defense: Defense) -> list[SummaryLine]:
     """Every result that is stored, what the thesis states beside it, and the ruler; what a jury should read first stands first."""
     say, facts, lines = defense.say, defense.facts, []
     for name, one in _tests(defense):
-        kind, worth = ("contaminated", say("worth_contaminated")) if one["contaminated"] else ("unseen", say("worth_unseen", **facts))
+        spoilt = _spoilt_by(one)
+        kind, worth = ("contaminated", say(f"worth_{spoilt}")) if spoilt else ("unseen", say("worth_unseen", **facts))
         seeds, number = one["seeds"], one["seeds"]["n_seeds"]
         lines.append(SummaryLine(say("line_test", seeds=number), one["n"], seeds["mean_px"], tuple(seeds["mean_px_ci95"]), worth, kind, name))
         lines.append(SummaryLine(say("line_together", seeds=number), one["n"], one["test"]["mre_px"], tuple(one["test"]["mre_px_ci95"]), worth, kind, name))
@@ -1746,7 +1754,7 @@ def summary_lines(defense: Defense) -> list[SummaryLine]:
             lines += [SummaryLine(quoted.label, one["n"], quoted.value, None, say(f"worth_{quoted.kind}"), "honest" if quoted.kind == "published" else "contaminated")
                       for quoted in published_results(defense.lang)]
     for one in _folds(defense):
-        worth = say("worth_contaminated") if one["spoilt"] else say("worth_folds", opens=say("yes" if one["of"] == "all" else "no"))
+        worth = say(f"worth_{one['spoilt']}") if one["spoilt"] else say("worth_folds", opens=say("yes" if one["of"] == "all" else "no"))
         what = say(f"line_{one['of']}", folds=one["folds"], variant=one["variant"])
         lines.append(SummaryLine(what, one["n"], one["value"], tuple(one["interval"]), worth, "contaminated" if one["spoilt"] else "unseen", one["record"]))
     for run, content in _scored(defense):
@@ -1763,7 +1771,7 @@ def _scored(defense: Defense) -> list[tuple[Run, Mapping[str, Any]]]:
 
 def _line_of_run(defense: Defense, run: Run, content: Mapping[str, Any]) -> SummaryLine:
     part = content["part"]
-    spoilt = next((word for word in ("contaminated", "unverified") if content[word]), "")
+    spoilt = _spoilt_by(content)
     key = spoilt or ("selected" if content["selected_on_part"] else "val" if part == "val" else "scored")
     what = defense.say("line_run", set=_part_name(part, defense.lang), run=run.name)
     kind = "contaminated" if spoilt else "unsupported" if key == "selected" else "unseen"

@@ -251,7 +251,7 @@ def _refusal(complaints: Sequence[str]) -> LeakageError:
 LEDGER, TORN = "test_ledger.jsonl", "test_ledger.torn"
 
 
-KNOWN_OPENINGS: Mapping[str, int] = {THESIS_TEST_FINGERPRINT: 5}  # pilot probes opened these 96 pictures before this repository existed
+KNOWN_OPENINGS: Mapping[str, int] = {THESIS_TEST_FINGERPRINT: 5}  # first trials of such models scored these 96 pictures before this repository existed
 
 
 def _link(line: bytes) -> str:
@@ -1051,7 +1051,7 @@ def report(results: Mapping[str, Any]) -> str:
     if part == "test" or opened:
         lines.append(f"  test part opened {ledger['opened']} times by these runs, {ledger['planned']} planned")
         if ledger["known_before"]:
-            lines.append(f"  and {ledger['known_before']} times before this repository existed, by pilot probes")
+            lines.append(f"  and {ledger['known_before']} times before this repository existed, by first trials of such models")
     return "\n".join(lines)
 
 

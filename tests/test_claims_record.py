@@ -169,7 +169,7 @@ def test_what_a_jury_is_told_first_is_what_was_measured():
     first = told.headline
     assert f"{test['n']} test pictures" in first[0] and f"is {test['seeds']['mean_px']:.2f} px@224" in first[0]
     assert "6.75" in first[1] and "3.61" in first[1]
-    assert told.opened == {"oof": 1, "test": 1} and told.planned == 2 and "2 by these runs (oof 1, test 1; planned: 2), 5 by pilot probes" in first[2]
+    assert told.opened == {"oof": 1, "test": 1} and told.planned == 2 and "2 by these runs (oof 1, test 1; planned: 2), 5 by first trials" in first[2]
     assert [line.split(":")[1].split()[0] for line in first[3:5]] == [f"{one['oof']['mre_px']:.2f}" for one in (folds, whole)]
     lines = {line.record: line for line in defense.summary_lines(told) if line.record in ("folds", "oof")}
     assert lines["folds"].value == folds["oof"]["mre_px"] and lines["oof"].n == 957 and lines["oof"].worth.endswith("yes") and lines["folds"].worth.endswith("no")
@@ -185,13 +185,38 @@ def test_the_answers_follow_the_records():
     assert facts["exposure_rho"].startswith(f"{_recorded('exposure')['with_error']['grey_mean']['rho']:.2f} [")
 
 
-def test_a_contaminated_measurement_is_told_as_such_and_no_evidence_asks_no_question(small, tmp_path):
-    shutil.copytree(RECORDS / "folds", tmp_path / "folds")
-    content = _recorded("folds") | {"contaminated": True}
-    (tmp_path / "folds" / "folds.json").write_text(json.dumps(content), encoding="utf-8")
-    line = next(line for line in defense.summary_lines(_told("en", defense.Records(tmp_path))) if line.record == "folds")
-    assert line.kind == "contaminated" and line.worth.startswith("CONTAMINATED")
+def _edited(tmp_path, name, **changes):
+    """What a defense tells where a record of that name says otherwise, in both languages: table and headline."""
+    shutil.copytree(RECORDS / name, tmp_path / name, dirs_exist_ok=True)
+    (tmp_path / name / f"{name}.json").write_text(json.dumps(_recorded(name) | changes), encoding="utf-8")
+    told = _told("en", defense.Records(tmp_path))
+    return [line for line in defense.summary_lines(told) if line.record == name], " ".join(told.headline)
+
+
+@pytest.mark.parametrize(("name", "sentence"), [("folds", "each picture judged by the model that never saw it"), ("test", "which no model was trained on")])
+@pytest.mark.parametrize(("spoilt", "value"), [("contaminated", True), ("unverified", ["dense-0: nobody knows what it was trained on"])])
+def test_a_spoilt_measurement_is_told_as_such_and_is_no_headline(tmp_path, name, sentence, spoilt, value):
+    lines, headline = _edited(tmp_path, name)
+    assert {line.kind for line in lines} == {"unseen"} and sentence in headline
+    lines, headline = _edited(tmp_path, name, **{spoilt: value})
+    assert {line.kind for line in lines} == {"contaminated"} and all(line.worth.startswith(spoilt.upper()) for line in lines) and sentence not in headline
+    assert name == "folds" or f"is no result. {spoilt.upper()}" in headline
+
+
+def test_no_evidence_asks_no_question(small):
     assert {question.needs for question in defense.asked(_told("en", defense.Records(small)))} == {""}
+
+
+@pytest.mark.parametrize(("spoilt", "value"), [("contaminated", True), ("unverified", ["dense-0: nobody knows what it was trained on"])])
+def test_a_spoilt_test_record_supports_no_claim(tmp_path, spoilt, value):
+    def reached():
+        evidence = defense.stored(defense.Records(tmp_path), "test", "seeds.mean_px", "test.json", "n", "px@224")
+        return evidence.spoilt
+
+    shutil.copytree(RECORDS / "test", tmp_path / "test")
+    assert reached() == ""
+    (tmp_path / "test" / "test.json").write_text(json.dumps(_recorded("test") | {spoilt: value}), encoding="utf-8")
+    assert reached() == spoilt
 
 
 def _quick_figures(runs, out, lang, formats, part, **options):

@@ -10,11 +10,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 HERE = Path(__file__).resolve().parents[1] / "figures"
 sys.path.insert(0, str(HERE))
 import final  # noqa: E402
 
+from landmark_thesis.evaluate import LeakageError  # noqa: E402
 from landmark_thesis.runs import RECIPES, Run, Source, train  # noqa: E402
 
 
@@ -99,6 +101,39 @@ def test_it_opens_once_and_refuses_to_open_again(runs, tmp_path, monkeypatch, ca
     assert final.main() == 2
     assert "a second opening is not planned" in capsys.readouterr().err
     assert [(run.path / "test_ledger.jsonl").read_text(encoding="utf-8") for run in runs] == ledgers
+
+
+def without_signatures(run: Run) -> None:
+    """As runs were that kept none."""
+    contents = torch.load(run.path / "best.pt", weights_only=True)
+    del contents["extra"]["signatures_sha256"]
+    torch.save(contents, run.path / "best.pt")
+    (run.path / "signatures.npz").unlink()
+
+
+def test_copies_are_looked_for_again_by_a_run_of_the_same_split_and_nothing_is_opened(runs, tmp_path, monkeypatch):
+    without_signatures(runs[0])
+    old, other = (Run(run.path) for run in runs)
+    content, columns, names = final.judge([old, other])
+    assert content["unverified"] == ["smoke-0: near-duplicates not checked: no signatures recorded"]
+    final.write_record(tmp_path / "test", content, names, columns)
+    before = (tmp_path / "test" / "errors.csv").read_bytes(), (other.path / "test_ledger.jsonl").read_bytes()
+    monkeypatch.setattr(sys, "argv", ["final.py", "--copies", str(other.path), "--record", str(tmp_path / "test")])
+    assert final.main() == 0
+    again = json.loads((tmp_path / "test" / "test.json").read_text(encoding="utf-8"))
+    assert again.pop("copies_looked_for")["why"] == content["unverified"] and again.pop("unverified") == []
+    assert again == {key: value for key, value in json.loads(json.dumps(content)).items() if key != "unverified"}
+    assert ((tmp_path / "test" / "errors.csv").read_bytes(), (other.path / "test_ledger.jsonl").read_bytes()) == before
+    with pytest.raises(SystemExit, match="no signatures recorded, so it cannot tell either"):
+        final.looked_again(content, old)
+    with pytest.raises(SystemExit, match="other pictures were trained on"):
+        final.looked_again(content | {"split_fingerprint": "0" * 16}, other)
+
+
+def test_a_copy_that_is_found_again_is_an_error(runs, monkeypatch):
+    monkeypatch.setattr(final, "refuse_seen", lambda *_: (_ for _ in ()).throw(LeakageError("a copy")))
+    with pytest.raises(LeakageError, match="a copy"):
+        final.looked_again({"split_fingerprint": runs[0].split.fingerprint, "unverified": ["x"]}, runs[0])
 
 
 def test_the_record_follows_from_its_errors():
