@@ -1499,6 +1499,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': '', 'git_url
                                       'landmark_thesis.runs.Recipe.__post_init__': ( 'runs.html#recipe.__post_init__',
                                                                                      'landmark_thesis/runs.py'),
                                       'landmark_thesis.runs.Recipe.from_dict': ('runs.html#recipe.from_dict', 'landmark_thesis/runs.py'),
+                                      'landmark_thesis.runs.Recipe.selects': ('runs.html#recipe.selects', 'landmark_thesis/runs.py'),
                                       'landmark_thesis.runs.Recipe.to_dict': ('runs.html#recipe.to_dict', 'landmark_thesis/runs.py'),
                                       'landmark_thesis.runs.Run': ('runs.html#run', 'landmark_thesis/runs.py'),
                                       'landmark_thesis.runs.Run.__post_init__': ('runs.html#run.__post_init__', 'landmark_thesis/runs.py'),

@@ -15,7 +15,6 @@ import io
 import itertools
 import math
 import sys
-import time
 import warnings
 import zipfile
 from collections import Counter, OrderedDict, defaultdict
@@ -670,7 +669,6 @@ class Progress(Callback):
 
     def on_epoch_start(self, trainer: Any, phase: Any, epoch: int) -> None:
         stream = self._stream()
-        self._began = time.perf_counter()
         if self.bar or (self.bar is None and stream.isatty()):
             title = f"{phase.name} {epoch}/{phase.epochs}"
             self._bar = tqdm(total=trainer.batches, desc=title, file=stream, leave=False, unit="batch")

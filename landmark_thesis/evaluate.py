@@ -136,6 +136,8 @@ def predict_points(
         raise DataError("the model answers with NaN: its weights are damaged; train it again")
     if project:
         points = project_to_shape(points) if covariance is None else torch.from_numpy(likeliest_shape(points.numpy(), covariance))
+    if not torch.isfinite(points).all():
+        raise DataError("the model puts L1 and L2 of a picture into one place, and without an axis points have no shape: its weights are damaged; train it again")
     return points.numpy().astype(np.float32)
 
 # %% ../nbs/12_evaluate.ipynb #2629bb28
@@ -875,7 +877,7 @@ def evaluate_runs(
         raise DataError(f"{rivals[0].name} cannot be compared on the pictures of several folds, for it was trained on some of them; compare fold by fold")
     compared = {settings: source.compared(pictures, settings) for settings, pictures in loaded.items()}
     contaminated, unverified = _seen(everybody, compared, [*names, *names[:1] * len(rivals)], part, allow_contaminated)
-    opened = _opened(everybody, loaded, names, part, split)
+    opened = _opened(everybody, compared, names, part, split)
     if opened and not may_open:
         counts = " and ".join(f"{count} of the test part {fingerprint}" for fingerprint, count in opened.items())
         raise OpeningError(f"not scored: its part '{part}' holds {counts}, and scoring them opens it")

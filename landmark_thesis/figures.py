@@ -1989,8 +1989,7 @@ def stored_stamp(run: Run, rows: Rows) -> str | None:
     parts, scored = run.split.parts, {row["image"] for row in rows}
     if scored & set(parts.get("train", ())):
         return "contaminated"
-    selects = any(phase.select == "best" and phase.epochs > 0 for phase in run.recipe.phases)
-    return "selected" if selects and scored & set(parts.get("val", ())) else None
+    return "selected" if run.recipe.selects and scored & set(parts.get("val", ())) else None
 
 # %% ../nbs/14_figures.ipynb #f56b2a90
 class _Kind(NamedTuple):

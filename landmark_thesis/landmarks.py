@@ -355,7 +355,7 @@ def masks_to_points(left_mask: np.ndarray, right_mask: np.ndarray) -> np.ndarray
     assumed: remove stray specks first. The landmarks follow as in `contours_to_points`.
     Raises ValueError for an empty mask and for masks that are not square or differ in size.
     """
-    left_mask, right_mask = np.asarray(left_mask) > 0, np.asarray(right_mask) > 0
+    left_mask, right_mask = np.asarray(left_mask) != 0, np.asarray(right_mask) != 0
     if left_mask.ndim != 2 or left_mask.shape != right_mask.shape or left_mask.shape[0] != left_mask.shape[1]:
         raise ValueError(f"masks of {left_mask.shape} and {right_mask.shape}: two squares of one size are needed; pad first")
     return contours_to_points(_outline(left_mask, "left"), _outline(right_mask, "right"))

@@ -131,6 +131,11 @@ class Recipe:
         if not all(isinstance(word, str) and len(word) < 4096 for word in words) or self.precision not in ("auto", "fp32", "bf16"):
             raise ValueError(f"recipe: name, backbone, weights, head and precision (auto, fp32, bf16) are words, got {str(words)[:100]}")
 
+    @property
+    def selects(self) -> bool:
+        """Whether any phase chooses among its epochs, on the validation part."""
+        return any(phase.select == "best" and phase.epochs > 0 for phase in self.phases)
+
     def to_dict(self) -> dict[str, Any]:
         """Plain types, ready for JSON."""
         return json.loads(json.dumps(asdict(self)))
@@ -768,10 +773,12 @@ def _check_last_batch(recipe: Recipe, model: nn.Module, pictures: int) -> None:
         ) from None
 
 
-def _check_split(split: Split, data: LandmarkData) -> None:
-    """DataError where a split that was given does not fit the pictures: a part is missing, other pictures or pixels, a patient in two parts."""
+def _check_split(split: Split, data: LandmarkData, recipe: Recipe) -> None:
+    """DataError where a split that was given does not fit the pictures: a part is missing or empty, other pictures or pixels, a patient in two parts."""
     if lacking := [part for part in ("train", "val") if part not in split.parts]:
         raise DataError(f"the split has the parts {', '.join(split.parts)[:100]}; to train, it needs {' and '.join(lacking)}, too")
+    if empty := [part for part in ("train", *(("val",) if recipe.selects else ())) if not split.parts[part]]:
+        raise DataError(f"the split has no pictures in its part {' and '.join(empty)}; to train by recipe {recipe.name}, it needs some there")
     patient, owner = dict(zip(data.names, data.patients or data.names, strict=True)), {}
     data.subset(name for names in split.parts.values() for name in names)  # names those that are not here
     for part, names in split.parts.items():
@@ -793,8 +800,7 @@ def _split_of(
     if fold_of == "dev":
         development = set(split.development)
         data = data.subset([name for name in data.names if name in development])
-    selects = any(phase.select == "best" and phase.epochs > 0 for phase in recipe.phases)
-    share = 1 / 6 if selects else 0.0
+    share = 1 / 6 if recipe.selects else 0.0
     folds = kfold_splits(data.names, data.categories, count, split_seed, duplicates, data.pixel_hash, validation=share, patients=data.patients)
     return folds[number - 1]
 
@@ -810,8 +816,7 @@ def _loaders(recipe: Recipe, data: LandmarkData, split: Split, seed: int, device
 
 def _provenance(recipe: Recipe, split: Split) -> dict[str, dict[str, str]]:
     """Which pictures shape the weights of this run, and which choose among its epochs: name -> pixel hash."""
-    selects = any(phase.select == "best" and phase.epochs > 0 for phase in recipe.phases)
-    chosen = {"trained_on": split.parts["train"], "selected_on": split.parts["val"] if selects else ()}
+    chosen = {"trained_on": split.parts["train"], "selected_on": split.parts["val"] if recipe.selects else ()}
     return {key: {name: split.pixel_hash.get(name, "") for name in names} for key, names in chosen.items()}
 
 # %% ../nbs/11_runs.ipynb #786d4fc0
@@ -1007,7 +1012,9 @@ def train(
         split = keep_apart(drawn, source.compared(loaded, recipe.preprocessing), signatures)
         check_parts(split, "oof" if fold else "val")  # what will be scored, before any time is spent
     else:
-        _check_split(split, loaded)
+        _check_split(split, loaded, recipe)
+        # with the pixels of all its pictures: else its fingerprint would be of names alone, and other pictures could take them
+        split = replace(split, pixel_hash={**split.pixel_hash, **{name: loaded.pixel_hash[name] for names in split.parts.values() for name in names}})
     _check_last_batch(recipe, model, len(split.parts["train"]))
     provenance, signatures = ancestry.joined(_provenance(recipe, split), signatures)
     settings = _settings(recipe, source, split, seed, split_seed, fold, fold_of, loaded)

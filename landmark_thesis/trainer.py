@@ -1533,7 +1533,11 @@ class TrainerState:
         """A phase starts from its first epoch: its columns are emptied; what came after an earlier run of it no longer counts."""
         self.starts_over = not self.phases_run or phase.name in self.phases_run
         if phase.name in self.phases_run:
-            del self.phases_run[self.phases_run.index(phase.name) :]
+            later = self.phases_run[self.phases_run.index(phase.name) :]
+            self.phases_run = self.phases_run[: -len(later)]
+            for name in later:
+                self.history.pop(name, None)
+                self.stopped.pop(name, None)
         self.finished = [name for name in self.finished if name in self.phases_run]
         if self.best_phase not in self.phases_run:
             self._forget_best()
@@ -1823,6 +1827,7 @@ class ResumableState(TrainerState):
         for name, value in saved["best"].items():
             setattr(self, f"best_{name}", value)
         self.best_is_saved = True  # or put right in a moment
+        self.starts_over = False  # the files in the folder are this run's; a start that failed may have left it set
         self.history, self.stopped, self.settings = saved["history"], saved["stopped"], saved["settings"]
         self.phases_run, self.finished = list(saved["phases_run"]), list(saved["finished"])
         self.model.eval()  # a phase that goes on trains it; a finished run leaves it as one that has just ended
@@ -1893,6 +1898,8 @@ def run_epoch(
         forward=run.forward(trainer.model, compiler),
     )
     judged = trainer.validated_model
+    if val_loader is not None:
+        tell_epoch(val_loader, trainer.epochs_before(phase) + epoch - 1)
     validated = {} if val_loader is None else validation_pass(judged, val_loader, criterion, trainer.compute, forward=run.forward(judged, compiler))
     metrics = {**{f"train_{name}": value for name, value in trained.items()}, **validated, **rates}
     metrics = trainer.world.hear(metrics)[0]  # one voice decides what is best and when to stop, whatever two GPUs round differently
@@ -1905,7 +1912,7 @@ def run_epoch(
         warn_if_not_finite("val_error_px", metrics["val_error_px"], epoch)
     call_event(callbacks, "on_epoch_end", trainer, phase, epoch, metrics)
     run.stop_reason = trainer.world.agreed(run.stop_reason)
-    if run.stop_reason is not None:
+    if run.stop_reason is not None and epoch < phase.epochs:
         now = {group["name"]: float(group["lr"]) for group in run.optimizer.param_groups}
         trainer.stopped[phase.name] = {"epoch": epoch, "reason": run.stop_reason, "rates": now}
     if trainer.saving_is_due:
@@ -1946,6 +1953,9 @@ def run_phase(
             run_epoch(trainer, run, train_loader, val_loader, criterion)
         if trainer.best_state is None:
             raise NoFiniteEpochError(f"no epoch of {phase.name} had a finite validation error: there are no weights to choose")
+        trainer.end(phase)
+        call_event(trainer.listeners, "on_fit_end", trainer, phase)
+        trainer.save_state([train_loader, val_loader])
     except BaseException as error:
         trainer.run = None
         model.load_state_dict(begun_with if trainer.best_state is None else trainer.best_state)
@@ -1954,9 +1964,6 @@ def run_phase(
             trainer.save_best()
         call_event(trainer.listeners, "on_exception", trainer, phase, error)
         raise
-    trainer.end(phase)
-    call_event(trainer.listeners, "on_fit_end", trainer, phase)
-    trainer.save_state([train_loader, val_loader])
 
 # %% ../nbs/08_trainer.ipynb #770e05ef
 def _headline(phase: Phase, done: int, trainer: TrainerState) -> str:

@@ -235,7 +235,10 @@ def test_a_table_may_say_on_files_of_which_size_it_was_made(tmp_path):
     assert torch.equal(load_data(folder).points, wanted) and check_data(folder).ok
     cv2.imwrite(str(find_dataset(folder).images["COVID-1"]), np.zeros((128, 128), np.uint8))
     assert "row 2: COVID-1 was labelled as 64 x 64, but is 128 x 128" in complaint(load_data, folder)
-    assert len(load_data(folder, label_size=0)) == 2  # who says it on the command line knows better
+    assert len(load_data(folder, label_size=0)) == 2  # who says it on the command line knows better, and is told what the table says
+    told = check_data(folder, label_size=0)
+    assert told.ok and "row 2: the table says that COVID-1 was labelled as 64 x 64; --label-size 0 overrules it" in str(told.problems)
+    assert "overrules" not in str(check_data(folder, label_size=64).problems)
     silent = complaint(load_data, stated(sample_folder(tmp_path / "b", n=2, size=64), [("64", "64"), ("", "")]))
     assert "1 of 2 pictures are of another size (row 3" in silent
     assert "'64' x 'wide' is no size" in complaint(load_data, stated(sample_folder(tmp_path / "c", n=1, size=64), [("64", "wide")]))

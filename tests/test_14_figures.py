@@ -15,7 +15,6 @@ from landmark_thesis.evaluate import error_rows, write_errors
 from landmark_thesis.landmarks import to_shape
 from landmark_thesis.phantom import sample_shapes
 from landmark_thesis.pixel_error import summarise
-from landmark_thesis.runs import RECIPES
 
 
 def made_up_predictions(points, categories, seed=0):

@@ -1,13 +1,15 @@
 """Pictures and folders as they come: read by their content, or refused by name; no loop, no foreign program, no way out of the folder."""
 
+import io
 import os
 import struct
 import zlib
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
 from landmark_thesis.cli import main
 from landmark_thesis.data import DataError, find_dataset, load_data, read_image
@@ -51,6 +53,41 @@ def test_every_kind_of_picture_is_read_as_the_same_grey(tmp_path):
     assert read_image(saved(tmp_path / "turned.jpg", wide, exif=turned, quality=95)).shape == (64, 40)
 
 
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("kind", ["png", "tif", "jpg", "lzw.tif"])
+def test_a_turned_picture_stands_upright_whatever_its_file(kind, orientation, tmp_path):
+    picture, turned = Image.fromarray(np.repeat(np.arange(40, 240, 4, np.uint8)[:, None], 30, 1)), Image.Exif()  # a ramp: what is scattered shows
+    turned[0x0112] = orientation
+    options = {"jpg": {"quality": 100}, "lzw.tif": {"compression": "tiff_lzw"}}.get(kind, {})
+    upright = ImageOps.exif_transpose(Image.open(io.BytesIO(saved(tmp_path / f"x.{kind}", picture, exif=turned, **options).read_bytes())))
+    assert np.array_equal(read_image(tmp_path / f"x.{kind}"), np.asarray(upright)) and upright.size == ((50, 30) if orientation > 4 else (30, 50))
+    steps = np.abs(np.diff(np.asarray(upright).astype(int), axis=1 if orientation > 4 else 0))
+    assert abs(steps.mean() - 4) < 0.1
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+def test_a_tiff_in_which_0_is_white_is_turned_round_at_any_depth(bits, tmp_path):
+    ramp = np.repeat(np.arange(64, dtype=np.uint16)[None] * 4, 64, 0) * (1 if bits == 8 else 257)
+    grey = {}
+    for name, photometric in (("black", 1), ("white", 0)):
+        entries = [(256, 3, 64), (257, 3, 64), (258, 3, bits), (259, 3, 1), (262, 3, photometric), (273, 4, 8), (277, 3, 1), (278, 3, 64), (279, 4, 4096 * bits // 8)]
+        pixels = ramp.astype("<u2" if bits == 16 else np.uint8).tobytes()
+        tags = struct.pack("<H", len(entries)) + b"".join(struct.pack("<HHIHH", tag, kind, 1, value, 0) for tag, kind, value in entries) + bytes(4)
+        (tmp_path / f"{name}.tif").write_bytes(b"II*\0" + struct.pack("<I", 8 + len(pixels)) + pixels + tags)
+        grey[name] = read_image(tmp_path / f"{name}.tif").astype(int)
+    assert np.array_equal(grey["white"], 255 - grey["black"]) and grey["black"][0, 0] == 0 and grey["black"][0, -1] > 250
+
+
+def test_colour_of_16_bits_is_refused_and_not_cut_to_8(tmp_path):
+    deep = np.stack([GREY.astype(np.uint16) * 16] * 3, -1)  # 12 bits in 16, as many detectors write
+    for name, pixels in {"rgb.png": deep, "rgba.png": np.dstack([deep, deep[..., :1]]), "rgb.tif": deep}.items():
+        assert cv2.imwrite(str(tmp_path / name), pixels)
+        with pytest.raises(DataError, match="of 16 bits, of which Pillow keeps 8; save it as 16-bit grey"):
+            read_image(tmp_path / name)
+    cv2.imwrite(str(tmp_path / "grey.png"), deep[..., 0])
+    assert read_image(tmp_path / "grey.png").max() == 255
+
+
 BROKEN = {
     "truncated.png": lambda path: path.write_bytes(saved(path).read_bytes()[:900]),
     "truncated.jpg": lambda path: path.write_bytes(saved(path).read_bytes()[:700]),
@@ -61,6 +98,7 @@ BROKEN = {
     "film.tif": lambda path: saved(path, save_all=True, append_images=[Image.fromarray(255 - GREY)]),
     "bomb.png": lambda path: path.write_bytes(png_that_claims(9000, 9000)),
     "great-bomb.png": lambda path: path.write_bytes(png_that_claims(2**31 - 1, 2**31 - 1)),
+    "ribbon.png": lambda path: path.write_bytes(png_that_claims(16, 1_000_000)),
     "nothing-wide.png": lambda path: path.write_bytes(png_that_claims(0, 9)),
     "gif.png": lambda path: saved(path, format="GIF"),
     "webp.png": lambda path: saved(path, format="WEBP"),

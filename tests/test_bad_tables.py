@@ -222,3 +222,9 @@ def test_a_training_stops_at_once_and_leaves_nothing(case, folder, tmp_path, cap
         assert words in said.err + said.out and "labels.csv" in said.err + said.out + str(folder / "labels.csv")
         assert said.err.count("\n") == (command[0] == "train-landmarks" or not said.out) and "Traceback" not in said.err
         assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_two_columns_of_classes_are_refused_as_two_of_names_are(tmp_path):
+    (tmp_path / "points.csv").write_text("image,label,class,x1,y1,x2,y2\na,film 0,COVID,1,2,3,4\n")
+    with pytest.raises(DataError, match="2 columns of classes, not one; call it"):
+        read_annotations(tmp_path / "points.csv")

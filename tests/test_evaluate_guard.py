@@ -544,3 +544,48 @@ def test_the_guard_looks_at_the_pictures_at_224_whatever_the_run_sees(folder_wit
     run = train(SMALL, source, tmp_path / "run", split=torn, quiet=True)
     with pytest.raises(LeakageError, match=r"a near-duplicate of p-12 \(p-1\)"):
         evaluate_runs(run, part="test", device="cpu")
+
+
+def test_a_split_that_was_given_without_pixels_gets_those_of_its_pictures(drawn, tmp_path):
+    bare = thesis_split(drawn.names, drawn.categories)
+    assert bare.pixel_hash == {}
+    run = train(SMALL, Source(phantoms=len(drawn), phantom_seed=0), tmp_path / "run", split=bare, quiet=True)
+    assert set(run.provenance["trained_on"].values()) <= set(drawn.pixel_hash.values()) and run.split.fingerprint != bare.fingerprint
+    assert Run(run.path).split.pixel_hash.keys() == {name for names in bare.parts.values() for name in names}
+
+
+@pytest.mark.parametrize(("parts", "lacking"), [({"train": (), "val": ("a",)}, "train"), ({"train": ("a",), "val": ()}, "val")])
+def test_a_split_with_an_empty_part_is_refused_before_a_file_is_written(drawn, tmp_path, parts, lacking):
+    names = {part: tuple(drawn.names[k] for k, _ in enumerate(given)) for part, given in parts.items()}
+    selecting = replace(SMALL, phases=tuple(replace(phase, select="best") for phase in SMALL.phases))
+    with pytest.raises(DataError, match=f"no pictures in its part {lacking}; to train by recipe"):
+        train(selecting, Source(phantoms=len(drawn), phantom_seed=0), tmp_path / "run", split=Split(names), quiet=True)
+    assert not (tmp_path / "run").exists() or not any((tmp_path / "run").iterdir())
+
+
+def test_test_pictures_in_disguise_are_known_whatever_the_network_sees(folder_with_a_cut_copy, tmp_path):
+    source = Source.of(folder_with_a_cut_copy, 0)
+    data = source.load(SMALL.preprocessing)
+    others = [name for name in data.names if name not in ("p-1", "p-12")]
+    run = train(SMALL, source, tmp_path / "run", split=Split({"train": tuple(others[:5]), "val": tuple(others[5:8]), "test": ("p-1", *others[8:])}), quiet=True)
+    head, *lines = (folder_with_a_cut_copy / "points.csv").read_text().splitlines()
+    strangers = tmp_path / "strangers"
+    strangers.mkdir()
+    cv2.imwrite(str(strangers / "q-0.png"), cv2.imread(str(folder_with_a_cut_copy / "p-12.png"), 0))
+    cv2.imwrite(str(strangers / "q-1.png"), phantoms(1, seed=77, size=224)[0][0])
+    (strangers / "points.csv").write_text("\n".join([head, lines[12].replace("p-12,", "q-0,"), lines[3].replace("p-3,", "q-1,")]))
+    results = evaluate_runs(run, part="all", source=Source.of(strangers, 0), device="cpu")
+    assert results["test_parts_opened"] == {run.split.fingerprint_of("test"): 1}
+
+
+def test_points_without_an_axis_are_refused_whatever_they_are_read_as():
+    class Collapsed(torch.nn.Module):
+        def forward(self, views):
+            return torch.full((len(views), 30), 0.5)
+
+    from landmark_thesis.evaluate import predict_points
+
+    images = torch.zeros(2, 32, 32, dtype=torch.uint8)
+    assert (predict_points(Collapsed(), images) == 0.5).all()
+    with pytest.raises(DataError, match="L1 and L2 of a picture into one place"):
+        predict_points(Collapsed(), images, project=True)
