@@ -416,6 +416,8 @@ def _read_json(path: Path) -> dict[str, Any]:
     try:
         return read_json(path, finite=False)
     except (FileNotFoundError, NotADirectoryError) as error:
+        if (path.parent / "recipe.json").exists():
+            raise RunError(f"{path}: is missing; put the original back") from error
         raise RunError(f"{path.parent}: no run folder ({path.name} is missing)") from error
     except DataError as error:
         raise RunError(str(error)) from error

@@ -850,7 +850,7 @@ class Phase:
             problems.append(f"rates lack {', '.join(sorted(missing))}")
         problems += [f"rates must be finite and above 0, but {name} has {rate}" for name, rate in self.rates.items() if not (np.isfinite(rate) and rate > 0)]
         ranges = {
-            "patience": (self.patience is None or self.patience >= 0, "at least 0, or None"),
+            "patience": (self.patience is None or (isinstance(self.patience, int) and self.patience >= 0), "a whole number from 0, or None"),
             "floor_ratio": (0 <= self.floor_ratio <= 1, "between 0 and 1"),
             "weight_decay": (0 <= self.weight_decay < float("inf"), "finite and at least 0"),
             "clip_norm": (self.clip_norm is None or 0 < self.clip_norm < float("inf"), "above 0, or None"),
@@ -1533,11 +1533,7 @@ class TrainerState:
         """A phase starts from its first epoch: its columns are emptied; what came after an earlier run of it no longer counts."""
         self.starts_over = not self.phases_run or phase.name in self.phases_run
         if phase.name in self.phases_run:
-            later = self.phases_run[self.phases_run.index(phase.name) :]
-            self.phases_run = self.phases_run[: -len(later)]
-            for name in later:
-                self.history.pop(name, None)
-                self.stopped.pop(name, None)
+            del self.phases_run[self.phases_run.index(phase.name) :]
         self.finished = [name for name in self.finished if name in self.phases_run]
         if self.best_phase not in self.phases_run:
             self._forget_best()

@@ -100,7 +100,7 @@ def test_starting_over_is_a_new_model_and_a_phase_begun_again_says_from_where(tm
     assert "phase1 was run before: it begins again from the weights that the model holds now" in capsys.readouterr().out
     backbone = {name for name in before if name.startswith("backbone")}
     assert all(torch.equal(before[name], over.model.state_dict()[name]) for name in backbone)
-    assert list(over.history) == over.phases_run == ["phase1"]
+    assert list(over.history) == ["phase1", "phase2"] and over.phases_run == ["phase1"]
 
 
 def test_the_stop_button_before_the_first_batch_leaves_no_half_begun_phase(tmp_path):
@@ -365,14 +365,12 @@ def test_a_disk_that_fills_at_the_very_end_leaves_the_best_weights_and_tells_the
     assert trainer.history["phase1"] == history
 
 
-def test_a_phase_run_again_takes_what_came_after_it_out_of_the_history(tmp_path):
-    trainer = a_trainer(tmp_path)
-    trainer.train_full(*loaders(), phase1_epochs=1, phase2_epochs=2)
-    trainer.train_phase1(*loaders(), epochs=1)
-    assert list(trainer.history) == ["phase1"] and read_checkpoint(tmp_path / "last.pt")["history"].keys() == {"phase1"}
+@pytest.mark.parametrize(("at", "told"), [(2, {"phase1"}), (3, set())])
+def test_a_stop_in_the_last_epoch_stops_nothing(at, told):
+    class Asks(Callback):
+        def on_epoch_end(self, trainer, phase, epoch, metrics):
+            if epoch == at:
+                trainer.request_stop("enough")
 
-
-def test_patience_that_ends_with_the_last_epoch_stops_nothing(tmp_path):
-    trainer = a_trainer()
-    history = trainer.fit(Phase("phase1", 3, {"head": 0.0}, trainable="head", patience=2), *loaders())
-    assert len(history["val_loss"]) == 3 and trainer.stopped == {}
+    trainer = a_trainer(callbacks=[Asks()])
+    assert len(trainer.train_phase1(*loaders(), epochs=3)["val_loss"]) == at and trainer.stopped.keys() == told
