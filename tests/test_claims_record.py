@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import os
 import re
 import shutil
 from dataclasses import replace
@@ -228,10 +229,11 @@ def _quick_figures(runs, out, lang, formats, part, **options):
 
 
 @pytest.mark.parametrize("lang", ["en", "es"])
-def test_the_report_is_whole_html_that_loads_nothing(small, tmp_path, monkeypatch, lang):
+def test_the_report_is_whole_html_that_loads_nothing(small, tmp_path, monkeypatch, capsys, lang):
     monkeypatch.setattr(defense, "draw_all", _quick_figures)
     results = defense.defend_records(small, tmp_path, lang=lang, command="landmark-thesis defend")
     assert results["verdicts"] == {"PASS": 4, "FAIL": 0, "NOT SUPPORTED": 0}
+    assert {"en": " files, ", "es": " archivos, "}[lang] in capsys.readouterr().out.splitlines()[-1]
     text = (tmp_path / "report.html").read_text(encoding="utf-8")
     page = _Page(text)
     assert text.startswith("<!DOCTYPE html>") and page.open == [] and f'<html lang="{lang}">' in text
@@ -499,6 +501,50 @@ def test_a_record_that_only_its_ledger_betrays_is_counted(tmp_path):
     assert _opened(place) == (2, 0)
 
 
+@pytest.mark.parametrize(
+    ("name", "steps", "value"), [("test", ("baselines", "mean_shape_px"), 40.0), ("test", ("runs", 1, "mre_px"), 4.0), ("test", ("runs", 0, "mre_px_ci95", 0), 3.0), ("outside", ("results", 1, "border_mm"), 1.2)]
+)
+def test_what_is_told_first_is_computed_again(tmp_path, name, steps, value):
+    place = _forged(tmp_path, *{name, "shape"})
+    assert _judged(place, "records-follow-from-their-errors") == [("PASS", "counted")]
+    _put(place / name / f"{name}.json", steps, value)
+    assert _judged(place, "records-follow-from-their-errors") == [("FAIL", "contradiction")]
+
+
+@pytest.mark.parametrize(("lang", "mark"), [("en", "recorded only: nothing that is stored gives it again"), ("es", "solo consta: nada de lo guardado lo vuelve a dar")])
+def test_a_number_that_nothing_gives_again_is_told_as_recorded_only(lang, mark):
+    told = _told(lang)
+    lines = {line.what: line.worth for line in defense.summary_lines(told)}
+    assert [what for what, worth in lines.items() if mark in worth] == [told.say("line_together", seeds=3)]
+    assert (told.facts["limits_only"], told.facts["folds_only"]) == (f" ({mark})", f" ({mark})")
+    heading, table, note = defense._test_table(told)
+    cells = [re.findall(r"\d\*?<br>", row) for row in table.split("<tr>")[2:]]
+    assert [[cell.count("*") for cell in row] for row in cells] == [[0, 1, 1, 1, 1, 1]] * 3 + [[1] * 6]
+    assert note == f'<p class="note">* {mark}.</p>'
+    answers = {question.needs: question.answer[lang == "es"].format(**told.facts) for question in defense.QUESTIONS}
+    assert f"({mark})" in answers["limits"] and f"({mark})" in answers["folds"]
+
+
+def test_all_together_is_computed_again_where_its_errors_were_kept(tmp_path):
+    table, stated = tmp_path / "test" / "errors.csv", _recorded("test")["test"]["mre_px"]
+    _forged(tmp_path, "test")
+    header, *rows = table.read_text(encoding="utf-8").splitlines()
+    table.write_text("\n".join([f"{header},together", *(f"{row},{stated:.3f}" for row in rows), ""]), encoding="utf-8")
+    told = _told("en", defense.Records(tmp_path))
+    assert defense.recomputed(told.records, "test", "test.json")["test"]["mre_px"] == pytest.approx(stated, abs=1e-3)
+    assert told.only_recorded("test", "test.mre_px") == "" and told.only_recorded("test", "test.contour_px")
+    assert told.facts["test_alike"] == _told("en").facts["test_alike"]  # of the runs alone
+
+
+@pytest.mark.parametrize(("stamp", "word"), [("contaminated", "CONTAMINATED"), ("unverified", "UNVERIFIED"), ("selected", "the best epoch was selected on it")])
+def test_what_figures_stamp_the_summary_says(monkeypatch, stamp, word):
+    monkeypatch.setattr(defense, "stored_stamp", lambda run, rows: stamp)
+    told = replace(_told("en", None), records=None)
+    lines = [line for line in defense.summary_lines(told) if line.record == "dense" and line.n == 144]
+    assert lines[0].worth.startswith(word) and lines[0].kind != "unseen"
+    assert ("no model was trained on" in " ".join(told.headline)) is (stamp == "selected")
+
+
 def test_every_record_with_errors_is_computed_again():
     compared = {name: defense.disagreements(ALL, name).n for name in ALL.folders if (ALL.folder(name) / "errors.csv").exists() or name == "limits"}
     assert ALL.folders.keys() - compared.keys() == {"causes"}  # it keeps no errors, and no claim rests on it
@@ -515,6 +561,21 @@ def test_every_number_of_the_contours_and_of_the_prior_is_computed_again():
             assert one.keys() == other.keys() and (name == "contour" or one["gain"].keys() == other["gain"].keys() - ranks)
     best = max(one["gain"]["difference_px_ci95"][1] for one in _recorded("prior")["priors"])
     assert best < 0.05  # what is claimed of variance 2 holds of every variance
+
+
+def test_a_name_that_nobody_can_write_down_is_told(small, tmp_path, capsys):
+    try:
+        shutil.copytree(small / "phantom", tmp_path / "records" / os.fsdecode(b"bad\xff"))
+    except OSError:
+        pytest.skip("this file system has no such names")
+    assert main(["defend", "--records", str(tmp_path / "records"), "--out", str(tmp_path / "out")]) == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1 and "bad\\udcff" in said and "rename that folder" in said and not (tmp_path / "out").exists()
+
+
+def test_a_bar_in_a_name_is_a_bar_in_the_report():
+    table = figures.results_table([ALL.content("dense")], "markdown", labels=["x|y"])
+    assert ">x|y<" in defense._markdown_table(table, 2)
 
 
 def test_a_pdf_is_printed_undated_or_one_line_says_why_not(tmp_path, monkeypatch):
