@@ -17,11 +17,12 @@ import numpy as np
 from experiments import RECORDS, brief, finished, made_with, shared_preprocessing, trained_by, write_record
 
 from landmark_thesis.data import LandmarkData, write_whole
-from landmark_thesis.evaluate import LEDGER, evaluate_runs, refuse_seen, run_points
+from landmark_thesis.evaluate import LEDGER, combine, evaluate_runs, refuse_seen, run_points
 from landmark_thesis.pixel_error import radial_errors, seed_spread, summarise
 from landmark_thesis.runs import Run
 
 RECORD = RECORDS / "test"
+TOGETHER = "together"  # the column of the runs' mean answer, from which its error can be computed again when the weights are gone
 
 
 def test_part(runs: Sequence[Run]) -> LandmarkData:
@@ -29,8 +30,8 @@ def test_part(runs: Sequence[Run]) -> LandmarkData:
     names = [run.name for run in runs]
     if len(runs) < 2:
         raise SystemExit("a single run has no spread over seeds, and the record states it: name two or more; nothing was opened")
-    if len(set(names)) < len(names):
-        raise SystemExit(f"{', '.join(names)}: the record tells runs by these names, so each needs its own; nothing was opened")
+    if len({*names, TOGETHER, "image"}) < len(names) + 2:
+        raise SystemExit(f"{', '.join(names)}: the record tells runs by these names, so each needs its own, and none may be '{TOGETHER}' or 'image'; nothing was opened")
     part = runs[0].source.load(shared_preprocessing(runs)).subset(runs[0].part("test"))
     for name, points in zip(part.names, part.points, strict=True):
         if not points.isfinite().all():
@@ -46,6 +47,7 @@ def judge(runs: Sequence[Run]) -> tuple[dict[str, Any], dict[str, np.ndarray], S
     target = part.points.numpy().astype(float)
     answers = {run.name: run_points(run, part.images).astype(float) for run in runs}
     errors = {name: radial_errors(answer, target, 224).mean(1) for name, answer in answers.items()}
+    together = {TOGETHER: radial_errors(combine(np.stack(list(answers.values()))), target, 224).mean(1)}
     keys = ("unit", "part", "split_fingerprint", "test_fingerprint", "test_ledger", "tta", "contaminated", "unverified", "command", "baselines")
     content = {key: results[key] for key in keys} | {
         "trained_by": trained_by(runs), "n": len(part), **made_with(),
@@ -53,7 +55,7 @@ def judge(runs: Sequence[Run]) -> tuple[dict[str, Any], dict[str, np.ndarray], S
         "seeds": seed_spread(np.stack(list(errors.values()))),
         "test": results["test"],
     }
-    return content, errors, part.names
+    return content, errors | together, part.names
 
 
 def looked_again(content: dict[str, Any], run: Run) -> dict[str, Any]:

@@ -269,9 +269,9 @@ TEXTS = {
     ),
     "test": (
         "n = {n}, split `{split}`, opened by recorded runs when every choice was made ({opened} times: {by}), and {known} times before this repository, by first trials of such models, whose numbers were known when `dense` was designed; the {seeds} seeds score "
-        "{runs}, on average **{mean:.2f}** [{low:.2f}, {high:.2f}]; together {together:.2f}; contour error {contour:.2f}, within 5 px {sdr:.0f} %. On the same pictures the thesis states {stated:.2f} for its one run that is clean but for a single copy (it trained on COVID-334, which is COVID-192 of the test part).",
+        "{runs}, on average **{mean:.2f}** [{low:.2f}, {high:.2f}]; together {together:.2f}; contour error {contour:.2f}, within 5 px {sdr:.0f} % (these three of all together recorded only: their errors were not kept). On the same pictures the thesis states {stated:.2f} for its one run that is clean but for a single copy (it trained on COVID-334, which is COVID-192 of the test part).",
         "n = {n}, división `{split}`, abierta por ejecuciones registradas cuando todo estaba decidido ({opened} veces: {by}), y {known} veces antes de este repositorio, por primeros ensayos de estos modelos, cuyos números se conocían cuando se diseñó `dense`; las {seeds} semillas obtienen "
-        "{runs}, en promedio **{mean:.2f}** [{low:.2f}, {high:.2f}]; juntas {together:.2f}; error de contorno {contour:.2f}, a menos de 5 px {sdr:.0f} %. En las mismas imágenes la tesis declara {stated:.2f} para su único modelo limpio salvo por una copia (se entrenó con COVID-334, que es COVID-192 de la parte de prueba).",
+        "{runs}, en promedio **{mean:.2f}** [{low:.2f}, {high:.2f}]; juntas {together:.2f}; error de contorno {contour:.2f}, a menos de 5 px {sdr:.0f} % (de estos tres, de todas juntas, solo hay constancia: no se guardaron sus errores). En las mismas imágenes la tesis declara {stated:.2f} para su único modelo limpio salvo por una copia (se entrenó con COVID-334, que es COVID-192 de la parte de prueba).",
     ),
     "steady": (
         "`steady` trains as `dense` does and reads the answers as the likeliest shape: points count by how little the answers for them waver when a training picture is moved a little, for which no label is "

@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import os
 import re
 import shutil
 from dataclasses import replace
@@ -12,8 +13,10 @@ import pytest
 
 from landmark_thesis import defense, figures
 from landmark_thesis.cli import main
-from landmark_thesis.evaluate import read_errors
+from landmark_thesis.evaluate import log_opening, read_errors, write_errors
 from landmark_thesis.figures import landmark_table, stored_stamp
+from landmark_thesis.landmarks import LANDMARK_NAMES
+from landmark_thesis.pixel_error import summarise_errors
 from landmark_thesis.runs import Run
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -226,10 +229,11 @@ def _quick_figures(runs, out, lang, formats, part, **options):
 
 
 @pytest.mark.parametrize("lang", ["en", "es"])
-def test_the_report_is_whole_html_that_loads_nothing(small, tmp_path, monkeypatch, lang):
+def test_the_report_is_whole_html_that_loads_nothing(small, tmp_path, monkeypatch, capsys, lang):
     monkeypatch.setattr(defense, "draw_all", _quick_figures)
     results = defense.defend_records(small, tmp_path, lang=lang, command="landmark-thesis defend")
     assert results["verdicts"] == {"PASS": 4, "FAIL": 0, "NOT SUPPORTED": 0}
+    assert {"en": " files, ", "es": " archivos, "}[lang] in capsys.readouterr().out.splitlines()[-1]
     text = (tmp_path / "report.html").read_text(encoding="utf-8")
     page = _Page(text)
     assert text.startswith("<!DOCTYPE html>") and page.open == [] and f'<html lang="{lang}">' in text
@@ -309,6 +313,238 @@ def test_a_number_typed_into_a_record_fails(name, tmp_path):
     assert defense.judge(told["records-follow-from-their-errors"], forged).verdict == "FAIL"
 
 
+def _forged(tmp_path, *names):
+    """Copies of some records, to be tampered with."""
+    for name in names:
+        shutil.copytree(RECORDS / name, tmp_path / name)
+    return tmp_path
+
+
+def _put(path, steps, value):
+    """Write `value` at `steps` of a JSON file."""
+    content = place = json.loads(path.read_text(encoding="utf-8"))
+    *above, last = steps
+    for step in above:
+        place = place[step]
+    place[last] = value
+    path.write_text(json.dumps(content), encoding="utf-8")
+
+
+def _judged(place, *claims):
+    """Verdict and reason of each of these claims, by id."""
+    told, records = {one.id: one for one in CLAIMS}, defense.Records(place)
+    return [(found.verdict, found.reason) for found in (defense.judge(told[claim], records) for claim in claims)]
+
+
+def test_a_claim_is_judged_by_what_the_errors_give_and_not_by_what_is_stated(tmp_path):
+    place = _forged(tmp_path, "prior") / "prior" / "prior.json"
+    text = '[[claim]]\nid = "x"\nen = "More than 0."\nes = "Más de 0."\ncompute = "stored"\nrecord = "prior"\nfile = "prior.json"\npath = "priors.1.gain.difference_px"\nabove = 0\n'
+    claim = defense.read_claims(text)[0]
+    honest = defense.judge(claim, ALL)
+    assert (honest.verdict, honest.reason) == ("NOT SUPPORTED", "straddles") and honest.evidence.interval[0] < 0 < honest.evidence.interval[1]
+    _put(place, ("priors", 1, "gain", "difference_px_ci95", 0), 0.002)
+    assert _judged(tmp_path, "records-follow-from-their-errors") == [("FAIL", "contradiction")]
+    assert defense.judge(claim, defense.Records(tmp_path)).verdict == "FAIL"
+    _put(place, ("priors", 1, "gain", "difference_px_ci95", 0), honest.evidence.interval[0] + 9e-4)  # as near as rounding comes
+    found = defense.judge(claim, defense.Records(tmp_path))
+    assert (found.verdict, found.evidence.value, found.evidence.interval) == (honest.verdict, honest.evidence.value, honest.evidence.interval)
+
+
+@pytest.mark.parametrize(("stated", "agrees"), [(0.0506517642239358, True), (0.0487, False), (0.049, False), (0.0, False), (1.0, False), (-0.05, False)])
+def test_the_p_value_of_ranks_may_differ_by_what_rounding_does_to_ranks(stated, agrees):
+    assert defense._agree("recipes.0.gain.wilcoxon_p", stated, 0.05053393508165931) is agrees
+
+
+def test_p_values_agree_where_their_logarithms_do():
+    for stated, found in ((1.0, 1.0), (0.0, 0.0), (6.895e-10, 7.221e-10), (5.01e-14, 5.16e-14), (0.995, 0.999), (0.578, 0.5786)):
+        assert defense._agree("wilcoxon_p", stated, found), (stated, found)
+    for stated, found in ((1e-9, 7.2e-10), (1e-14, 1e-13), (0.9, 0.95), (0.0, 1e-300)):
+        assert not defense._agree("wilcoxon_p", stated, found), (stated, found)
+
+
+def _moved(split, count):
+    """The same split, consistent in itself, with validation pictures in its training part."""
+    parts = dict(split.parts)
+    return replace(split, parts=parts | {"train": parts["train"] + parts["val"][:count], "val": parts["val"][count:]})
+
+
+OF_DENSE = ("dense-error", "dense-below-six", "along-not-across", "dense-tail", "dense-a-third-of-the-mean-shape", "dense-saw-nothing")
+
+
+def test_a_split_that_does_not_fit_the_errors_beside_it_supports_no_claim(tmp_path):
+    place = _forged(tmp_path, "dense") / "dense"
+    assert {verdict for verdict, _ in _judged(tmp_path, *OF_DENSE)} == {"PASS"}
+    split = Run(place).split
+    _moved(split, 140).save(place / "split.json")
+    assert set(_judged(tmp_path, *OF_DENSE, "records-follow-from-their-errors")) == {("FAIL", "other_set")}
+    replace(split, seed=split.seed + 1, parts=dict(split.parts) | {"train": split.parts["train"][:-1]}).save(place / "split.json")
+    assert set(_judged(tmp_path, *OF_DENSE, "records-follow-from-their-errors")) == {("FAIL", "other_split")}
+    for removed in ("split.json", "recipe.json"):
+        split.save(place / "split.json")
+        (place / removed).unlink()
+        judged = _judged(tmp_path, *OF_DENSE[:-1])
+        assert set(judged) == {("NOT SUPPORTED", "spoilt_unverified")}, removed
+
+
+def test_what_figures_stamp_claims_do_not_ignore(tmp_path, monkeypatch):
+    place = _forged(tmp_path, "dense", "exposure")
+    for stamp in ("contaminated", "unverified"):
+        monkeypatch.setattr(defense, "stored_stamp", lambda run, rows, stamp=stamp: stamp)
+        judged = _judged(place, *OF_DENSE, "dense-better-than-thesis-recipe", "exposure-explains-nothing")
+        assert [one for one in judged if one[1] != "no_record"] == [("NOT SUPPORTED", f"spoilt_{stamp}")] * 7
+
+
+def _rewritten(place, change):
+    """The errors of a record changed, and its results made to follow from them."""
+    rows = change(read_errors(place / "errors.csv", "val"))
+    (place / "errors.csv").unlink()
+    write_errors(rows, place / "errors.csv")
+    content = json.loads((place / "results.json").read_text(encoding="utf-8"))
+    content["val"] |= summarise_errors(rows)
+    content["n_val"] = len(rows)
+    (place / "results.json").write_text(json.dumps(content), encoding="utf-8")
+
+
+def _mean_error(row):
+    return sum(row[f"{name}_radial"] for name in LANDMARK_NAMES)
+
+
+def _halved(rows):
+    return [{key: value / 2 if key.endswith("_radial") else value for key, value in row.items()} for row in rows]
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (lambda rows: sorted(rows, key=_mean_error)[:104], "other_set"), (lambda rows: sorted(rows, key=_mean_error)[:20] * 7, "twice"), (_halved, "no_distance"),
+        (lambda rows: [row | {"L3_dx": float("nan")} for row in rows], "no_distance"), (lambda rows: [row | {"L7_along": 0.0} for row in rows], "no_distance"),
+    ],
+    ids=["the worst left out", "the best repeated", "halved", "a part unknown", "nothing along"],
+)
+def test_errors_that_are_not_those_of_the_part_support_no_claim(tmp_path, change, reason):
+    place = _forged(tmp_path, "dense") / "dense"
+    _rewritten(place, lambda rows: rows)
+    assert _judged(tmp_path, "dense-below-six", "dense-saw-nothing", "records-follow-from-their-errors") == [("PASS", "inside"), ("PASS", "counted"), ("PASS", "counted")]
+    _rewritten(place, change)
+    assert _judged(tmp_path, "dense-below-six", "dense-saw-nothing", "records-follow-from-their-errors") == [("FAIL", reason)] * 3
+
+
+def test_fewer_than_is_not_at_most(tmp_path):
+    records = defense.Records(_forged(tmp_path, "dense"))
+    counted = defense.count(records, "dense/val", 10.0).value
+
+    def verdict(**limits):
+        said = " and ".join(str(value) for value in limits.values())
+        return defense.judge(defense._claim({"id": "x", "en": said, "es": said, "compute": "count", "of": "dense/val", "more_than": 10.0, **limits}), records).verdict
+
+    assert verdict(at_most=counted) == verdict(at_least=counted) == verdict(below=counted + 1) == verdict(above=counted - 1) == "PASS"
+    assert verdict(below=counted) == verdict(above=counted) == "FAIL"
+    assert verdict(below=counted + 1, at_most=counted) == verdict(above=counted - 1, at_least=counted) == "PASS"
+    for limits in ({"below": 4, "above": 4}, {"below": 4, "at_least": 4}, {"at_most": 4, "above": 4}):
+        with pytest.raises(defense.ClaimsError, match="leave no room"):
+            verdict(**limits)
+    for low, high, said in ((0.0, 0.0, "FAIL"), (-1.0, 0.0, "NOT SUPPORTED"), (-1.0, -0.5, "PASS")):
+        assert defense._against_limits(replace(CLAIMS[0], stated=None, high=0, below=True), defense.Evidence(low, (low, high)))[0] == said
+
+
+@pytest.mark.parametrize(
+    ("said", "number", "tolerance", "cure"),
+    [
+        ("The error is 500 px", 5, 0.3, "does not contain the number 5"), ("The error is 4 px", 0, 100, "tolerance = 100"), ("4 px", 4, 5, "at most 1,"),
+        ("5.26 px", 5.26, 0.05, "at most 0.01,"), ("5,3 px", 5.3, 0.2, "at most 0.1,"), ("35 %", 0.35, 0.02, "at most 0.01,"), ("0.35 %", 0.35, 0.02, "at most 0.01,"), ("35", 0.35, 0, "does not contain"),
+    ],
+)
+def test_a_sentence_says_the_number_that_it_claims_and_a_tolerance_is_its_rounding(said, number, tolerance, cure):
+    table = {"id": "x", "en": said, "es": said, "compute": "metric", "of": "dense/val", "metric": "mre_px", "is": number, "tolerance": tolerance}
+    with pytest.raises(defense.ClaimsError, match=re.escape(cure)):
+        defense._claim(table)
+
+
+@pytest.mark.parametrize(
+    ("said", "number", "tolerance"),
+    [("5.26 px", 5.26, 0.01), ("5,26 px", 5.26, 0.005), ("35 %", 0.35, 0.01), ("10.6%", 0.106, 0.001), ("None", 0, 0.5), ("one", 1, 0), ("a gain of -0.3", -0.3, 0.05), ("p = 0.0005", 0.0005, 5e-5), ("12", 12, 1)],
+)
+def test_a_number_may_be_written_as_people_write_numbers(said, number, tolerance):
+    table = {"id": "x", "en": said, "es": said, "compute": "metric", "of": "dense/val", "metric": "mre_px", "is": number, "tolerance": tolerance}
+    assert defense._claim(table).tolerance == tolerance
+
+
+def _opened(place):
+    found = defense.unplanned_openings(defense.Records(place))
+    return found.n, found.value
+
+
+def test_an_opening_is_counted_wherever_it_is_written(tmp_path):
+    place = _forged(tmp_path, "dense", "test", "oof")
+    assert _opened(place) == (2, 0)
+    (place / "test" / "test_ledger.jsonl").unlink()
+    assert _opened(place) == (2, 0)  # its result tells of it
+    entry = json.loads((place / "oof" / "test_ledger.jsonl").read_text(encoding="utf-8").splitlines()[0])
+    log_opening([place / "oof"], {key: entry[key] for key in ("fingerprint", "part")})
+    assert _opened(place) == (3, 1) and _judged(place, "test-part-closed") == [("FAIL", "states")]
+    log_opening([place / "dense", place / "oof"], {key: entry[key] for key in ("fingerprint", "part")})  # one look by both
+    assert _opened(place)[0] == 4
+
+
+@pytest.mark.parametrize("removed", [True, False], ids=["without ledger", "with its ledger"])
+def test_an_opening_of_nobody_knows_what_is_no_evidence(tmp_path, removed):
+    place = _forged(tmp_path, "test", "oof")
+    _put(place / "oof" / "oof.json", ("test_fingerprint",), "")
+    if removed:
+        (place / "oof" / "test_ledger.jsonl").unlink()
+    assert _judged(place, "test-part-closed") == [("NOT SUPPORTED", "no_value")]
+
+
+def test_a_record_that_only_its_ledger_betrays_is_counted(tmp_path):
+    place = _forged(tmp_path, "test", "oof")
+    _put(place / "oof" / "oof.json", ("test_fingerprint",), "0" * 16)
+    assert _opened(place) == (2, 0)
+
+
+@pytest.mark.parametrize(
+    ("name", "steps", "value"), [("test", ("baselines", "mean_shape_px"), 40.0), ("test", ("runs", 1, "mre_px"), 4.0), ("test", ("runs", 0, "mre_px_ci95", 0), 3.0), ("outside", ("results", 1, "border_mm"), 1.2)]
+)
+def test_what_is_told_first_is_computed_again(tmp_path, name, steps, value):
+    place = _forged(tmp_path, *{name, "shape"})
+    assert _judged(place, "records-follow-from-their-errors") == [("PASS", "counted")]
+    _put(place / name / f"{name}.json", steps, value)
+    assert _judged(place, "records-follow-from-their-errors") == [("FAIL", "contradiction")]
+
+
+@pytest.mark.parametrize(("lang", "mark"), [("en", "recorded only: nothing that is stored gives it again"), ("es", "solo consta: nada de lo guardado lo vuelve a dar")])
+def test_a_number_that_nothing_gives_again_is_told_as_recorded_only(lang, mark):
+    told = _told(lang)
+    lines = {line.what: line.worth for line in defense.summary_lines(told)}
+    assert [what for what, worth in lines.items() if mark in worth] == [told.say("line_together", seeds=3)]
+    assert (told.facts["limits_only"], told.facts["folds_only"]) == (f" ({mark})", f" ({mark})")
+    heading, table, note = defense._test_table(told)
+    cells = [re.findall(r"\d\*?<br>", row) for row in table.split("<tr>")[2:]]
+    assert [[cell.count("*") for cell in row] for row in cells] == [[0, 1, 1, 1, 1, 1]] * 3 + [[1] * 6]
+    assert note == f'<p class="note">* {mark}.</p>'
+    answers = {question.needs: question.answer[lang == "es"].format(**told.facts) for question in defense.QUESTIONS}
+    assert f"({mark})" in answers["limits"] and f"({mark})" in answers["folds"]
+
+
+def test_all_together_is_computed_again_where_its_errors_were_kept(tmp_path):
+    table, stated = tmp_path / "test" / "errors.csv", _recorded("test")["test"]["mre_px"]
+    _forged(tmp_path, "test")
+    header, *rows = table.read_text(encoding="utf-8").splitlines()
+    table.write_text("\n".join([f"{header},together", *(f"{row},{stated:.3f}" for row in rows), ""]), encoding="utf-8")
+    told = _told("en", defense.Records(tmp_path))
+    assert defense.recomputed(told.records, "test", "test.json")["test"]["mre_px"] == pytest.approx(stated, abs=1e-3)
+    assert told.only_recorded("test", "test.mre_px") == "" and told.only_recorded("test", "test.contour_px")
+    assert told.facts["test_alike"] == _told("en").facts["test_alike"]  # of the runs alone
+
+
+@pytest.mark.parametrize(("stamp", "word"), [("contaminated", "CONTAMINATED"), ("unverified", "UNVERIFIED"), ("selected", "the best epoch was selected on it")])
+def test_what_figures_stamp_the_summary_says(monkeypatch, stamp, word):
+    monkeypatch.setattr(defense, "stored_stamp", lambda run, rows: stamp)
+    told = replace(_told("en", None), records=None)
+    lines = [line for line in defense.summary_lines(told) if line.record == "dense" and line.n == 144]
+    assert lines[0].worth.startswith(word) and lines[0].kind != "unseen"
+    assert ("no model was trained on" in " ".join(told.headline)) is (stamp == "selected")
+
+
 def test_every_record_with_errors_is_computed_again():
     compared = {name: defense.disagreements(ALL, name).n for name in ALL.folders if (ALL.folder(name) / "errors.csv").exists() or name == "limits"}
     assert ALL.folders.keys() - compared.keys() == {"causes"}  # it keeps no errors, and no claim rests on it
@@ -325,6 +561,21 @@ def test_every_number_of_the_contours_and_of_the_prior_is_computed_again():
             assert one.keys() == other.keys() and (name == "contour" or one["gain"].keys() == other["gain"].keys() - ranks)
     best = max(one["gain"]["difference_px_ci95"][1] for one in _recorded("prior")["priors"])
     assert best < 0.05  # what is claimed of variance 2 holds of every variance
+
+
+def test_a_name_that_nobody_can_write_down_is_told(small, tmp_path, capsys):
+    try:
+        shutil.copytree(small / "phantom", tmp_path / "records" / os.fsdecode(b"bad\xff"))
+    except OSError:
+        pytest.skip("this file system has no such names")
+    assert main(["defend", "--records", str(tmp_path / "records"), "--out", str(tmp_path / "out")]) == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1 and "bad\\udcff" in said and "rename that folder" in said and not (tmp_path / "out").exists()
+
+
+def test_a_bar_in_a_name_is_a_bar_in_the_report():
+    table = figures.results_table([ALL.content("dense")], "markdown", labels=["x|y"])
+    assert ">x|y<" in defense._markdown_table(table, 2)
 
 
 def test_a_pdf_is_printed_undated_or_one_line_says_why_not(tmp_path, monkeypatch):

@@ -16,6 +16,7 @@ HERE = Path(__file__).resolve().parents[1] / "figures"
 sys.path.insert(0, str(HERE))
 import final  # noqa: E402
 
+from landmark_thesis.defense import Records, disagreements, recomputed  # noqa: E402
 from landmark_thesis.evaluate import LeakageError  # noqa: E402
 from landmark_thesis.runs import RECIPES, Run, Source, train  # noqa: E402
 
@@ -63,7 +64,13 @@ def test_a_single_run_opens_nothing(runs, tmp_path, monkeypatch):
 def test_two_runs_of_one_name_open_nothing(runs, tmp_path, monkeypatch):
     other = Run(shutil.copytree(runs[1].path, tmp_path / "elsewhere" / "smoke-0"))
     told = refused([runs[0], other], tmp_path, monkeypatch)
-    assert told == "smoke-0, smoke-0: the record tells runs by these names, so each needs its own; nothing was opened"
+    assert told == "smoke-0, smoke-0: the record tells runs by these names, so each needs its own, and none may be 'together' or 'image'; nothing was opened"
+
+
+@pytest.mark.parametrize("name", ["together", "image"])
+def test_a_run_with_the_name_of_another_column_opens_nothing(runs, tmp_path, monkeypatch, name):
+    other = Run(shutil.copytree(runs[1].path, tmp_path / name))
+    assert refused([runs[0], other], tmp_path, monkeypatch).startswith(f"smoke-0, {name}: the record tells runs by these names")
 
 
 def test_a_missing_label_opens_nothing(runs, tmp_path, monkeypatch):
@@ -94,7 +101,10 @@ def test_a_run_that_was_not_trained_to_the_end_opens_nothing(runs, tmp_path, mon
 def test_it_opens_once_and_refuses_to_open_again(runs, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["final.py", *(str(run.path) for run in runs), "--record", str(tmp_path / "test")])
     assert final.main() == 0
-    follows_from_its_errors(tmp_path / "test")
+    content = follows_from_its_errors(tmp_path / "test")
+    again = recomputed(Records({"test": tmp_path / "test"}), "test", "test.json")
+    assert content["test"]["mre_px"] == pytest.approx(again["test"]["mre_px"], abs=1e-3) and content["test"]["mre_px_ci95"] == pytest.approx(again["test"]["mre_px_ci95"], abs=1e-3)
+    assert disagreements(Records({"test": tmp_path / "test"}), "test").value == 0
     assert (tmp_path / "test" / "test_ledger.jsonl").read_bytes() == (runs[0].path / "test_ledger.jsonl").read_bytes()
     ledgers = [(run.path / "test_ledger.jsonl").read_text(encoding="utf-8") for run in runs]
     assert [ledger.count("\n") for ledger in ledgers] == [1, 1]
