@@ -688,7 +688,7 @@ def table(found: Mapping[str, Any]) -> str:
     """The measured numbers of `bench`, one a line: median, and smallest to largest of the rounds."""
     head = f"{found['device']}, {found['threads']} threads, {found['precision']}, torch {found['version_torch']}; {found['rounds']} rounds, in turn"
     names = [name for name in found if f"{name}_min" in found]
-    single = [name for name in found if name.endswith(("flop", "flops", "peak", "bytes", "bytes_per_picture", "workers"))]
+    single = [name for name in found if name not in names and name.endswith(("flop", "flops", "peak", "bytes", "bytes_per_picture", "workers"))]
     lines = [f"{name:36} {_short(found[name]):>9}   [{_short(found[name + '_min'])}, {_short(found[name + '_max'])}]" for name in names]
     lines += [f"{name:36} {_short(found[name]):>9}" for name in single]
     return "\n".join([head, *lines])

@@ -106,10 +106,10 @@ def _names_of(path: Path) -> set:
     return known | {(status.st_dev, status.st_ino)} if status.st_ino else known
 
 
-def _may_replace(option: str, path: Path | None, read: Sequence[Path] = (), data: Sequence[str | Path | None] = (), allowed: Sequence[str] = ()) -> None:
+def _may_replace(option: str, path: Path | None, read: Sequence[Path] = (), data: Sequence[str | Path | None] = (), allowed: Path | None = None) -> None:
     """_Mistake where writing the file `path` would replace something that is read or was earned.
 
-    read: the files that the command reads. data: folders of labelled pictures. allowed: files of a run that this command is there to write.
+    read: the files that the command reads. data: folders of labelled pictures. allowed: the file of a run that this command is there to write.
     """
     if path is None:
         return
@@ -119,7 +119,7 @@ def _may_replace(option: str, path: Path | None, read: Sequence[Path] = (), data
     there, of_a_run = Path(os.path.realpath(path)), {*runs.TRAINING_FILES, *runs.RECORD_FILES, "lock"}
     if any(_names_of(path) & _names_of(other) for other in read):
         raise _Mistake(f"{option} {path}: is a file that is read here; choose another place")
-    if there.name in of_a_run and there.name not in allowed and (there.parent / "recipe.json").exists():
+    if there.name in of_a_run and there != Path(os.path.realpath(allowed or ".")) and (there.parent / "recipe.json").exists():
         raise _Mistake(f"{option} {path}: is a file of the run {there.parent.name}; choose another name")
     if not there.exists():
         return
@@ -315,7 +315,8 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     from landmark_thesis import evaluate, runs
 
     source = _source(arguments)
-    _may_replace("--json", arguments.json, data=[(source or runs.Run(arguments.runs[0]).source).folder], allowed=["results.json"])
+    own = arguments.runs[0] / "results.json" if len(arguments.runs) == 1 else None  # those of one run, and of no other
+    _may_replace("--json", arguments.json, data=[(source or runs.Run(arguments.runs[0]).source).folder], allowed=own)
     results = evaluate.evaluate_runs(
         [runs.Run(path) for path in arguments.runs], source=source, part=arguments.split, tta=arguments.tta, ensemble=arguments.ensemble,
         against=None if arguments.against is None else runs.Run(arguments.against), mm_per_px=arguments.mm_per_px,
@@ -341,13 +342,19 @@ def _add_predict(commands) -> None:
     command.set_defaults(run=_predict)
 
 
-def _may_draw(folder: Path | None, pictures: Sequence[Path]) -> None:
-    """_Mistake where pictures with points would be drawn into the folder of the pictures that are read: over them, or over others like them."""
-    if folder is not None:
-        own = _names_of(folder)
-        places = {place for picture in pictures for place in (picture.parent, Path(os.path.realpath(picture)).parent)}
-        if any(own & _names_of(place) for place in places):
-            raise _Mistake(f"--overlay {folder}: holds the pictures that are read; choose another folder")
+def _may_draw(folder: Path | None, pictures: Sequence[Path], labelled: Path | None) -> None:
+    """_Mistake where pictures with points would be drawn over the pictures that are read or `labelled`, or among them; DataError among any others."""
+    if folder is None:
+        return
+    from landmark_thesis.evaluate import refuse_pictures
+
+    own, there = _names_of(folder), Path(os.path.realpath(folder))
+    places = {place for picture in pictures for place in (picture.parent, Path(os.path.realpath(picture)).parent)}
+    if any(own & _names_of(place) for place in places):
+        raise _Mistake(f"--overlay {folder}: holds the pictures that are read; choose another folder")
+    if labelled is not None and any(_names_of(place) & _names_of(Path(labelled)) for place in (there, *there.parents)):
+        raise _Mistake(f"--overlay {folder}: lies among the labelled pictures of the run; choose another folder")
+    refuse_pictures(folder)
 
 
 def _predict(arguments: argparse.Namespace) -> int:
@@ -363,7 +370,7 @@ def _predict(arguments: argparse.Namespace) -> int:
     labelled = runs.Run(arguments.run_folder).source.folder
     _may_replace("--csv", arguments.csv, paths, [labelled])
     _no_second_table("--csv", arguments.csv, labelled)
-    _may_draw(arguments.overlay, paths)
+    _may_draw(arguments.overlay, paths, labelled)
     if twice := sorted(name for name, count in Counter(path.name for path in paths).items() if count > 1):
         raise _Mistake(f"{twice[0]}: is named by more than one IMAGE, and a table of points could not tell them apart; predict them one after the other")
     points = evaluate.predict(runs.Run(arguments.run_folder), paths, tta=arguments.tta, device=arguments.device)

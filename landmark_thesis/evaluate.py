@@ -6,8 +6,8 @@
 __all__ = ['LEDGER', 'TORN', 'KNOWN_OPENINGS', 'Model', 'predict_points', 'run_points', 'combine', 'LeakageError', 'Provenance',
            'refuse_leakage', 'ledger_entries', 'log_opening', 'openings', 'recorded_openings', 'error_rows',
            'write_errors', 'read_errors', 'prepare', 'predict', 'picture_files', 'points_csv', 'check_names',
-           'write_points', 'overlay', 'write_overlays', 'Scored', 'mean_shape_errors', 'ruler_interval', 'refuse_seen',
-           'OpeningError', 'opened_parts', 'evaluate_runs', 'report', 'write_results']
+           'write_points', 'overlay', 'refuse_pictures', 'write_overlays', 'Scored', 'mean_shape_errors',
+           'ruler_interval', 'refuse_seen', 'OpeningError', 'opened_parts', 'evaluate_runs', 'report', 'write_results']
 
 # %% ../nbs/12_evaluate.ipynb #982c3b66
 import contextlib
@@ -18,8 +18,10 @@ import importlib.resources
 import io
 import json
 import os
+import struct
 import uuid
 import warnings
+import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -41,6 +43,7 @@ from landmark_thesis.data import (
     LandmarkData,
     PreprocessSettings,
     Split,
+    _name_problem,
     find_copies,
     label_grid,
     preprocess,
@@ -551,6 +554,8 @@ def check_names(paths: str | Path | Sequence[str | Path]) -> None:
             path.name.encode()
         except UnicodeEncodeError:  # bytes that are no UTF-8, as a disk of another system has them
             raise DataError(f"{str(path).encode(errors='backslashreplace').decode()}: its name is no UTF-8, so no table can hold it; rename the picture") from None
+        if problem := _name_problem(path.name):
+            raise DataError(problem)
 
 
 def write_points(paths: str | Path | Sequence[str | Path], points: np.ndarray, file: str | Path) -> None:
@@ -561,25 +566,45 @@ def write_points(paths: str | Path | Sequence[str | Path], points: np.ndarray, f
 def overlay(picture: np.ndarray, points: np.ndarray, side: int = 640) -> np.ndarray:
     """A picture (H, W) with its landmarks (15, 2, pixel indices) drawn on it, enlarged to `side`; BGR uint8.
 
-    The axis is yellow, the contours blue, and each point carries its number, white in a black rim.
+    The axis is yellow, the contours blue, and each point carries its number, white in a black rim; marks grow with the picture.
     """
     scale = max(1.0, side / max(picture.shape))
+    unit = max(1.0, max(picture.shape) / side)  # a film of 2500 pixels is seen reduced
+    line, gap = round(2 * unit), round(8 * unit)
     canvas = cv2.cvtColor(cv2.resize(picture, None, fx=scale, fy=scale, interpolation=cv2.INTER_LINEAR), cv2.COLOR_GRAY2BGR)
     places = [tuple(int(round(value)) for value in (point + 0.5) * scale - 0.5) for point in points]
     blue, yellow, red = (230, 160, 0), (0, 220, 255), (60, 60, 255)
-    for line, colour in ((LEFT_CONTOUR, blue), (RIGHT_CONTOUR, blue), ((AXIS[0], *CENTRAL, AXIS[1]), yellow)):
-        cv2.polylines(canvas, [np.array([places[k] for k in line])], False, colour, 2, cv2.LINE_AA)
+    for group, colour in ((LEFT_CONTOUR, blue), (RIGHT_CONTOUR, blue), ((AXIS[0], *CENTRAL, AXIS[1]), yellow)):
+        cv2.polylines(canvas, [np.array([places[k] for k in group])], False, colour, line, cv2.LINE_AA)
     numbers = np.zeros(canvas.shape[:2], np.uint8)
     for name, (x, y) in zip(LANDMARK_NAMES, places, strict=True):
-        cv2.circle(canvas, (x, y), 5, red, -1, cv2.LINE_AA)
-        start = min(x + 8, numbers.shape[1] - 16 * len(name[1:]) - 4), max(y - 8, 22)  # whole at the border, too
-        cv2.putText(numbers, name[1:], start, cv2.FONT_HERSHEY_SIMPLEX, 0.7, 255, 2, cv2.LINE_AA)
-    rim = cv2.dilate(numbers, np.ones((5, 5), np.uint8))  # a thicker text below would do, but OpenCV 5 draws all about alike
+        cv2.circle(canvas, (x, y), round(5 * unit), red, -1, cv2.LINE_AA)
+        start = min(x + gap, numbers.shape[1] - round(unit * (16 * len(name[1:]) + 4))), max(y - gap, round(22 * unit))  # whole at the border, too
+        cv2.putText(numbers, name[1:], start, cv2.FONT_HERSHEY_SIMPLEX, 0.7 * unit, 255, line, cv2.LINE_AA)
+    rim = cv2.dilate(numbers, np.ones((2 * line + 1, 2 * line + 1), np.uint8))  # a thicker text below would do, but OpenCV 5 draws all about alike
     return np.maximum(np.minimum(canvas, 255 - rim[..., None]), numbers[..., None])
 
 
+_OURS = b"tEXtSoftware\0landmark-thesis overlay"  # a remark in each PNG that is drawn here
+
+
+def _remarked(png: bytes) -> bytes:
+    """A PNG with that remark behind its header, which ends at byte 33."""
+    return png[:33] + struct.pack(">I", len(_OURS) - 4) + _OURS + struct.pack(">I", zlib.crc32(_OURS)) + png[33:]
+
+
+def refuse_pictures(folder: str | Path) -> None:
+    """DataError where `folder` holds a picture that `write_overlays` did not draw: a drawing could replace it, or be taken for one like it."""
+    for path in sorted(Path(folder).glob("*")):
+        if path.suffix.lower() in IMAGE_EXTENSIONS and path.is_file():
+            with path.open("rb") as file:
+                if file.read(37 + len(_OURS))[37:] != _OURS:
+                    raise DataError(f"{folder}: holds the picture {path.name}, which was not drawn here and shall not be lost; choose another folder")
+
+
 def write_overlays(paths: str | Path | Sequence[str | Path], points: np.ndarray, folder: str | Path) -> list[Path]:
-    """One PNG a picture in `folder`; pictures of one name get a number behind it. Returns the files."""
+    """One PNG a picture in `folder`; pictures of one name get a number behind it. Returns the files. DataError as in `refuse_pictures`."""
+    refuse_pictures(folder)
     written, taken = [], set()
     for path, answer in _paired(paths, points):
         name, number = path.stem, 1
@@ -588,7 +613,7 @@ def write_overlays(paths: str | Path | Sequence[str | Path], points: np.ndarray,
             name = f"{path.stem}-{number}"
         taken.add(name)
         coded = cv2.imencode(".png", overlay(read_image(path), answer))[1].tobytes()
-        written.append(Path(write_whole(Path(folder) / f"{name}.png", coded)))
+        written.append(Path(write_whole(Path(folder) / f"{name}.png", _remarked(coded))))
     return written
 
 # %% ../nbs/12_evaluate.ipynb #e78d53b4

@@ -19,6 +19,7 @@ __all__ = ['Rows', 'UNIT', 'LANGUAGES', 'WORDS', 'STYLES', 'OKABE_ITO', 'STAMPS'
 import csv
 import hashlib
 import io
+import itertools
 import json
 import re
 import textwrap
@@ -37,6 +38,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Circle, Ellipse, FancyArrow, Patch, Rectangle
 from matplotlib.patheffects import withStroke
+from matplotlib.text import Text
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 from scipy.stats import binomtest, spearmanr
 from scipy.stats import f as f_distribution
@@ -155,6 +157,7 @@ WORDS: Mapping[str, tuple[str, str]] = {
     "p95": ("95th percentile", "percentil 95"),
     "maximum": ("maximum", "máximo"),
     "all": ("all", "todas"),
+    "no_label": ("no label", "sin etiqueta"),
     "along": ("along", "longitudinal"),
     "across": ("across", "transversal"),
     "bias": ("signed mean (bias)", "media con signo (sesgo)"),
@@ -359,7 +362,8 @@ OKABE_ITO: Mapping[str, str] = {
     "black": "#000000", "orange": "#E69F00", "sky": "#56B4E9", "green": "#009E73", "yellow": "#F0E442", "blue": "#0072B2",
     "vermillion": "#D55E00", "purple": "#CC79A7", "grey": "#999999",
 }
-_LINES = [("blue", "-", "o"), ("orange", "--", "s"), ("green", "-.", "^"), ("purple", ":", "D"), ("sky", (0, (5, 1)), "v")]
+_LINES = [("blue", "-", "o"), ("orange", "--", "s"), ("green", "-.", "^"), ("purple", ":", "D"), ("sky", (0, (5, 1)), "v"),
+          ("vermillion", (0, (1, 1)), "P"), ("grey", (0, (5, 1, 1, 1)), "X"), ("black", (0, (8, 2)), "p")]
 _GROUPS = (("axis_ends", AXIS, "orange", "//"), ("central", CENTRAL, "sky", "."), ("borders", LATERAL, "blue", ""))
 _HEAT = "cividis"  # even steps of lightness: it survives colour blindness and grey print
 
@@ -444,6 +448,14 @@ class _Look:
         legend = axes.legend(fontsize=self.style.font_pt, title_fontsize=self.style.font_pt, framealpha=0.9, **options)
         legend.set_zorder(4)
 
+    def curve_legend(self, axes: Axes, entries: Sequence[Line2D], **options: Any) -> None:
+        """Below the curves; beside them, where there are many entries or long ones."""
+        many = len(entries) > 6 or max(len(entry.get_label()) for entry in entries) > 45
+        if many:
+            for entry in entries:
+                entry.set_label(_balanced(entry.get_label().replace(" / ", "\N{NO-BREAK SPACE}/\N{NO-BREAK SPACE}"), 34))
+        self.legend(axes, *entries, **({"loc": "center left", "bbox_to_anchor": (1, 0.5)} if many else {"loc": "lower right"}), **options)
+
     def finish(self, figure: Figure, title: str, note: str, stamp: str | None = None) -> Figure:
         """Title above, note below, and a stamp across, if there is one."""
         style = self.style
@@ -453,6 +465,8 @@ class _Look:
         figure.supxlabel(_balanced(note, int(style.width_in * 72 / (0.57 * style.font_pt))), fontsize=style.font_pt, color="0.25")
         if stamp is not None:
             _stamp_across(figure, self.say(stamp))
+        for text in figure.findobj(Text):
+            text.set_parse_math(False)  # a name may hold dollars
         for _ in range(2):  # the first layout may bring new ticks, the second makes room for them
             figure.draw_without_rendering()
         # keep it: another layout would move things by a hair, and with them the bytes
@@ -482,6 +496,12 @@ def _picture_means(rows: Rows) -> np.ndarray:
     """(N,) mean radial error of each picture over its labelled points; pictures without any are left out."""
     radial = _values(rows)
     return np.nanmean(radial[np.isfinite(radial).any(1)], axis=1)
+
+
+def _known_mean(values: np.ndarray) -> np.ndarray:
+    """np.nanmean over pictures, but NaN without a warning where there is no label."""
+    known = np.isfinite(values)
+    return np.where(known, values, 0).sum(0) / np.where(known.any(0), known.sum(0), np.nan)
 
 
 def _mean_and_interval(values: np.ndarray) -> tuple[float, float, float]:
@@ -564,15 +584,22 @@ def _name_points(look: _Look, axes: Axes, points: np.ndarray, texts: Sequence[st
         text.set_path_effects([withStroke(linewidth=0.35 * look.style.font_pt, foreground="white")])  # legible on any picture
 
 # %% ../nbs/14_figures.ipynb #2c57c6ef
-def _cycle(items: Sequence[Any]):
-    while True:
-        yield from items
+def _varied(looks: Sequence[tuple]) -> Iterator[tuple]:
+    """The looks (colour first), then the same colours with the dashes, markers or hatches of the next: as many as their square before two are alike."""
+    for turn in itertools.count():
+        for k, (colour, *_) in enumerate(looks):
+            yield colour, *looks[(k + turn) % len(looks)][1:]
+
+
+def _one_line(text: str, most: int) -> str:
+    """A text of at most `most` letters; a longer one keeps both its ends, which tell names apart."""
+    return text if len(text) <= most else f"{text[: most // 2]}\N{HORIZONTAL ELLIPSIS}{text[len(text) - (most - 1) // 2 :]}"
 
 
 def _draw_steps(look: _Look, axes: Axes, errors: np.ndarray, share: np.ndarray, limit: float, line: tuple[str, Any, str], number: int, label: str) -> Line2D:
     """A cumulative distribution up to `limit`, with marks at shares of its own, so that lines differ in grey print too; returns its entry for a legend."""
     colour, dashes, marker = line
-    style = {"color": OKABE_ITO[colour], "ls": dashes, "lw": look.style.line_pt * (1.8 if colour == "black" else 1.2)}
+    style = {"color": OKABE_ITO[colour], "ls": dashes, "lw": look.style.line_pt * (1.2 if marker else 1.8)}
     axes.step(np.r_[0, errors, max(limit, errors[-1])], 100 * np.r_[0, share, share[-1]], where="post", label=label, **style)
     marks = {"marker": marker, "ms": 1.2 * look.style.marker_pt, "mec": "black", "mfc": OKABE_ITO[colour]}
     if marker:
@@ -582,11 +609,16 @@ def _draw_steps(look: _Look, axes: Axes, errors: np.ndarray, share: np.ndarray, 
 
 
 def _panels_below_key(look: _Look, figure: Figure, columns: int, handles: Sequence[Any], share: str = "", rows: int = 1) -> list[Axes]:
-    """Panels in `rows` of `columns`, below a legend that serves them all; `share`: axes to share, of "x" and "y"."""
-    grid = figure.add_gridspec(1 + rows, columns, height_ratios=(1.6 * look.style.font_pt / 72, *[figure.get_figheight() / rows] * rows))
+    """Panels in `rows` of `columns`, below a legend that serves them all, in as few lines as fit; `share`: axes to share, of "x" and "y"."""
+    options = {"handles": list(handles), "loc": "center", "fontsize": look.style.font_pt, "frameon": False, "borderpad": 0, "handletextpad": 0.4, "columnspacing": 1.2}
+    trial, across = Figure(figure.get_size_inches()), len(handles)
+    while across > 1 and trial.legend(ncols=across, **options).get_window_extent().width > 0.97 * trial.bbox.width:
+        across -= 1
+    lines = -(-len(handles) // across)
+    grid = figure.add_gridspec(1 + rows, columns, height_ratios=(1.6 * look.style.font_pt / 72 * lines, *[figure.get_figheight() / rows] * rows))
     key = figure.add_subplot(grid[0, :])
     key.axis("off")
-    key.legend(handles=list(handles), loc="center", ncols=len(handles), fontsize=look.style.font_pt, frameon=False, borderpad=0, handletextpad=0.4, columnspacing=1.2)
+    key.legend(ncols=across, **options)
     panels: list[Axes] = []
     for row, column in np.ndindex(rows, columns):
         first = panels[0] if panels else None
@@ -739,7 +771,7 @@ def split_parts(split: Split, *, lang: str = "en", size: str = "page", decimal_c
     groups = {look.part(name): names for name, names in split.parts.items()} | ({look.say("dropped"): tuple(split.dropped)} if split.dropped else {})
     classes = sorted({category_of(name) for names in groups.values() for name in names})
     counts = np.array([[sum(category_of(name) == one for name in names) for one in classes] for names in groups.values()])
-    figure = look.sheet(1.5 + 0.5 * len(groups))
+    figure = look.sheet(1.5 + max(0.5 * len(groups), 0.2 * len(classes)))
     axes = figure.subplots()
     _stack_bars(look, axes, counts, classes)
     total = counts.sum()
@@ -751,7 +783,7 @@ def split_parts(split: Split, *, lang: str = "en", size: str = "page", decimal_c
     axes.invert_yaxis()
     axes.set_xlim(0, 1.28 * counts.sum(1).max())
     look.dress(axes, x=look.say("pictures"), grid="x")
-    look.legend(axes, loc="lower right")
+    look.legend(axes, **({"loc": "lower right"} if len(classes) < 5 else {"loc": "center left", "bbox_to_anchor": (1, 0.5)}))
     note = look.say("note_split", n=total, fingerprint=split.fingerprint, seed=split.seed)
     if split.dropped:
         note += "; " + look.say("note_dropped", names=", ".join(split.dropped))
@@ -766,7 +798,7 @@ def _too_narrow(counts: np.ndarray, pieces: np.ndarray) -> np.ndarray:
 def _stack_bars(look: _Look, axes: Axes, counts: np.ndarray, classes: Sequence[str]) -> None:
     """Counts (parts, classes) as stacked bars, each written in its piece where it fits; where one does not, all stand behind the bar."""
     start = np.zeros(len(counts))
-    for name, column, (colour, hatch) in zip(classes, counts.T, _cycle((("sky", ""), ("orange", "//"), ("green", "."), ("purple", "\\\\"))), strict=False):
+    for name, column, (colour, hatch) in zip(classes, counts.T, _varied((("sky", ""), ("orange", "//"), ("green", "."), ("purple", "\\\\"), ("yellow", "xx"), ("grey", "--"), ("vermillion", "|"), ("blue", "o"))), strict=False):
         axes.barh(range(len(counts)), column, 0.7, left=start, color=OKABE_ITO[colour], edgecolor="black", hatch=hatch, label=f"{look.category(name)} (n = {column.sum()})")
         for place, (left, number) in enumerate(zip(start, column, strict=True)):
             if not _too_narrow(counts, number):
@@ -911,12 +943,13 @@ def landmark_map(
     """
     look = _Look(lang, size, decimal_comma)
     radial, points = _values(rows), 224 * np.asarray(shape, np.float64)
-    means, tails = np.nanmean(radial, axis=0), np.nanpercentile(radial, 95, axis=0)
+    means = _known_mean(radial)
+    tails = np.array([np.percentile(known, 95) if len(known := column[np.isfinite(column)]) else 0 for column in radial.T])
     figure = look.sheet(5)
     axes = figure.subplots()
     _draw_outline(look, axes, points, "0.5")
     axes.plot(*points.T, "k.", ms=0.6 * look.style.marker_pt, zorder=3)
-    for place, mean, tail in zip(points, means, tails, strict=True):
+    for place, mean, tail in zip(points[tails > 0], means[tails > 0], tails[tails > 0], strict=True):
         axes.add_patch(Circle(place, mean, facecolor=OKABE_ITO["vermillion"], alpha=0.55, edgecolor="black", zorder=2))
         axes.add_patch(Circle(place, tail, facecolor="none", edgecolor="black", ls="--", lw=0.7 * look.style.line_pt, zorder=2))
     texts = [f"{name}: {look.number(mean, 1)}" for name, mean in zip(LANDMARK_NAMES, means, strict=True)]
@@ -951,11 +984,14 @@ def error_distribution(rows: Rows, *, stamp: str | None = None, lang: str = "en"
     radial, classes = _values(rows), np.array([row["category"] for row in rows])
     everything = radial[np.isfinite(radial)]
     limit = max(15.0, float(np.percentile(everything, 99)))
-    figure = look.sheet(3.8)
+    figure = look.sheet(max(3.8, 2 + 0.26 * len(_categories(rows))))
     axes = figure.subplots()
     everybody = (look.say("all"), np.full(len(rows), True), ("black", "-", ""))
     entries = []
-    for number, (name, members, line) in enumerate([everybody, *((name, classes == name, line) for name, line in zip(_categories(rows), _cycle(_LINES), strict=False))]):
+    for number, (name, members, line) in enumerate([everybody, *((name, classes == name, line) for name, line in zip(_categories(rows), _varied(_LINES), strict=False))]):
+        if not np.isfinite(radial[members]).any():
+            entries.append(Line2D([], [], ls="", label=f"{look.category(name)} (n = {members.sum()}): {look.say('no_label')}"))
+            continue
         errors, share = cumulative_errors(radial[members])
         rates = " / ".join(f"{100 * detection_rate(radial[members], radius):.0f}" for radius in radii)
         entries.append(_draw_steps(look, axes, errors, share, limit, line, number, f"{look.category(name)} (n = {members.sum()}): {rates}"))
@@ -964,7 +1000,7 @@ def error_distribution(rows: Rows, *, stamp: str | None = None, lang: str = "en"
     axes.set(xlim=(0, limit), ylim=(0, 101))
     axes.set_xticks([0, *radii, *range(15, int(limit) + 1, 5 * int(np.ceil(limit / 50)))])
     look.dress(axes, x=look.say("radial_error", unit=UNIT), y=look.say("share"), grid="both")
-    look.legend(axes, *entries, loc="lower right", title=look.say("within", radii=" / ".join(map(str, radii)), unit=UNIT))
+    look.curve_legend(axes, entries, title=look.say("within", radii=" / ".join(map(str, radii)), unit=UNIT))
     beyond = look.say("note_beyond", beyond=int((everything > limit).sum()), points=len(everything))
     return look.finish(figure, "error_distribution", _set_note(look, rows, beyond), stamp)
 
@@ -1010,6 +1046,10 @@ def landmark_curves(rows: Rows, *, stamp: str | None = None, lang: str = "en", s
     figure = look.sheet(5.2)
     panels = figure.subplots(3, 5, sharex=True, sharey=True)
     for k, axes in zip(np.ravel(lines), panels.ravel(), strict=True):
+        look.dress(axes, grid="both")
+        if not np.isfinite(radial[:, k]).any():
+            axes.set_title(f"{LANDMARK_NAMES[k]}:\n{look.say('no_label')}", fontsize=look.style.font_pt, pad=0.3 * look.style.font_pt)
+            continue
         errors, share = cumulative_errors(radial[:, k])
         axes.plot(pooled, np.linspace(0, 100, 101), color="0.65", lw=look.style.line_pt)
         axes.step(np.r_[0, errors, max(limit, errors[-1])], 100 * np.r_[0, share, 1], where="post", color=OKABE_ITO["blue"], lw=1.8 * look.style.line_pt)
@@ -1018,7 +1058,6 @@ def landmark_curves(rows: Rows, *, stamp: str | None = None, lang: str = "en", s
         low, high = binomtest(int(inside.sum()), len(inside)).proportion_ci(0.95, "exact")
         text = f"{LANDMARK_NAMES[k]}: {look.number(100 * inside.mean(), 0)}\n{look.interval(100 * low, 100 * high, 0)}"  # "100" is the widest
         axes.set_title(text, fontsize=look.style.font_pt, pad=0.3 * look.style.font_pt)
-        look.dress(axes, grid="both")
     panels[0, 0].set(xlim=(0, limit), ylim=(0, 101), xticks=[0, 5, 10], yticks=[0, 50, 100])
     figure.supylabel(look.say("share"), fontsize=look.style.font_pt)
     panels[2, 2].set_xlabel(look.say("radial_error", unit=UNIT), fontsize=look.style.font_pt)
@@ -1031,15 +1070,18 @@ def class_errors(rows: Rows, *, stamp: str | None = None, lang: str = "en", size
     rng = np.random.default_rng(0)  # sideways places only
     figure = look.sheet(3.6)
     axes = figure.subplots()
+    names = _categories(rows)
+    room = int(0.9 * 72 * look.style.width_in / (0.58 * look.style.font_pt * len(names)))  # letters below one class
     labels = []
-    for place, (name, (colour, _, marker)) in enumerate(zip(_categories(rows), _cycle(_LINES), strict=False)):
+    for place, (name, (colour, _, marker)) in enumerate(zip(names, _varied(_LINES), strict=False)):
         errors = _picture_means([row for row in rows if row["category"] == name])
         axes.plot(place - 0.1 + rng.uniform(-0.22, 0.22, len(errors)), errors, marker, color=OKABE_ITO[colour], mec="white", mew=0.4, alpha=0.8, ms=look.style.marker_pt)
         numbers = np.array(_mean_and_interval(errors))[:, None]
         axes.errorbar([place + 0.3], numbers[0], _whiskers(numbers), fmt="s", color="black", capsize=0.8 * look.style.marker_pt, ms=look.style.marker_pt, lw=look.style.line_pt)
-        axes.text(place + 0.36, numbers[0, 0], look.number(numbers[0, 0]), va="center", ha="left", fontsize=look.style.font_pt)
-        labels.append(f"{look.category(name)}\n(n = {len(errors)})")
-    axes.set_xticks(range(len(labels)), labels)
+        if len(errors) and room > 8:
+            axes.text(place + 0.36, numbers[0, 0], look.number(numbers[0, 0]), va="center", ha="left", fontsize=look.style.font_pt)
+        labels.append(f"{textwrap.fill(look.category(name), room)}\n(n = {len(errors)})" if room > 8 else f"{_one_line(look.category(name), 20)} (n = {len(errors)})")
+    axes.set_xticks(range(len(labels)), labels, rotation=0 if room > 8 else 90)
     axes.set(xlim=(-0.5, len(labels) - 0.2), ylim=(0, None))
     axes.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
     look.dress(axes, y=look.say("mean_error", unit=UNIT))
@@ -1051,15 +1093,16 @@ def class_landmark_map(rows: Rows, *, stamp: str | None = None, lang: str = "en"
     look = _Look(lang, size, decimal_comma)
     radial, classes = _values(rows), np.array([row["category"] for row in rows])
     names = _categories(rows)
-    means = np.array([np.nanmean(radial[classes == name], axis=0) for name in names])
+    means = np.array([_known_mean(radial[classes == name]) for name in names])
     figure = look.sheet(1.9 + 0.45 * len(names))
+    end = " " if size == "slides" and len(names) > 6 else "\n"  # a slide does not grow
     axes = figure.subplots()
     image = axes.imshow(means, cmap=_HEAT, aspect="auto", vmin=0)
     for (i, k), value in np.ndenumerate(means):
-        dark = np.mean(image.cmap(image.norm(value))[:3]) < 0.5
+        dark = np.isfinite(value) and np.mean(image.cmap(image.norm(value))[:3]) < 0.5
         axes.text(k, i, look.number(value, 1 if value < 10 else 0), ha="center", va="center", color="white" if dark else "black", fontsize=look.style.font_pt)
     axes.set_xticks(range(radial.shape[1]), LANDMARK_NAMES)
-    axes.set_yticks(range(len(names)), [f"{look.category(name)}\n(n = {(classes == name).sum()})" for name in names])
+    axes.set_yticks(range(len(names)), [f"{_one_line(look.category(name), 16)}{end}(n = {(classes == name).sum()})" for name in names])
     look.dress(axes, grid=None)
     bar = figure.colorbar(image, ax=axes, location="bottom", shrink=0.6, aspect=30)
     look.dress(bar.ax, x=look.say("mean_error", unit=UNIT), grid=None)
@@ -1080,12 +1123,12 @@ def axis_errors(rows: Rows, *, stamp: str | None = None, lang: str = "en", size:
         numbers = _with_intervals(np.abs(signed))
         axes.bar(places + shift, numbers[0], 0.4, color=OKABE_ITO[colour], edgecolor="black", hatch=hatch, label=look.say(what))
         axes.errorbar(places + shift, numbers[0], _whiskers(numbers), fmt="none", ecolor="black", capsize=0.4 * look.style.marker_pt, lw=0.8 * look.style.line_pt)
-        axes.plot(places + shift, np.nanmean(signed, axis=0), "D", color="white", mec="black", ms=look.style.marker_pt, label=look.say("bias") if what == "across" else None)
-        top = max(top, np.nanmax(numbers))
+        axes.plot(places + shift, _known_mean(signed), "D", color="white", mec="black", ms=look.style.marker_pt, label=look.say("bias") if what == "across" else None)
+        top = max(top, *numbers[np.isfinite(numbers)], 0)
     axes.axhline(0, color="black", lw=0.8)
     axes.set_xticks(places, LANDMARK_NAMES)
     axes.set_xlim(-0.7, len(places) - 0.3)
-    axes.set_ylim(top=1.25 * top)
+    axes.set_ylim(top=1.25 * top or 1)  # without L1 or L2 no picture has an axis
     look.dress(axes, y=look.say("axis_error", unit=UNIT))
     bias, *bars = axes.get_legend_handles_labels()[0]
     look.legend(axes, *bars, bias, loc="upper center", ncols=3)
@@ -1103,7 +1146,9 @@ def landmark_bias(
     look, level = _Look(lang, size, decimal_comma), 0.05
     points = 224 * np.asarray(shape, np.float64)
     errors = np.stack([_values(rows, "dx"), _values(rows, "dy")], -1)
-    longest = np.linalg.norm(np.nanmean(errors, 0), axis=1).max()
+    means = _known_mean(errors)
+    sizes = np.linalg.norm(means, axis=1)
+    longest = np.nanmax(sizes)
     times = next((round_number for round_number in (20, 15, 10, 8, 5, 4, 3, 2) if round_number * longest <= 24), 1)  # the longest arrow: a tenth of the picture
     sure = np.array(holm([_hotelling(column) for column in errors.transpose(1, 0, 2)])) < level
     figure = look.sheet(5.4)
@@ -1111,14 +1156,15 @@ def landmark_bias(
     _draw_outline(look, axes, points, "0.6")
     for k, place in enumerate(points):
         known = errors[np.isfinite(errors[:, k]).all(1), k]
-        axes.add_patch(_ellipse(place + known.mean(0), np.cov(known.T), facecolor=OKABE_ITO["sky"], edgecolor="black", alpha=0.5, lw=0.7 * look.style.line_pt))
+        if not len(known):
+            continue
+        axes.add_patch(_ellipse(place + means[k], np.cov(known.T) if len(known) > 1 else np.zeros((2, 2)), facecolor=OKABE_ITO["sky"], edgecolor="black", alpha=0.5, lw=0.7 * look.style.line_pt))
         colour = OKABE_ITO["vermillion"] if sure[k] else "white"
-        arrow = times * known.mean(0)
+        arrow = times * means[k]
         head = min(6.0, 0.6 * np.hypot(*arrow))  # short arrows have small heads
         axes.add_patch(FancyArrow(*place, *arrow, width=0.4 * head, head_width=1.1 * head, head_length=head, length_includes_head=True, facecolor=colour, edgecolor="black", zorder=4))
     axes.plot(*points.T, "k.", ms=0.6 * look.style.marker_pt, zorder=5)
-    sizes = np.linalg.norm(np.nanmean(errors, 0), axis=1)
-    sideways, upright = (np.sqrt(5.99 * np.nanvar(errors, axis=0)) + times * np.abs(np.nanmean(errors, axis=0))).T
+    sideways, upright = np.nan_to_num(np.sqrt(5.99 * _known_mean((errors - means) ** 2)) + times * np.abs(means)).T
     reach = np.where(np.isin(np.arange(len(points)), AXIS), upright, sideways)
     _name_points(look, axes, points, [f"{name}: {look.number(value, 1)}" for name, value in zip(LANDMARK_NAMES, sizes, strict=True)], _gaps(reach))
     margin, reach = sideways.max() + 40, upright
@@ -1143,8 +1189,10 @@ def _gaps(reach: np.ndarray) -> np.ndarray:
 def _hotelling(errors: np.ndarray) -> float:
     """p of Hotelling's T squared test that the mean of errors (N, 2) is zero; 1 where there are too few or they do not scatter."""
     errors = errors[np.isfinite(errors).all(1)]
-    n, mean, covariance = len(errors), errors.mean(0), np.cov(errors.T)
-    if n < 4 or np.linalg.matrix_rank(covariance) < 2:
+    if (n := len(errors)) < 4:
+        return 1.0
+    mean, covariance = errors.mean(0), np.cov(errors.T)
+    if np.linalg.matrix_rank(covariance) < 2:
         return 1.0
     statistic = n * mean @ np.linalg.solve(covariance, mean) * (n - 2) / (2 * (n - 1))
     return float(f_distribution.sf(statistic, 2, n - 2))
@@ -1219,11 +1267,11 @@ def _cause_panels(look: _Look, rows: Rows, causes: Mapping[str, Sequence[float]]
     errors, classes = np.nanmean(radial[labelled], axis=1), np.array([row["category"] for row in rows])[labelled]
     figure = look.sheet(3.9)
     handles = [Line2D([], [], ls="", marker=marker, color=OKABE_ITO[colour], ms=1.2 * look.style.marker_pt, label=look.category(name))
-               for name, (colour, _, marker) in zip(_categories(rows), _cycle(_LINES), strict=False)]
+               for name, (colour, _, marker) in zip(_categories(rows), _varied(_LINES), strict=False)]
     panels = _panels_below_key(look, figure, len(causes), handles, share="y")
     for axes, (what, values) in zip(panels, causes.items(), strict=True):
         measured = np.array(values, np.float64)[labelled]
-        for name, (colour, _, marker) in zip(_categories(rows), _cycle(_LINES), strict=False):
+        for name, (colour, _, marker) in zip(_categories(rows), _varied(_LINES), strict=False):
             axes.plot(measured[classes == name], errors[classes == name], marker, color=OKABE_ITO[colour], mec="none", alpha=0.7, ms=0.8 * look.style.marker_pt)
         for fifth in np.array_split(np.argsort(measured, kind="stable"), min(5, len(measured))):
             numbers = np.array(_mean_and_interval(errors[fifth]))[:, None]
@@ -1353,6 +1401,9 @@ def _compare(look: _Look, title: str, results: Sequence[Result], floor: float | 
         raise ValueError(f"unknown kind {', '.join(unknown)}: choose one of {', '.join(KINDS)}")
     crowded = look.size == "slides" and len(results) > 6  # a slide does not grow: names of many bars stand in one line
     wrap = 28 if look.size == "page" else 44 if crowded else 34
+    if look.size == "slides":
+        lines = max(1, 13 // len(results))
+        results = [one._replace(label=_one_line(one.label, wrap if lines == 1 else lines * (wrap - 4))) for one in results]
     figure = look.sheet(1.8 + len(results) * max(0.42, *(0.08 + 0.16 * len(textwrap.wrap(result.label, wrap)) for result in results)))
     axes = figure.subplots()
     _draw_bars(look, axes, results, wrap, 0.5 if crowded else 0.62)
@@ -1454,10 +1505,10 @@ def recipe_curves(sets: Mapping[str, Rows], *, stamps: Sequence[str | None] = ()
     if len(pictures) != 1:
         raise DataError(f"curves of {len(sets)} recipes on {len(pictures)} sets of pictures: one and the same set is needed")
     radii, stamps = [3, 5, 10], dict(zip(sets, stamps, strict=False))
-    figure = look.sheet(4.2)
+    figure = look.sheet(max(4.2, 2 + 0.26 * len(sets)))
     axes = figure.subplots()
     entries = []
-    for number, ((name, rows), line) in enumerate(zip(sets.items(), _cycle([("black", "-", ""), *_LINES[1:], _LINES[0]]), strict=False)):
+    for number, ((name, rows), line) in enumerate(zip(sets.items(), _varied([("black", "-", ""), *_LINES[1:], _LINES[0]]), strict=False)):
         radial = _values(rows)
         errors, share = cumulative_errors(radial)
         rates = " / ".join(f"{100 * detection_rate(radial, radius):.0f}" for radius in radii)
@@ -1467,7 +1518,7 @@ def recipe_curves(sets: Mapping[str, Rows], *, stamps: Sequence[str | None] = ()
         axes.axvline(radius, color="0.4", ls=":", lw=look.style.line_pt, zorder=1)
     axes.set(xlim=(0, 30), ylim=(0, 101), xticks=[0, *radii, 15, 20, 25, 30])
     look.dress(axes, x=look.say("radial_error", unit=UNIT), y=look.say("share"), grid="both")
-    look.legend(axes, *entries, loc="lower right", title=look.say("within", radii=" / ".join(map(str, radii)), unit=UNIT))
+    look.curve_legend(axes, entries, title=look.say("within", radii=" / ".join(map(str, radii)), unit=UNIT))
     spoilt = [f"* {look.say(f'why_{stamp}')}" for stamp in STAMPS if stamp in stamps.values()]
     return look.finish(figure, "recipe_curves", _set_note(look, next(iter(sets.values())), *spoilt))
 
@@ -1823,10 +1874,10 @@ def landmark_table(
     lines = []
     for k, name in enumerate(LANDMARK_NAMES):
         errors = radial[np.isfinite(radial[:, k]), k]
-        numbers = [np.median(errors), np.percentile(errors, 95), *(np.nanmean(values[:, k]) for values in sizes)] if len(errors) else [np.nan] * 4
+        numbers = [np.median(errors), np.percentile(errors, 95), *(_known_mean(values[:, k]) for values in sizes)] if len(errors) else [np.nan] * 4
         lines.append([name, describe(k, lang), str(len(errors)), *_mean_cells(look, form, *_mean_and_interval(errors)), *map(look.number, numbers)])
     pooled, pictures = radial[np.isfinite(radial)], _picture_means(rows)
-    numbers = [np.median(pooled), np.percentile(pooled, 95), *(np.nanmean(np.nanmean(values, axis=1)) for values in sizes)]
+    numbers = [np.median(pooled), np.percentile(pooled, 95), *(_known_mean(_known_mean(values.T)) for values in sizes)]
     lines.append([look.say("all_landmarks"), look.part(part), str(len(pictures)), *_mean_cells(look, form, *_mean_and_interval(pictures)), *map(look.number, numbers)])
     header = [look.say("landmark"), look.say("marks"), "n", *_mean_header(look, form), *(look.say(key) for key in ("median", "p95", "along", "across"))]
     status = None if stamp is None else (look.say("status"), look.say(stamp))
@@ -1857,7 +1908,7 @@ def class_table(
     for name, some in groups.items():
         points, pictures = _values(some), _picture_means(some)
         points = points[np.isfinite(points)]
-        numbers = [look.number(np.median(points)), look.number(np.percentile(points, 95)), look.number(100 * detection_rate(points, 5), 0)]
+        numbers = [look.number(np.median(points)), look.number(np.percentile(points, 95)), look.number(100 * detection_rate(points, 5), 0)] if len(points) else ["-"] * 3
         lines.append([look.category(name), look.part(_one_part(rows)), str(len(pictures)), *_mean_cells(look, form, *_mean_and_interval(pictures)), *numbers])
     header = [look.say("class"), look.say("part"), "n", *_mean_header(look, form), look.say("median"), look.say("p95"), look.say("sdr", radius=5)]
     status = None if stamp is None else (look.say("status"), look.say(stamp))

@@ -785,7 +785,7 @@ class _Row(NamedTuple):
 def _written(rows: Sequence[_Row]) -> str:
     """A table that says of which files its numbers are pixels, so that `check-data` need not ask."""
     points = np.array([row.points for row in rows]).reshape(-1, NUM_LANDMARKS, 2)
-    lines = points_csv([Path(row.name) for row in rows], points).splitlines()
+    lines = points_csv([Path(row.name) for row in rows], points).removesuffix("\n").split("\n")  # not splitlines: a name may hold other ends of lines
     sizes = [_SIZE_HEADINGS, *(row.size or ("", "") for row in rows)]
     return "".join(f"{line},{width},{height}\n" for line, (width, height) in zip(lines, sizes, strict=True))
 
@@ -910,8 +910,9 @@ class AnnotationSession:
 
     def click(self, x: float, y: float) -> None:
         """Place the next end of the axis."""
+        before = self.draft.ends
         self._change(click(self.draft, x, y))
-        self.chosen = len(self.draft.ends) - 1
+        self.chosen = next((k for k, end in enumerate(self.draft.ends) if end not in before), self.chosen)  # the upper end is L1, whichever came first
 
     def enter(self) -> None:
         """By keyboard: place the next end where the mean shape has it."""

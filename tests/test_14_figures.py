@@ -9,7 +9,6 @@ globals().update({name: value for name, value in vars(chapter).items() if not na
 
 # cell c6627ed6
 import pytest
-from matplotlib.text import Text
 
 from landmark_thesis.evaluate import error_rows, write_errors
 from landmark_thesis.landmarks import to_shape

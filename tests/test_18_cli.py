@@ -45,7 +45,7 @@ def test_a_file_that_is_read_or_was_earned_is_not_replaced(tmp_path):
     good = (tmp_path / "new.csv", tmp_path / "old.csv", run / "points.csv", data / "points.csv", tmp_path / "results.json")
     for path in good:
         _may_replace("--csv", path, [data / "a.png"], [data, None])
-    _may_replace("--json", run / "results.json", allowed=["results.json"])
+    _may_replace("--json", run / "results.json", allowed=run / ".." / "run" / "results.json")
     _may_replace("--json", None)
     bad = {run / "best.pt": "of the run run", run / "errors.csv": "of the run run", run / "results.json": "of the run run", run / ".." / "run" / "last.pt": "of the run",
            data / "a.png": "is read", tmp_path / "away" / "a.png": "is read", tmp_path / "named.txt": "is read", data / ".." / "data" / "labels.csv": "table among",

@@ -264,7 +264,12 @@ SPARED = [
     ("predict {run} {pictures}/phantom-000000.png --csv {pictures}/labels.csv", "is a table among the labelled pictures"),
     ("predict {run} {pictures}/phantom-000000.png --csv {run}/best.pt", "is a file of the run run"),
     ("predict {run} {pictures}/phantom-000000.png --csv {run}/results.json", "is a file of the run run"),
+    ("predict {run} {new}/phantom-000001.png --overlay {pictures}", "lies among the labelled pictures of the run"),
+    ("predict {run} {new}/phantom-000001.png --overlay {link}/drawn", "lies among the labelled pictures of the run"),
+    ("predict {run} {new}/phantom-000001.png --overlay {others}", "{others}: holds the picture phantom-000000.png, which was not drawn here"),
     ("evaluate {run} --json {run}/best.pt", "is a file of the run run"),
+    ("evaluate {run} --json {other}/results.json", "is a file of the run other"),
+    ("evaluate {run} {other} --json {run}/results.json", "is a file of the run run"),
     ("evaluate {run} --json {run}/../run/recipe.json", "is a file of the run run"),
     ("evaluate {run} --json {pictures}/labels.csv", "is a table among the labelled pictures"),
     ("evaluate {run} --json {pictures}/phantom-000000.png", "is a picture"),
@@ -276,11 +281,13 @@ SPARED = [
 
 
 def test_what_is_read_or_was_earned_is_never_written_over(run, folder, tmp_path, capsys):
-    places = {"run": tmp_path / "run", "pictures": tmp_path / "pictures", "link": tmp_path / "link"}
+    places = {name: tmp_path / name for name in ("run", "other", "pictures", "link", "new", "others")}
     shutil.copytree(run, places["run"])
-    places["pictures"].mkdir()
-    for name in ("phantom-000000.png", "phantom-000001.png", "labels.csv"):
-        shutil.copy(folder / name, places["pictures"])
+    shutil.copytree(run, places["other"])
+    for place in ("pictures", "new", "others"):
+        places[place].mkdir()
+        for name in ("phantom-000000.png", "phantom-000001.png", "labels.csv"):
+            shutil.copy(folder / name, places[place])
     places["link"].symlink_to(places["pictures"])
     settings = json.loads((places["run"] / "recipe.json").read_text())
     settings["source"]["folder"] = str(places["pictures"])
@@ -289,6 +296,16 @@ def test_what_is_read_or_was_earned_is_never_written_over(run, folder, tmp_path,
     for words, said in SPARED:
         assert said.format(**places) in refused(capsys, *(word.format(**places) for word in words.split()))
         assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before, words
+
+
+def test_drawings_are_drawn_again_and_nothing_else_is_lost_to_them(run, folder, tmp_path, capsys):
+    words = ["predict", str(run), str(folder / "phantom-000000.png"), "--overlay", str(tmp_path / "drawn")]
+    assert main(words) == 0
+    first = (tmp_path / "drawn" / "phantom-000000.png").read_bytes()
+    assert main(words) == 0 and (tmp_path / "drawn" / "phantom-000000.png").read_bytes() == first
+    assert cv2.imdecode(np.frombuffer(first, np.uint8), cv2.IMREAD_COLOR).shape == (640, 640, 3)  # a PNG like any other
+    (tmp_path / "drawn" / "mine.jpg").write_bytes(b"a picture of somebody's")
+    assert "drawn: holds the picture mine.jpg, which was not drawn here" in refused(capsys, *words)
 
 
 @pytest.mark.skipif(sys.platform in ("win32", "darwin"), reason="needs names that are no UTF-8, which this system lacks")

@@ -28,6 +28,7 @@ from landmark_thesis.evaluate import (
     LEDGER,
     _load,
     evaluate_runs,
+    overlay,
     picture_files,
     points_csv,
     predict,
@@ -244,6 +245,27 @@ def test_strings_are_paths_wherever_predict_takes_them(run, picture, tmp_path):
         assert np.allclose(read_annotations(tmp_path / "points.csv").points_px, points, atol=0.0051)
         assert points_csv(paths, points).splitlines()[1].startswith("chest-1.png,")
         assert [path.name for path in write_overlays(paths, points, str(tmp_path / "drawn"))] == ["chest-1.png"]
+
+
+@pytest.mark.parametrize("name", ["a\rb.png", "a\nb.png", "a\u200bb.png", "a\\b.png"])
+def test_a_name_that_no_table_could_hold_is_refused(name):
+    with pytest.raises(DataError, match=r"the picture name 'a.*rename the picture|names a folder"):
+        points_csv([Path(name)], np.zeros((1, 15, 2)))
+
+
+@pytest.mark.parametrize("name", ["a\u2028b.png", "a, b.png", 'a "b".png', "a;b.png"])
+def test_a_name_with_odd_signs_is_read_back(name, tmp_path):
+    write_points([Path(name)], np.full((1, 15, 2), 20.0), tmp_path / "points.csv")
+    assert read_annotations(tmp_path / "points.csv").names == (name,)
+
+
+@pytest.mark.parametrize("times", [1, 2, 4])
+def test_marks_grow_with_the_picture(times):
+    points = np.linspace(60, 580, 30).reshape(15, 2)
+    small = overlay(np.full((640, 640), 90, np.uint8), points)
+    large = overlay(np.full((640 * times, 640 * times), 90, np.uint8), (points + 0.5) * times - 0.5)
+    drawn = [(canvas != 90).any(2).mean() for canvas in (small, large)]
+    assert np.isclose(*drawn, rtol=0.1)  # the same share of the picture
 
 
 def test_answers_that_are_not_the_pictures_are_refused(picture, tmp_path):

@@ -21,24 +21,33 @@ from test_14_figures import (
 from landmark_thesis import figures
 from landmark_thesis.data import Split, phantom_data
 from landmark_thesis.figures import (
+    _LINES,
     _OF_ERRORS,
+    _ON_SHAPE,
     LANGUAGES,
     STYLES,
     WORDS,
     Result,
+    _varied,
     ablation_forest,
+    anatomy_errors,
     annotator_drift,
     canonical_shape,
     claim_and_limit,
+    class_errors,
+    class_landmark_map,
+    class_table,
     comparison,
     conformal_coverage,
     ensemble_gain,
+    error_distribution,
     error_limits,
     exposure_errors,
     landmark_bias,
     landmark_curves,
     landmark_map,
     landmark_scheme,
+    landmark_table,
     leakage_gap,
     learning_curve,
     learning_curves,
@@ -153,3 +162,88 @@ def test_every_figure_is_legible_whole_and_in_its_language(lang, size):
     kinds = {"scheme" if name == "landmark_scheme" else name for name in public}
     assert len(kinds) > 25
     assert all(WORDS[kind][LANGUAGES.index(lang)] in drawn for kind in kinds), "a kind of figure that nobody looks at"
+
+
+_SEVEN = ("COVID", "Normal", "Viral Pneumonia", "clear", "patchy", "diffuse", "sarcoidosis with fibrosis")
+
+
+def _of_seven_classes(count=35):
+    return [row | {"category": _SEVEN[k % 7]} for k, row in enumerate(made_up_rows(count))]
+
+
+def _shown(figure, size):
+    """Drawn with constrained layout, whole, and legible."""
+    check_figure(figure, STYLES[size], None, set())
+
+
+@pytest.mark.parametrize("size", list(STYLES))
+@pytest.mark.filterwarnings("error")
+def test_seven_classes_have_room(size):
+    rows = _of_seven_classes()
+    for draw in (anatomy_errors, class_landmark_map, error_distribution):
+        _shown(draw(rows, size=size), size)
+    names = [text.get_window_extent() for text in class_errors(rows, size=size).axes[0].get_xticklabels()]
+    assert not any(left.overlaps(right) for left, right in zip(names, names[1:], strict=False))
+    key, *panels = anatomy_errors(rows, size=size).axes
+    assert len(key.get_legend().get_texts()) == 7 and all(panel.get_window_extent().width > 0.2 * panel.figure.bbox.width for panel in panels)
+    _shown(split_parts(Split({"train": tuple(f"{name}-{k}" for k, name in enumerate(_SEVEN)), "val": ("COVID-8",)}), size=size), size)
+
+
+@pytest.mark.parametrize("count", [8, 13])
+@pytest.mark.parametrize("size", list(STYLES))
+@pytest.mark.filterwarnings("error")
+def test_many_long_names_stand_beside_their_bars(count, size):
+    labels = [f"recipe number {k} trained with a very long description that ends in {k}" for k in range(count)]
+    figure = comparison([Result(label, 5.0 + k, (4.5 + k, 5.5 + k)) for k, label in enumerate(labels)], floor=1.34, note="n = 9", size=size)
+    _shown(figure, size)
+    names = figure.axes[0].get_yticklabels()
+    assert len({name.get_text() for name in names}) == count
+    places = [name.get_window_extent() for name in names]
+    assert not any(upper.overlaps(lower) for upper, lower in zip(places, places[1:], strict=False))
+
+
+@pytest.mark.parametrize("size", list(STYLES))
+def test_no_two_of_many_recipes_or_classes_are_drawn_alike(size):
+    rows = made_up_rows(9)
+    figure = recipe_curves({f"recipe {k}": rows for k in range(12)}, size=size)
+    _shown(figure, size)
+    entries = figure.axes[0].get_legend().get_lines()
+    looks = {(line.get_color(), str(line._unscaled_dash_pattern), line.get_marker()) for line in entries}
+    assert len(entries) == len(looks) == 12 and len({one[1:] for one in looks}) == 8 + 1  # and in grey as many as there are dashes
+    varied = list(zip(range(64), _varied(_LINES), strict=False))
+    assert len({(colour, marker) for _, (colour, _, marker) in varied}) == 64  # of dots, too
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("lang", LANGUAGES)
+@pytest.mark.parametrize("case", ["L1", "L2", "L5", "L5 but once", "a class", "a class without L5"])
+def test_what_has_no_label_is_left_empty_and_said(case, lang):
+    names = LANDMARK_NAMES if case == "a class" else [case.split()[-1] if case.startswith("a class") else case[:2]]
+    measures = ("axis_px", "tilt_deg", "width3_px")
+    rows = []
+    for k, row in enumerate(made_up_rows(12)):
+        row = row | {"category": "COVID" if k < 9 else "Normal"}
+        if (not case.startswith("a class") or k >= 9) and not (case.endswith("once") and k == 3):
+            lost = [column for column in row if column.split("_")[0] in names]
+            lost += [column for column in row if {"L1", "L2"} & set(names) and (column.endswith(("_along", "_across")) or column.startswith(measures) and column.endswith("true"))]
+            row |= dict.fromkeys(lost, float("nan"))
+        rows.append(row)
+    said = WORDS["no_label"][LANGUAGES.index(lang)]
+    drawn = {draw.__name__: draw(rows, lang=lang) for draw in _OF_ERRORS}
+    drawn |= {draw.__name__: draw(rows, from_shape(SHAPE_MEAN), lang=lang) for draw in _ON_SHAPE}
+    for figure in drawn.values():
+        check_figure(figure, STYLES["page"], None, set())
+    if case in ("L1", "L2", "L5"):
+        assert f"{case}:\n{said}" in [panel.get_title() for panel in drawn["landmark_curves"].axes]
+    if case == "a class":
+        assert f"Normal (n = 3): {said}" in [text.get_text() for text in drawn["error_distribution"].axes[0].get_legend().get_texts()]
+        assert "Normal\n(n = 0)" in [text.get_text() for text in drawn["class_errors"].axes[0].get_xticklabels()]
+    for form in ("markdown", "csv", "latex"):
+        landmark_table(rows, form, lang=lang)
+        assert "nan" not in class_table(rows, form, lang=lang) + landmark_table(rows, form, lang=lang)
+
+
+def test_dollars_in_a_name_are_no_mathematics():
+    figure = error_distribution([row | {"category": "a$x$b"} for row in made_up_rows(4)])
+    text = figure.axes[0].get_legend().get_texts()[1]
+    assert text.get_text().startswith("a$x$b (n = 4)") and not text.get_parse_math()

@@ -94,3 +94,31 @@ def test_without_anywidget_there_is_one_line_and_a_still_picture(monkeypatch, tm
     assert {"image/png", "image/jpeg"} & panel._repr_mimebundle_().keys()  # and where no kernel runs
     session.do({"do": "click", "x": 30, "y": 10})  # the session itself needs no browser
     assert "lower end" in session.status
+
+
+@pytest.mark.parametrize("clicks", [[(30, 10), (31, 50)], [(31, 50), (30, 10)]])
+def test_arrow_keys_move_the_end_that_was_placed_last(clicks, tmp_path):
+    import cv2
+
+    cv2.imwrite(str(tmp_path / "chest.png"), np.full((64, 64), 90, np.uint8))
+    session = AnnotationSession([tmp_path], tmp_path / "mine.csv")
+    for x, y in clicks:
+        session.do({"do": "click", "x": x, "y": y})
+    session.do({"do": "nudge", "dx": 1, "dy": 0})
+    (x, y), first = clicks[1], clicks[0]
+    assert set(session.draft.ends) == {first, (x + 1, y)} and session.draft.ends[0][1] == 10
+    session.do({"do": "choose", "index": 5})
+    session.do({"do": "click", "x": 40, "y": 40})  # both ends are there: nothing is placed
+    assert session.chosen == 5
+
+
+def test_a_name_with_an_end_of_line_of_its_own_is_annotated(tmp_path):
+    import cv2
+
+    cv2.imwrite(str(tmp_path / "a\u2028b.png"), np.full((64, 64), 90, np.uint8))
+    session = AnnotationSession([tmp_path], tmp_path / "mine.csv")
+    for x, y in [(30, 10), (31, 50)]:
+        session.do({"do": "click", "x": x, "y": y})
+    session.do({"do": "next"})
+    assert not session.refused, session.status
+    assert AnnotationSession([tmp_path], tmp_path / "mine.csv").saved(0)
