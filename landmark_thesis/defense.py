@@ -387,15 +387,19 @@ def _origin(records: Records, *scored: tuple[str, str]) -> dict[str, Any]:
     """Where evidence from these parts of records, (name, part), comes from, and what spoils it."""
     names = tuple(dict.fromkeys(name for name, _ in scored))
     stored = [records.content(name) for name in names]
+    told = [{word: one[word] for word in _SPOILS} for one in stored]  # a result that does not say is damaged
     return {
         "records": names, "split": stored[0].get("split_fingerprint", ""), "command": stored[0].get("command", ""),
-        "seeds": min(len(one.get("models", [1])) for one in stored), "spoilt": _spoilt_by(*stored, *({_stamp(records, *one): True} for one in scored)),
+        "seeds": min(len(one.get("models", [1])) for one in stored), "spoilt": _spoilt_by(*told, *({_stamp(records, *one): True} for one in scored)),
     }
+
+
+_SPOILS = ("contaminated", "unverified")  # the worst first
 
 
 def _spoilt_by(*contents: Mapping[str, Any]) -> str:
     """The worst that is said of any of these records: "contaminated", "unverified" or ""."""
-    return next((word for word in ("contaminated", "unverified") if any(content.get(word) for content in contents)), "")
+    return next((word for word in _SPOILS if any(content.get(word) for content in contents)), "")
 
 # %% ../nbs/15_defense.ipynb #4a68e5dd
 def difference(records: Records, a: str, b: str) -> Evidence:

@@ -98,7 +98,7 @@ JSON_READERS = {
 CSV_READERS = {
     "phantom/errors.csv": [lambda place, run: read_errors(run.path / "errors.csv"), lambda place, run: defense.Records(place).rows("phantom", "test")],
     "shape/errors.csv": [
-        lambda place, run: defense._columns(place / "shape" / "errors.csv"), lambda place, run: defense._worst_pictures(place / "shape" / "errors.csv", "en"),
+        lambda place, run: defense._columns(place / "shape" / "errors.csv"), lambda place, run: defense._worst_pictures(place / "shape" / "errors.csv", ["mean_shape"], "en"),
         lambda place, run: defense.disagreements(defense.Records(place), "shape"),
     ],
     "exposure/errors.csv": [lambda place, run: figures.draw_measured(place / "exposure", place / "out")],
