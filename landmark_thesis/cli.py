@@ -253,6 +253,8 @@ def _train(arguments: argparse.Namespace) -> int:
         raise _Mistake("--fold-of: says what the folds are made of; give --fold i/k, too, or leave it out")
     if arguments.split is not None and not (arguments.fold is None and arguments.split_seed is None):
         raise _Mistake("--split: is drawn already; leave out --fold and --split-seed")
+    if arguments.cache_views is not None and arguments.phase1_epochs == 0:
+        raise _Mistake("--cache-views: says what phase 1 sees, which --phase1-epochs 0 skips; leave out one of them")
     from landmark_thesis import evaluate, runs, trainer
     from landmark_thesis.data import Split, check_parts
 
@@ -299,7 +301,7 @@ def _add_evaluate(commands) -> None:
     command.add_argument("--data", type=_data, metavar="DIR|phantom", help="folder of pictures (default: the one that the first run was trained from)")
     command.add_argument("--split", choices=("val", "test", "oof", "all"), default="val", help="default val; test is logged in the ledger")
     command.add_argument("--tta", action=argparse.BooleanOptionalAction, default=True, help="average with the mirrored picture (default)")
-    command.add_argument("--ensemble", choices=("mean", "median", "weighted"), default="mean", help="weighted: by validation error")
+    command.add_argument("--ensemble", choices=("mean", "median", "weighted"), help="how several runs answer together (default mean); weighted: by validation error")
     command.add_argument("--against", type=_place, metavar="RUN", help="compare with this run on the same pictures")
     command.add_argument("--mm-per-px", type=_spacing, metavar="X", help="millimetres per px@224, where the spacing is known")
     command.add_argument("--device", default="auto", help="auto (default), cpu, cuda or cuda:N")
@@ -312,13 +314,17 @@ def _add_evaluate(commands) -> None:
 def _evaluate(arguments: argparse.Namespace) -> int:
     _can_write("--json", arguments.json)
     _different(arguments.runs)
+    if len(arguments.runs) == 1:
+        if arguments.ensemble is not None:
+            raise _Mistake("--ensemble: says how several runs answer together; name them, or leave it out")
+        _different([*arguments.runs, *filter(None, [arguments.against])])
     from landmark_thesis import evaluate, runs
 
     source = _source(arguments)
     own = arguments.runs[0] / "results.json" if len(arguments.runs) == 1 else None  # those of one run, and of no other
     _may_replace("--json", arguments.json, data=[(source or runs.Run(arguments.runs[0]).source).folder], allowed=own)
     results = evaluate.evaluate_runs(
-        [runs.Run(path) for path in arguments.runs], source=source, part=arguments.split, tta=arguments.tta, ensemble=arguments.ensemble,
+        [runs.Run(path) for path in arguments.runs], source=source, part=arguments.split, tta=arguments.tta, ensemble=arguments.ensemble or "mean",
         against=None if arguments.against is None else runs.Run(arguments.against), mm_per_px=arguments.mm_per_px,
         allow_contaminated=arguments.allow_contaminated, device=arguments.device, command=_command(arguments),
     )

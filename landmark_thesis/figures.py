@@ -19,7 +19,6 @@ __all__ = ['Rows', 'UNIT', 'LANGUAGES', 'WORDS', 'STYLES', 'OKABE_ITO', 'STAMPS'
 import csv
 import hashlib
 import io
-import itertools
 import json
 import re
 import textwrap
@@ -448,14 +447,6 @@ class _Look:
         legend = axes.legend(fontsize=self.style.font_pt, title_fontsize=self.style.font_pt, framealpha=0.9, **options)
         legend.set_zorder(4)
 
-    def curve_legend(self, axes: Axes, entries: Sequence[Line2D], **options: Any) -> None:
-        """Below the curves; beside them, where there are many entries or long ones."""
-        many = len(entries) > 6 or max(len(entry.get_label()) for entry in entries) > 45
-        if many:
-            for entry in entries:
-                entry.set_label(_balanced(entry.get_label().replace(" / ", "\N{NO-BREAK SPACE}/\N{NO-BREAK SPACE}"), 34))
-        self.legend(axes, *entries, **({"loc": "center left", "bbox_to_anchor": (1, 0.5)} if many else {"loc": "lower right"}), **options)
-
     def finish(self, figure: Figure, title: str, note: str, stamp: str | None = None) -> Figure:
         """Title above, note below, and a stamp across, if there is one."""
         style = self.style
@@ -496,12 +487,6 @@ def _picture_means(rows: Rows) -> np.ndarray:
     """(N,) mean radial error of each picture over its labelled points; pictures without any are left out."""
     radial = _values(rows)
     return np.nanmean(radial[np.isfinite(radial).any(1)], axis=1)
-
-
-def _known_mean(values: np.ndarray) -> np.ndarray:
-    """np.nanmean over pictures, but NaN without a warning where there is no label."""
-    known = np.isfinite(values)
-    return np.where(known, values, 0).sum(0) / np.where(known.any(0), known.sum(0), np.nan)
 
 
 def _mean_and_interval(values: np.ndarray) -> tuple[float, float, float]:
@@ -586,9 +571,11 @@ def _name_points(look: _Look, axes: Axes, points: np.ndarray, texts: Sequence[st
 # %% ../nbs/14_figures.ipynb #2c57c6ef
 def _varied(looks: Sequence[tuple]) -> Iterator[tuple]:
     """The looks (colour first), then the same colours with the dashes, markers or hatches of the next: as many as their square before two are alike."""
-    for turn in itertools.count():
+    turn = 0
+    while True:
         for k, (colour, *_) in enumerate(looks):
             yield colour, *looks[(k + turn) % len(looks)][1:]
+        turn += 1
 
 
 def _one_line(text: str, most: int) -> str:
@@ -606,6 +593,25 @@ def _draw_steps(look: _Look, axes: Axes, errors: np.ndarray, share: np.ndarray, 
         levels = np.array([0.2, 0.4, 0.6, 0.8, 0.93]) + 0.03 * (number % 4)
         axes.plot(errors[np.minimum(np.searchsorted(share, levels), len(errors) - 1)], 100 * levels, ls="", **marks)
     return Line2D([], [], label=label, **style, **(marks if marker else {}))
+
+
+def _known_mean(values: np.ndarray) -> np.ndarray:
+    """np.nanmean over pictures, but NaN without a warning where there is no label."""
+    known = np.isfinite(values)
+    return np.where(known, values, 0).sum(0) / np.where(known.any(0), known.sum(0), np.nan)
+
+
+def _curve_legend(look: _Look, axes: Axes, entries: Sequence[Line2D], **options: Any) -> None:
+    """Below the curves; beside them, where there are many entries or long ones."""
+    many = len(entries) > 6 or max(len(entry.get_label()) for entry in entries) > 45
+    for entry in entries if many else ():
+        entry.set_label(_balanced(entry.get_label().replace(" / ", "\N{NO-BREAK SPACE}/\N{NO-BREAK SPACE}"), 34))
+    look.legend(axes, *entries, **({"loc": "center left", "bbox_to_anchor": (1, 0.5)} if many else {"loc": "lower right"}), **options)
+
+
+def _letters_below(look: _Look, classes: int) -> int:
+    """How many letters have room below each of several classes side by side."""
+    return int(0.9 * 72 * look.style.width_in / (0.58 * look.style.font_pt * classes))
 
 
 def _panels_below_key(look: _Look, figure: Figure, columns: int, handles: Sequence[Any], share: str = "", rows: int = 1) -> list[Axes]:
@@ -1000,7 +1006,7 @@ def error_distribution(rows: Rows, *, stamp: str | None = None, lang: str = "en"
     axes.set(xlim=(0, limit), ylim=(0, 101))
     axes.set_xticks([0, *radii, *range(15, int(limit) + 1, 5 * int(np.ceil(limit / 50)))])
     look.dress(axes, x=look.say("radial_error", unit=UNIT), y=look.say("share"), grid="both")
-    look.curve_legend(axes, entries, title=look.say("within", radii=" / ".join(map(str, radii)), unit=UNIT))
+    _curve_legend(look, axes, entries, title=look.say("within", radii=" / ".join(map(str, radii)), unit=UNIT))
     beyond = look.say("note_beyond", beyond=int((everything > limit).sum()), points=len(everything))
     return look.finish(figure, "error_distribution", _set_note(look, rows, beyond), stamp)
 
@@ -1070,10 +1076,8 @@ def class_errors(rows: Rows, *, stamp: str | None = None, lang: str = "en", size
     rng = np.random.default_rng(0)  # sideways places only
     figure = look.sheet(3.6)
     axes = figure.subplots()
-    names = _categories(rows)
-    room = int(0.9 * 72 * look.style.width_in / (0.58 * look.style.font_pt * len(names)))  # letters below one class
-    labels = []
-    for place, (name, (colour, _, marker)) in enumerate(zip(names, _varied(_LINES), strict=False)):
+    labels, room = [], _letters_below(look, len(_categories(rows)))
+    for place, (name, (colour, _, marker)) in enumerate(zip(_categories(rows), _varied(_LINES), strict=False)):
         errors = _picture_means([row for row in rows if row["category"] == name])
         axes.plot(place - 0.1 + rng.uniform(-0.22, 0.22, len(errors)), errors, marker, color=OKABE_ITO[colour], mec="white", mew=0.4, alpha=0.8, ms=look.style.marker_pt)
         numbers = np.array(_mean_and_interval(errors))[:, None]
@@ -1518,7 +1522,7 @@ def recipe_curves(sets: Mapping[str, Rows], *, stamps: Sequence[str | None] = ()
         axes.axvline(radius, color="0.4", ls=":", lw=look.style.line_pt, zorder=1)
     axes.set(xlim=(0, 30), ylim=(0, 101), xticks=[0, *radii, 15, 20, 25, 30])
     look.dress(axes, x=look.say("radial_error", unit=UNIT), y=look.say("share"), grid="both")
-    look.curve_legend(axes, entries, title=look.say("within", radii=" / ".join(map(str, radii)), unit=UNIT))
+    _curve_legend(look, axes, entries, title=look.say("within", radii=" / ".join(map(str, radii)), unit=UNIT))
     spoilt = [f"* {look.say(f'why_{stamp}')}" for stamp in STAMPS if stamp in stamps.values()]
     return look.finish(figure, "recipe_curves", _set_note(look, next(iter(sets.values())), *spoilt))
 

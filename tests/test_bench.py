@@ -42,6 +42,12 @@ def test_the_file_holds_what_was_found_and_the_command(measured, tmp_path, capsy
     assert "phase2_epoch_over_bare_step" in printed.out and printed.err == "measuring\n"
 
 
+def test_a_number_of_the_table_stands_there_once():
+    found = bench._flat({"step_share_of_stated_bf16_peak": bench.Rounds((0.5, 0.6)), "phase2_plain_workers": 2})
+    lines = bench.table({"device": "x", "threads": 1, "precision": "fp32", "version_torch": "2", "rounds": 2, **found}).splitlines()
+    assert [line.split()[0] for line in lines[1:]] == ["step_share_of_stated_bf16_peak", "phase2_plain_workers"]
+
+
 def test_without_small_the_real_network_is_measured(measured):
     assert main(["bench"]) == 0
     assert measured[0] == [bench.FULL]

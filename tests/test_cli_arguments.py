@@ -69,7 +69,8 @@ WRONG = [
     (f"{DEFEND} --data phantom --records {{run}}", "not allowed with"), (f"{DEFEND} --records {{run}} --seeds 1", "--seeds: of a training"),
     (f"{DEFEND} --main seed-0", "--main: "), (f"{DEFEND} --seeds 1 1", "each seed given once"), (f"{TRAIN} --phase1-epochs 0 --phase2-epochs 0", "nothing would be trained"),
     ("predict {run} {picture} --csv same --overlay same", "give two places"), ("predict {run} {picture} {picture}", "by more than one IMAGE"),
-    ("evaluate {run} --split oof", "oof"), ("evaluate {run} --split all", "has seen"), ("evaluate {run} {run}", "is given twice"), ("figures {run} {run}/../first --out new", "is given twice"),
+    ("evaluate {run} --split oof", "oof"), ("evaluate {run} --split all", "has seen"), ("evaluate {run} {run}", "is given twice"), ("evaluate {run} --against {run}/../first", "is given twice"),
+    ("evaluate {run} --ensemble median", "--ensemble: "), (f"{TRAIN} --cache-views 2 --phase1-epochs 0", "--cache-views: "), ("figures {run} {run}/../first --out new", "is given twice"),
     # a place that is taken, or cannot be
     ("train-landmarks --data phantom --recipe smoke --out full", "holds files already"), ("train-landmarks --data phantom --recipe smoke --out full --resume", "no run to resume"),
     ("train-landmarks --data phantom --recipe smoke --out file", "is a file"), ("train-landmarks --data phantom --recipe smoke --out file/new", "is a file"),
