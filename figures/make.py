@@ -13,11 +13,14 @@ picture. `python figures/make.py --add RUN NAME` makes one of a run.
 import argparse
 import csv
 import filecmp
+import functools
 import hashlib
 import json
+import operator
 import re
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -282,11 +285,11 @@ TEXTS = {
         "parte de prueba ya se había abierto, y no la abrió de nuevo.",
     ),
     "begun": (
-        "Besides `dense`, the search has tried {variants} variants of it ([whole schedules](figures/research/runs.csv), [half](figures/research/short/runs.csv), [on a card](figures/research/cuda/runs.csv)), most with one seed. "
+        "Besides `dense`, the search has tried {variants} variants of it ([whole schedules](figures/research/runs.csv), [half](figures/research/short/runs.csv), [on a card](figures/research/cuda/runs.csv)), {several} of them with two seeds or three, the others with one. "
         "The best of those with {members} seeds begins with weights from a training on phantoms: {nearest:.2f} (standard deviation over seeds {sd:.2f}), and as the likeliest shape **{mean:.2f}** [{low:.2f}, {high:.2f}], {gain:.2f} "
         "[{gain_low:.2f}, {gain_high:.2f}] below `steady`, on the very pictures on which it was found among so many.",
-        "Además de `dense`, la búsqueda ha probado {variants} variantes ([calendarios enteros](figures/research/runs.csv), [a la mitad](figures/research/short/runs.csv), [en una tarjeta](figures/research/cuda/runs.csv)), casi todas con "
-        "una semilla. La mejor de las que tienen {members} semillas parte de pesos de un entrenamiento con fantomas: {nearest:.2f} (desviación estándar entre semillas {sd:.2f}), y como la forma más verosímil **{mean:.2f}** "
+        "Además de `dense`, la búsqueda ha probado {variants} variantes ([calendarios enteros](figures/research/runs.csv), [a la mitad](figures/research/short/runs.csv), [en una tarjeta](figures/research/cuda/runs.csv)), {several} de ellas con "
+        "dos semillas o tres, las demás con una. La mejor de las que tienen {members} semillas parte de pesos de un entrenamiento con fantomas: {nearest:.2f} (desviación estándar entre semillas {sd:.2f}), y como la forma más verosímil **{mean:.2f}** "
         "[{low:.2f}, {high:.2f}], {gain:.2f} [{gain_low:.2f}, {gain_high:.2f}] por debajo de `steady`, en las mismas imágenes en que se halló entre tantas.",
     ),
     "views": (
@@ -534,10 +537,10 @@ def seeds_mean(name: str) -> np.ndarray:
     return np.array([[float(row[column]) for column in columns] for row in rows]).mean(1)
 
 
-def variants() -> set[str]:
-    """All that the search has tried on two cores or a card, by name."""
-    ledgers = (HERE / "research").rglob("runs.csv")
-    return {row["run"].rsplit("/", 1)[0] for path in ledgers for row in csv.DictReader(path.read_text(encoding="utf-8").splitlines())}
+def variants() -> Counter[str]:
+    """All that the search has tried on two cores or a card, by name: with how many seeds in the ledger that has most of them."""
+    seeds = [Counter(row["run"].rsplit("/", 1)[0] for row in read_rows(path)) for path in (HERE / "research").rglob("runs.csv")]
+    return functools.reduce(operator.or_, seeds)
 
 
 def measured_values() -> dict[str, dict]:
@@ -562,8 +565,9 @@ def measured_values() -> dict[str, dict]:
     if begun := measured("phantom-weights"):
         read, paired = begun["recipes"][0], compare_errors(seeds_mean("reading"), seeds_mean("phantom-weights"))
         (low, high), (gain_low, gain_high) = read["likeliest"]["mean_px_ci95"], paired["difference_px_ci95"]
+        tried = {name: seeds for name, seeds in variants().items() if name != "dense"}
         found["begun"] = {
-            "variants": len(variants()) - 1, "members": read["likeliest"]["n_seeds"], "nearest": read["nearest"]["mean_px"], "mean": read["likeliest"]["mean_px"], "low": low, "high": high,
+            "variants": len(tried), "several": sum(seeds > 1 for seeds in tried.values()), "members": read["likeliest"]["n_seeds"], "nearest": read["nearest"]["mean_px"], "mean": read["likeliest"]["mean_px"], "low": low, "high": high,
             "gain": paired["difference_px"], "gain_low": gain_low, "gain_high": gain_high, "sd": read["nearest"]["seed_sd_px"],
         }
     if judged := measured("phantom-weights-folds"):

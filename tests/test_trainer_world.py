@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -146,7 +147,7 @@ def test_two_processes_train_as_one(tmp_path):
 
 def test_a_resumed_pair_equals_a_peaceful_one_under_dropout(tmp_path):
     """Bit for bit, both processes; an early stop asked for in one process alone stops both."""
-    pair = partial(train, head="regression", dropout=0.3)
+    pair = partial(train, head="regression", dropout=0.3, phases=(PHASES[0], replace(PHASES[1], epochs=4)))
     peaceful = run_together(partial(pair, folder=tmp_path / "a", callbacks=[At(3, 1, ask_to_stop)]), tmp_path)
     run_together(partial(pair, folder=tmp_path / "b", callbacks=[At(2, None, interrupt)]), tmp_path)
     resumed = run_together(partial(pair, folder=tmp_path / "b", callbacks=[At(3, 1, ask_to_stop)], resume=True), tmp_path)
