@@ -303,8 +303,8 @@ TEXTS = {
         "entera correlacionan con los de `dense` en {correlation:.2f} (a lo largo del eje en L2, {ends:.2f}), y hasta los de su ejecución acortada, en {weakest:.2f}.",
     ),
     "looked": (
-        "Films without labels, of other shapes and sizes (49 of Hannover, CC BY 3.0), were predicted and looked at, not measured (`landmark-thesis predict phantom-weights-0 DIR --overlay OUT`): the outlines lie where an eye would put them, but on a chest with one shrunken lung. (Three films of that collection are among the 957; one of them is among the 49.)",
-        "Placas sin etiquetas, de otras formas y tamaños (49 de Hannover, CC BY 3.0), se predijeron y se miraron, sin medirlas (`landmark-thesis predict phantom-weights-0 DIR --overlay OUT`): los contornos quedan donde los trazaría un observador, salvo en un tórax con un pulmón encogido. (Tres placas de esa colección están entre las 957; una de ellas, entre las 49.)",
+        "Films without labels, of other shapes and sizes (49 of Hannover, CC BY 3.0), were predicted and looked at, not measured (`landmark-thesis predict phantom-weights-0 DIR --overlay OUT`): the outlines lie where an eye would put them, but on a chest with one shrunken lung. (One of them, c3829ecb, is COVID-1664 of the 957.)",
+        "Placas sin etiquetas, de otras formas y tamaños (49 de Hannover, CC BY 3.0), se predijeron y se miraron, sin medirlas (`landmark-thesis predict phantom-weights-0 DIR --overlay OUT`): los contornos quedan donde los trazaría un observador, salvo en un tórax con un pulmón encogido. (Una de ellas, c3829ecb, es COVID-1664 de las 957.)",
     ),
     "begun_folds": (
         "Five folds have judged it on {n} pictures, each by a model that was not trained on it: {nearest:.2f} [{nearest_low:.2f}, {nearest_high:.2f}], and as the likeliest shape **{mean:.2f}** [{mean_low:.2f}, {mean_high:.2f}]; picture by "
