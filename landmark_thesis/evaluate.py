@@ -18,10 +18,8 @@ import importlib.resources
 import io
 import json
 import os
-import struct
 import uuid
 import warnings
-import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -32,6 +30,7 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
+from PIL import Image, PngImagePlugin
 from torch import nn
 
 from .augment import flip
@@ -585,35 +584,36 @@ def overlay(picture: np.ndarray, points: np.ndarray, side: int = 640) -> np.ndar
     return np.maximum(np.minimum(canvas, 255 - rim[..., None]), numbers[..., None])
 
 
-_OURS = b"tEXtSoftware\0landmark-thesis overlay"  # a remark in each PNG that is drawn here
+_OURS = "landmark-thesis overlay"  # the software that each PNG names that is drawn here
 
 
-def _remarked(png: bytes) -> bytes:
-    """A PNG with that remark behind its header, which ends at byte 33."""
-    return png[:33] + struct.pack(">I", len(_OURS) - 4) + _OURS + struct.pack(">I", zlib.crc32(_OURS)) + png[33:]
+def _drawn_here(path: Path) -> bool:
+    with contextlib.suppress(Exception), Image.open(path, formats=["PNG"]) as picture:  # whatever cannot be read is not ours
+        return picture.info.get("Software") == _OURS
+    return False
 
 
 def refuse_pictures(folder: str | Path) -> None:
     """DataError where `folder` holds a picture that `write_overlays` did not draw: a drawing could replace it, or be taken for one like it."""
     for path in sorted(Path(folder).glob("*")):
-        if path.suffix.lower() in IMAGE_EXTENSIONS and path.is_file():
-            with path.open("rb") as file:
-                if file.read(37 + len(_OURS))[37:] != _OURS:
-                    raise DataError(f"{folder}: holds the picture {path.name}, which was not drawn here and shall not be lost; choose another folder")
+        if path.suffix.lower() in IMAGE_EXTENSIONS and path.is_file() and not _drawn_here(path):
+            raise DataError(f"{folder}: holds the picture {path.name}, which was not drawn here and shall not be lost; choose another folder")
 
 
 def write_overlays(paths: str | Path | Sequence[str | Path], points: np.ndarray, folder: str | Path) -> list[Path]:
     """One PNG a picture in `folder`; pictures of one name get a number behind it. Returns the files. DataError as in `refuse_pictures`."""
     refuse_pictures(folder)
-    written, taken = [], set()
+    written, taken, remark = [], set(), PngImagePlugin.PngInfo()
+    remark.add_text("Software", _OURS)
     for path, answer in _paired(paths, points):
         name, number = path.stem, 1
         while name in taken:
             number += 1
             name = f"{path.stem}-{number}"
         taken.add(name)
-        coded = cv2.imencode(".png", overlay(read_image(path), answer))[1].tobytes()
-        written.append(Path(write_whole(Path(folder) / f"{name}.png", _remarked(coded))))
+        coded = io.BytesIO()
+        Image.fromarray(cv2.cvtColor(overlay(read_image(path), answer), cv2.COLOR_BGR2RGB)).save(coded, "png", pnginfo=remark)
+        written.append(Path(write_whole(Path(folder) / f"{name}.png", coded.getvalue())))
     return written
 
 # %% ../nbs/12_evaluate.ipynb #e78d53b4
