@@ -56,14 +56,14 @@ RECORDS = HERE / "records"
 READMES = {"en": HERE.parent / "README.md", "es": HERE.parent / "README.es.md"}
 BEST = "dense"
 THESIS_VAL = 7.22  # quoted: what its honest model scored on this validation part
-DRAWN_LEDGERS = {Path("research"): "dense", Path("research/short"): "dense, 20 epochs"}  # folder -> what its rows are compared with, as a figure says it
-LEDGERS = (*(place / f"{name}.csv" for place in DRAWN_LEDGERS for name in ("errors", "runs", "likeliest")), Path("research/folds.csv"))  # written by research.py, drawn by nobody
+DRAWN_LEDGERS = {Path("research"): "dense", Path("research/short"): "dense, 20 epochs", Path("research/cuda"): "dense, on a card"}  # folder -> what its rows are compared with, as a figure says it
+LEDGERS = (*(place / f"{name}.csv" for place in DRAWN_LEDGERS for name in ("errors", "runs", "likeliest")), *(Path(place) / "folds.csv" for place in ("research", "research/cuda")))  # written by research.py, drawn by nobody
 READ_AS_LIKELIEST = {"stretch-80-likeliest"}  # variants whose recipe reads the likeliest shape: their errors are of that reading alone
 LIST = Path("drawn.csv")  # of what is drawn, with the hash of each file
 MARKERS = re.compile(r"(<!-- (results|speed|drawn|checks):begin -->\n).*?(<!-- \2:end -->)", re.S)
 # order and names of the table; a record that is not named here is drawn, but not listed
 TITLES = {
-    "thesis-lite0": "`thesis` recipe cut short, EfficientNet-Lite0, ImageNet weights",
+    "thesis-lite0": "`thesis` recipe, whole, EfficientNet-Lite0, ImageNet weights",
     "thesis-resnet18-random": "`thesis` recipe, whole, ResNet-18 from random weights",
     "dense": "`dense` recipe, ResNet-18 from random weights",
 }
@@ -89,7 +89,8 @@ def listed() -> list[tuple[str, Run]]:
 
 
 def _epochs(run: Run) -> str:
-    return " + ".join(str(phase.epochs) for phase in run.recipe.phases if phase.epochs > 0) + " epochs"
+    """Those that it went through: fewer than its recipe has where it was stopped for want of progress."""
+    return " + ".join(str(number) for number in Counter(row["phase"] for row in run.history).values()) + " epochs"
 
 
 def draw(out: Path) -> None:
@@ -152,7 +153,9 @@ def draw_research(out: Path) -> None:
 
 def mean_shape_interval(scored: dict) -> tuple[float, float] | None:
     """Of what the mean shape makes on the pictures of a results.json; None where no record tells."""
-    return ruler_interval(scored, [shape] if (shape := measured("shape")) else [])
+    shape = measured("shape")  # before a run's own, which resamples the same errors anew: one number for one thing
+    without = {**scored, "baselines": {**scored["baselines"], "mean_shape_px_ci95": None}}
+    return (shape and ruler_interval(without, [shape])) or ruler_interval(scored)
 
 
 def draw_compared(out: Path, found: list[tuple[str, Run, dict]]) -> None:
@@ -212,9 +215,10 @@ TEXTS = {
         "una semilla cada uno; la parte de prueba sigue cerrada mientras se elige.",
     ),
     "header": (
-        "| model | mean radial error | median | within 5 px | contour error | training on 2 cores |",
-        "| modelo | error radial medio | mediana | a menos de 5 px | error de contorno | entrenamiento con 2 núcleos |",
+        "| model | mean radial error | median | within 5 px | contour error | training |",
+        "| modelo | error radial medio | mediana | a menos de 5 px | error de contorno | entrenamiento |",
     ),
+    "on_card": ("on a card", "en una tarjeta"),
     "mean_shape": ("mean shape of the training part, no model at all", "forma media de la parte de entrenamiento, sin modelo alguno"),
     "rounding": ("rounding of the labels alone", "solo el redondeo de las etiquetas"),
     "scheme": (
@@ -224,9 +228,9 @@ TEXTS = {
     "twice": ("two labels of one radiograph ({a} and {b}), one pair", "dos etiquetas de una misma radiografía ({a} y {b}), un solo par"),
     "star": (
         r"\* the best epoch was selected on these pictures, so the number is a little too small. `dense` selects no epoch, but it was chosen among other recipes "
-        "on these pictures. Times: wall clock, while the two cores did other work too.",
+        "on these pictures. Times: wall clock, on two cores that did other work too, or on a card beside other trainings.",
         r"\* la mejor época se eligió con estas imágenes, de modo que el número es algo optimista. `dense` no elige época, pero se escogió entre otras recetas con "
-        "estas imágenes. Tiempos de reloj, con los dos núcleos ocupados también en otras cosas.",
+        "estas imágenes. Tiempos de reloj, con dos núcleos ocupados también en otras cosas, o en una tarjeta junto a otros entrenamientos.",
     ),
     "rival": (
         "The thesis' ResNet-18 began with ImageNet weights, which could not be downloaded where these runs were made; from random ones its whole recipe comes near to its own honest {val:.2f} on these pictures, and "
@@ -298,9 +302,9 @@ TEXTS = {
     ),
     "unlike": (
         "Unlike heads and losses together gain as little: of {members} such models the best pair makes {pair:.2f}, the best alone {alone:.2f}. However unlike, much of their errors is one: those of the whole `thesis` recipe correlate with "
-        "`dense`'s at {correlation:.2f} (along the axis at L2 {ends:.2f}), and even those of its run cut short at {weakest:.2f}.",
+        "`dense`'s at {correlation:.2f} (along the axis at L2 {ends:.2f}), and those of the same recipe on EfficientNet-Lite0 with ImageNet weights at {weakest:.2f}.",
         "Juntar cabezas y pérdidas distintas gana igual de poco: de {members} modelos así, la mejor pareja logra {pair:.2f}, y el mejor solo {alone:.2f}. Por distintos que sean, comparten gran parte de sus errores: los de la receta `thesis` "
-        "entera correlacionan con los de `dense` en {correlation:.2f} (a lo largo del eje en L2, {ends:.2f}), y hasta los de su ejecución acortada, en {weakest:.2f}.",
+        "entera correlacionan con los de `dense` en {correlation:.2f} (a lo largo del eje en L2, {ends:.2f}), y los de la misma receta con EfficientNet-Lite0 y pesos de ImageNet, en {weakest:.2f}.",
     ),
     "looked": (
         "Films without labels, of other shapes and sizes (49 of Hannover, CC BY 3.0), were predicted and looked at, not measured (`landmark-thesis predict phantom-weights-0 DIR --overlay OUT`): the outlines lie where an eye would put them, but on a chest with one shrunken lung. (One of them, c3829ecb, is COVID-1664 of the 957.)",
@@ -315,6 +319,18 @@ TEXTS = {
         "imagen por imagen, {gain:.2f} [{gain_low:.2f}, {gain_high:.2f}] por debajo de `dense` y {steady:.2f} [{steady_low:.2f}, {steady_high:.2f}] por debajo de `steady` (una semilla por pliegue; {apart:.2f} [{apart_low:.2f}, {apart_high:.2f}] en las {apart_n} que no intervinieron en su elección). Las formas de los fantomas salen de 119 números, medias "
         "y correlaciones de las etiquetas de la parte de entrenamiento, y por ellos cada pliegue lleva un rastro de las etiquetas que lo juzgan. "
         "(`python figures/research.py sweep phantom-weights/0/1 ... phantom-weights/0/5 --data DIR --out DIR`, `python figures/folds.py judge DATA OUT --job phantom-weights/0`)",
+    ),
+    "begun_more": (
+        "More of that gains nothing more: weights from twice as many phantoms and four times the training on them make {mean:.2f} as the likeliest shape, the first ones {first:.2f} ({members} seeds each, on one card), "
+        "and in the folds {folds:.2f} [{low:.2f}, {high:.2f}], {gain:.2f} [{gain_low:.2f}, {gain_high:.2f}] below `steady`.",
+        "Más de lo mismo no gana nada más: pesos de dos veces más fantomas y cuatro veces más entrenamiento con ellos dan {mean:.2f} como la forma más verosímil, los primeros {first:.2f} ({members} semillas cada uno, en una misma tarjeta), "
+        "y en los pliegues {folds:.2f} [{low:.2f}, {high:.2f}], {gain:.2f} [{gain_low:.2f}, {gain_high:.2f}] por debajo de `steady`.",
+    ),
+    "crowd": (
+        "The {runs} whole runs of {variants} recipes that one card trained ([their plot](figures/research/cuda/ablation_likeliest.svg)) make {each:.2f} on average and {together:.2f} together: {common:.0f} % of their squared error is common to all. Whoever "
+        "could pick for each picture the run that comes nearest to its label would still make **{hindsight:.2f}** [{low:.2f}, {high:.2f}]. No run of them has a 95th percentile below {p95:.1f} or a contour error below {contour:.2f} (`python figures/crowd.py DIR OUT`).",
+        "Las {runs} ejecuciones enteras de {variants} recetas que entrenó una misma tarjeta ([su gráfica](figures/research/cuda/ablation_likeliest.svg)) dan {each:.2f} en promedio y {together:.2f} juntas: el {common:.0f} % de su error cuadrático es común a todas. Quien "
+        "pudiera elegir en cada imagen la ejecución que más se acerca a su etiqueta aún daría **{hindsight:.2f}** [{low:.2f}, {high:.2f}]. Ninguna de ellas tiene un percentil 95 por debajo de {p95:.1f} ni un error de contorno por debajo de {contour:.2f} (`python figures/crowd.py DIR OUT`).",
     ),
     "folds": (
         "In {folds} folds over the {n} development pictures, each judged by a model that was not trained on it: **{px:.2f}** [{low:.2f}, {high:.2f}], contour error {contour:.2f}; read as the likeliest shape "
@@ -388,7 +404,7 @@ TEXTS = {
     ),
 }
 TITLES_ES = {
-    "thesis-lite0": "receta `thesis` acortada, EfficientNet-Lite0, pesos de ImageNet",
+    "thesis-lite0": "receta `thesis`, entera, EfficientNet-Lite0, pesos de ImageNet",
     "thesis-resnet18-random": "receta `thesis` entera, ResNet-18 desde pesos aleatorios",
     "dense": "receta `dense`, ResNet-18 desde pesos aleatorios",
 }
@@ -408,7 +424,7 @@ def readme_block(lang: str = "en") -> str:
     lines.append(f"| {say('mean_shape')} | {first['baselines']['mean_shape_px']:.2f}{_bracket(mean_shape_interval(first))} | | | | |")
     for title, run, content in found:
         shown = title if lang == "en" else f"{TITLES_ES[run.name]}, {_epochs(run).replace('epochs', 'épocas')}"
-        lines.append(_result_line(shown, run, content))
+        lines.append(_result_line(shown, run, content, say("on_card")))
     lines += [f"| {say('rounding')} | {first['baselines']['label_rounding_px']:.2f} | | | | |", *limit_rows(say), "", say("star")]
     lines += rival_lines(say)
     told = measured_values()
@@ -428,11 +444,12 @@ LEADS = {
     "seeds": ("Seeds", "Semillas"),
     "steady": ("Likeliest shape", "Forma más verosímil"),
     "begun": ("The search", "La búsqueda"),
+    "crowd": ("Many models", "Muchos modelos"),
     "outside": ("Another hospital", "Otro hospital"),
     "curve": ("More pictures", "Más imágenes"),
     "drift": ("The annotator", "Quien anotó"),
 }
-MORE = {"seeds": ("views", "unlike"), "begun": ("begun_folds",), "outside": ("looked",)}  # sentences that go on where the one of that key ends
+MORE = {"seeds": ("views", "unlike"), "begun": ("begun_folds", "begun_more"), "outside": ("looked",)}  # sentences that go on where the one of that key ends
 RIVAL = "regression/0"  # of the search: the thesis' head and loss, all else as `dense`
 
 
@@ -519,13 +536,14 @@ def _bracket(interval: tuple[float, float] | None) -> str:
     return f" [{interval[0]:.2f}, {interval[1]:.2f}]" if interval else ""
 
 
-def _result_line(title: str, run: Run, content: dict) -> str:
+def _result_line(title: str, run: Run, content: dict, card: str) -> str:
     metrics = content["val"]
     low, high = metrics["mre_px_ci95"]
-    seconds = json.loads((run.path / "environment.json").read_text(encoding="utf-8"))["seconds"]
+    told = json.loads((run.path / "environment.json").read_text(encoding="utf-8"))
+    taken = f"{told['seconds'] / 60:.0f} min" + (f", {card}" if told["device"].startswith("cuda") else "")
     return (
         f"| {title}{' *' if content['selected_on_part'] else ''} | **{metrics['mre_px']:.2f}** [{low:.2f}, {high:.2f}] | {metrics['median_px']:.2f} "
-        f"| {100 * metrics['sdr']['5']:.0f} % | {metrics['contour_px']:.2f} | {seconds / 60:.0f} min |"
+        f"| {100 * metrics['sdr']['5']:.0f} % | {metrics['contour_px']:.2f} | {taken} |"
     )
 
 
@@ -541,6 +559,24 @@ def variants() -> Counter[str]:
     """All that the search has tried on two cores or a card, by name: with how many seeds in the ledger that has most of them."""
     seeds = [Counter(row["run"].rsplit("/", 1)[0] for row in read_rows(path)) for path in (HERE / "research").rglob("runs.csv")]
     return functools.reduce(operator.or_, seeds)
+
+
+def more_phantoms() -> dict[str, float] | None:
+    """What the second start on phantoms is worth beside the first, by the ledger of cards; None where it lacks one of them."""
+    place = HERE / "research" / "cuda"
+    read, folds = ledger_tables(Path("research/cuda")).get("likeliest"), _by_image(place / "folds.csv")
+    column, dense = "phantom-weights-more/0/likeliest", _by_image(RECORDS / "folds" / "errors.csv")
+    seeds = {name: [run for run in read[0] if run.rsplit("/", 1)[0] == name] for name in ("phantom-weights", "phantom-weights-more")} if read else {}
+    if not seeds or not all(seeds.values()) or folds.keys() != dense.keys() or any(column not in row for row in folds.values()):
+        return None
+    first, mean = (float(np.mean([[float(row[run]) for run in runs] for row in read])) for runs in seeds.values())
+    known, errors = (np.array([float(table[image][name]) for image in sorted(folds)]) for table, name in ((dense, "likeliest"), (folds, column)))
+    (low, high), gain = bootstrap_interval(errors), compare_errors(known, errors)
+    gain_low, gain_high = gain["difference_px_ci95"]
+    return {
+        "first": first, "mean": mean, "members": min(map(len, seeds.values())), "folds": float(errors.mean()), "low": low, "high": high,
+        "gain": gain["difference_px"], "gain_low": gain_low, "gain_high": gain_high,
+    }
 
 
 def measured_values() -> dict[str, dict]:
@@ -582,6 +618,15 @@ def measured_values() -> dict[str, dict]:
         apart = compare_errors(*(np.array([float(row[column]) for row in rest]) for column in ("dense likeliest", "likeliest")))
         low, high = apart["difference_px_ci95"]
         found["begun_folds"] |= {"apart": apart["difference_px"], "apart_low": low, "apart_high": high, "apart_n": len(rest)}
+    if more := more_phantoms():
+        found["begun_more"] = more
+    if crowd := measured("crowd"):
+        (low, high), rows = crowd["hindsight"]["mre_px_ci95"], read_rows(HERE / "research" / "cuda" / "runs.csv")
+        least = {name: min(float(row[f"{name}_px"]) for row in rows) for name in ("p95", "contour")}
+        found["crowd"] = least | {
+            "runs": len(crowd["runs"]), "variants": crowd["n_variants"], "each": crowd["mean_of_the_runs"]["mre_px"], "together": crowd["together"]["mre_px"],
+            "common": 100 * crowd["common"], "hindsight": crowd["hindsight"]["mre_px"], "low": low, "high": high,
+        }
     if test := measured("test"):
         low, high = test["seeds"]["mean_px_ci95"]
         opened = recorded_openings({record.name: measured(record.name) for record in experiments()}, test["test_fingerprint"])
@@ -623,7 +668,7 @@ def measured_values() -> dict[str, dict]:
         found["views"] = {"views": views["n_views"], "gain": gain, "low": low, "high": high, "members": len({one["run"] for one in views["results"]})}
     if unlike := measured("unlike"):
         thesis = next(pair for pair in unlike["pairs"] if set(pair["runs"]) == {"dense", "thesis-resnet18-random"})
-        weakest = next(pair for pair in measured("causes")["together"] if set(pair["runs"]) == {"dense-0", "thesis-lite0"})
+        weakest = next(pair for pair in unlike["pairs"] if set(pair["runs"]) == {"dense", "thesis-lite0"})
         found["unlike"] = {
             "members": len(unlike["runs"]), "pair": min(pair["together_px"] for pair in unlike["pairs"]), "alone": min(run["mre_px"] for run in unlike["runs"]),
             "correlation": thesis["correlation"], "ends": thesis["correlation_L2_along"], "weakest": weakest["correlation"],

@@ -37,7 +37,7 @@ from reading import wavering
 from torch import set_num_threads
 
 from landmark_thesis.augment import WIDE_AUGMENTATION
-from landmark_thesis.data import write_whole
+from landmark_thesis.data import MIN_INLIERS, Signatures, write_whole
 from landmark_thesis.evaluate import evaluate_runs, predict_points, read_errors, refuse_seen, write_results
 from landmark_thesis.landmarks import LANDMARK_NAMES, likeliest_shape, project_to_shape
 from landmark_thesis.pixel_error import bootstrap_interval, radial_errors
@@ -58,6 +58,14 @@ def _phase2(recipe: Recipe, **changes) -> Recipe:
 
 def _loss(**options) -> Recipe:
     return replace(DENSE, loss_options=options)
+
+
+def _rate(rate: float) -> Recipe:
+    return _phase2(DENSE, rates={"backbone": rate, "head": rate})
+
+
+def _sized(size: int) -> Recipe:
+    return replace(DENSE, preprocessing=replace(DENSE.preprocessing, size=size))
 
 
 STRETCHED = replace(DENSE, augmentation=replace(WIDE_AUGMENTATION, stretch=0.12))
@@ -82,6 +90,14 @@ VARIANTS: dict[str, tuple[Recipe, str]] = {
         replace(_phase2(STRETCHED, epochs=80), likeliest=True),
         "the stretch, twice the schedule to see more, and the likeliest shape instead of the nearest",
     ),
+    "rate-half": (_rate(5e-4), "half the learning rate"),
+    "rate-double": (_rate(2e-3), "twice the learning rate"),
+    "decay-none": (_phase2(DENSE, weight_decay=0.0), "without weight decay"),
+    "decay-more": (_phase2(DENSE, weight_decay=0.2), "four times the weight decay"),
+    "batch-32": (replace(DENSE, batch_size=32), "twice the batch, so half the steps"),
+    "resnet34": (replace(DENSE, backbone="resnet34"), "a deeper backbone"),
+    "resnet50": (replace(DENSE, backbone="resnet50"), "a still deeper one"),
+    "lite0-random": (replace(DENSE, backbone="efficientnet_lite0"), "the backbone of `lite0` from random weights"),
     "lite0": (replace(DENSE, backbone="efficientnet_lite0", weights="imagenet"), "a backbone with ImageNet weights"),
     "correlated": (replace(DENSE, loss="correlated"), "one distance a picture, in which what wavers together counts once"),
     "refined-shape": (replace(DENSE, head="refined", loss="shape"), "each coordinate may lean on all others, and the distance after projection"),
@@ -103,8 +119,12 @@ VARIANTS: dict[str, tuple[Recipe, str]] = {
     "phantom-weights": (DENSE, "a backbone with weights that were trained on phantoms (sources.py)"),
     "phantom-weights-stretch-60": (_phase2(STRETCHED, epochs=60), "weights that began with phantoms, the stretch, and half as many epochs again"),
     "phantom-weights-bn-eval": (replace(DENSE, head_options={"backbone_eval": True}), "the same weights, their batch norm in eval mode throughout"),
+    "phantom-weights-80": (_phase2(DENSE, epochs=80), "the same weights, and twice the schedule"),
+    "phantom-weights-more": (DENSE, "weights from twice as many phantoms, trained on them four times as long"),
     "phantoms-mixed": (DENSE, "as many phantoms again among the training pictures, so twice the steps"),
-    "size-320": (replace(DENSE, preprocessing=replace(DENSE.preprocessing, size=320)), "a larger picture"),
+    "size-288": (_sized(288), "a larger picture"),
+    "size-320": (_sized(320), "a larger picture"),
+    "size-384": (_sized(384), "a larger picture"),
 }
 
 
@@ -196,7 +216,8 @@ def scored(run: Run) -> dict:
 
 
 def run(variant: str, data: Path, out: Path, seeds: list[int], short: bool = False) -> None:
-    sources.prepare_shared([variant], out)
+    if start := sources.START_OF.get(variant):
+        sources.begin(start, out)
     for seed in seeds:
         one = trained(variant, seed, data, out, short=short)
         results, likeliest = scored(one), both_readings(one, "val")["likeliest"]
@@ -205,12 +226,24 @@ def run(variant: str, data: Path, out: Path, seeds: list[int], short: bool = Fal
 
 
 def _worker() -> None:
-    """A process of a sweep: the pictures are read and checked once, not once a run."""
+    """A process of a sweep: the pictures are read, checked and compared once, not once a run."""
     set_num_threads(1)
     Source.load, Source.check = functools.cache(Source.load), functools.cache(Source.check)
+    match, known = Signatures.match, {}
+
+    def matched(self: Signatures, other: Signatures | None = None, min_inliers: int = MIN_INLIERS) -> list[tuple[int, int, int]]:
+        key = (self.digests.tobytes(), other and other.digests.tobytes(), min_inliers)  # of the pictures themselves, in their order
+        if key not in known:
+            known[key] = match(self, other, min_inliers)
+        return known[key]
+
+    Signatures.match = matched
 
 
-def _one_of_many(job: str, data: Path, out: Path) -> tuple[Path, dict | None, dict[str, dict[str, float]]]:
+def _one_of_many(job: str, data: Path, out: Path) -> tuple[Path, dict | None, dict[str, dict[str, float]]] | None:
+    """The run of a job, its results on the validation part and its errors both ways; None for what others begin with."""
+    if job in sources.STARTS:
+        return sources.begin(job, out)
     variant, seed, *fold = job.split("/")
     one = trained(variant, int(seed), data, out, int(fold[0]) if fold else None)
     return one.path, None if fold else scored(one), both_readings(one, "oof" if fold else "val")
@@ -235,22 +268,32 @@ def _note_job(job: str, path: Path, results: dict | None, read: dict[str, dict[s
     return ", ".join(f"{way} {np.mean(list(errors.values())):.3f}" for way, errors in read.items()) + " px@224"
 
 
+def _next(waiting: list[str], ready: set[str]) -> str | None:
+    """Taken out of `waiting`: the first job that begins with nothing, or with what is `ready`."""
+    starts = {job: sources.START_OF.get(job.split("/")[0]) for job in waiting}
+    job = next((job for job, start in starts.items() if start is None or start in ready), None)
+    if job is not None:
+        waiting.remove(job)
+    return job
+
+
 def sweep(jobs: list[str], data: Path, out: Path, at_once: int, seconds: float) -> None:
     """Train and score one job after the other, `at_once` side by side: one small network does not fill a card.
 
-    What ends is noted at once. After `seconds`, or when a process was killed (what took its memory would take the next one's, too), nothing new
-    begins, and what has not ended is left as it is, to be resumed.
+    What several begin with is trained first, and what begins with nothing does not wait for it. What ends is noted at once. After `seconds`, or when
+    a process was killed (what took its memory would take the next one's, too), nothing new begins, and what has not ended is left as it is, to be resumed.
     """
-    began, waiting, running, lost = time.perf_counter(), list(jobs), {}, []
-    sources.prepare_shared([job.split("/")[0] for job in jobs], out)
+    began, running, lost, ready = time.perf_counter(), {}, [], set()
+    waiting = [*dict.fromkeys(sources.START_OF[job.split("/")[0]] for job in jobs if job.split("/")[0] in sources.START_OF), *jobs]
     pool = ProcessPoolExecutor(at_once, multiprocessing.get_context("spawn"), _worker)
     while (running or (waiting and not lost)) and (left := began + seconds - time.perf_counter()) > 0:
-        while waiting and not lost and len(running) < at_once:
-            job = waiting.pop(0)
+        while not lost and len(running) < at_once and (job := _next(waiting, ready)):
             try:
                 running[pool.submit(_one_of_many, job, data, out)] = job
             except BrokenProcessPool:  # some of what runs may have ended well before that
                 lost.append(job)
+        if not running:  # what the others wait for has failed
+            break
         for done in wait(running, min(left, 3600), FIRST_COMPLETED).done:
             job = running.pop(done)
             try:
@@ -260,7 +303,8 @@ def sweep(jobs: list[str], data: Path, out: Path, at_once: int, seconds: float) 
             except Exception as error:  # one variant that fails must not cost the others
                 print(f"{job}: {type(error).__name__}: {error}", flush=True)
             else:
-                told = _note_job(job, *ended)
+                told = _note_job(job, *ended) if ended else "trained"
+                ready.add(job)
                 print(f"{time.perf_counter() - began:4.0f} s  {job}: {told}", flush=True)
     if lost:
         print("a process was killed, and with it all that ran: too many at once for the memory?", flush=True)

@@ -3,8 +3,8 @@
 Both come from phantoms, drawn radiographs whose points are known exactly: the weights begin with them, or they are among the training pictures.
 """
 
-from collections.abc import Callable, Iterable
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,16 +24,31 @@ from landmark_thesis.data import (
 from landmark_thesis.model import LandmarkRegressor, create_model
 from landmark_thesis.runs import DENSE, Recipe, Source, train
 
-BEGIN = replace(DENSE, name="phantom-weights-begin", phases=(DENSE.phases[0], replace(DENSE.phases[1], epochs=20)))
-BEGIN_PHANTOMS, BEGIN_SEED = 2000, 1000  # drawn, of which its split trains on three quarters; a seed that no other run of the search has
+START_SEED = 1000  # one that no other run of the search has
+
+
+@dataclass(frozen=True)
+class Start:
+    """A training on phantoms alone, with whose backbone some variants begin: how many are drawn (its split trains on three quarters), for how many epochs."""
+
+    phantoms: int
+    epochs: int
+
+    def recipe(self, name: str) -> Recipe:
+        return replace(DENSE, name=name, phases=(DENSE.phases[0], replace(DENSE.phases[1], epochs=self.epochs)))
+
+
+STARTS = {"phantom-weights-begin": Start(2000, 20), "phantom-weights-more-begin": Start(4000, 40)}
+START_OF = {
+    "phantom-weights": "phantom-weights-begin",
+    "phantom-weights-bn-eval": "phantom-weights-begin",
+    "phantom-weights-stretch-60": "phantom-weights-begin",
+    "phantom-weights-80": "phantom-weights-begin",
+    "phantom-weights-more": "phantom-weights-more-begin",
+}
 MIXED_PHANTOMS = 717  # as many as the first draw leaves real pictures to train on
 
 Prepared = tuple[Recipe, Source, Split | None]
-
-
-def phantom_weights(recipe: Recipe, data: Path, out: Path) -> Prepared:
-    """`recipe` beginning with the backbone of one training on phantoms, OUT/phantom-weights-begin (`prepare_shared`)."""
-    return replace(recipe, weights=str(out / BEGIN.name / "best.pt")), Source.of(data), None
 
 
 class MixedSource(Source):
@@ -62,7 +77,7 @@ def _with(data: LandmarkData, drawn: LandmarkData) -> LandmarkData:
     )
 
 
-def phantoms_mixed(recipe: Recipe, data: Path, out: Path) -> Prepared:
+def phantoms_mixed(recipe: Recipe, data: Path) -> Prepared:
     """The thesis' split of the folder's pictures, its training part with phantoms added; what `keep_apart` takes for a copy leaves, as in every run."""
     source = MixedSource(Source.of(data).folder, phantoms=MIXED_PHANTOMS)
     joined, duplicates, signatures = source.check(recipe.preprocessing)
@@ -74,26 +89,22 @@ def phantoms_mixed(recipe: Recipe, data: Path, out: Path) -> Prepared:
     return recipe, source, keep_apart(split, source.compared(real, recipe.preprocessing), signatures)
 
 
-# variant -> (recipe, folder of the real pictures, folder of the runs) -> what `train` is given
-PREPARE: dict[str, Callable[[Recipe, Path, Path], Prepared]] = {
-    "phantom-weights": phantom_weights,
-    "phantom-weights-bn-eval": phantom_weights,
-    "phantom-weights-stretch-60": phantom_weights,
-    "phantoms-mixed": phantoms_mixed,
-}
+# variant -> (recipe, folder of the real pictures) -> what `train` is given
+PREPARE: dict[str, Callable[[Recipe, Path], Prepared]] = {"phantoms-mixed": phantoms_mixed}
 
 
 def prepare(variant: str, recipe: Recipe, data: Path, out: Path) -> Prepared:
-    """What `train` is given, after `prepare_shared`: a recipe, a source, and a split or None for the thesis' own."""
-    return PREPARE[variant](recipe, data, out) if variant in PREPARE else (recipe, Source.of(data), None)
+    """What `train` is given, once what the variant begins with has been trained: a recipe, a source, and a split or None for the thesis' own."""
+    if start := START_OF.get(variant):
+        recipe = replace(recipe, weights=str(out / start / "best.pt"))  # its backbone
+    return PREPARE[variant](recipe, data) if variant in PREPARE else (recipe, Source.of(data), None)
 
 
-def prepare_shared(variants: Iterable[str], out: Path) -> None:
-    """Train, or check, what all seeds of some of `variants` begin with. Once, before them: side by side they would meet at its lock."""
-    if any(PREPARE.get(variant) is phantom_weights for variant in variants):
-        place = out / BEGIN.name
-        command = "python figures/research.py run phantom-weights --data DIR --out DIR"
-        train(BEGIN, Source(phantoms=BEGIN_PHANTOMS), place, seed=BEGIN_SEED, resume=place.exists(), quiet=True, command=command)
+def begin(start: str, out: Path) -> None:
+    """Train OUT/START, or check it. Once, before all that begins with it: side by side they would meet at its lock."""
+    first, asked, place = next(variant for variant, name in START_OF.items() if name == start), STARTS[start], out / start
+    command = f"python figures/research.py run {first} --data DIR --out DIR"
+    train(asked.recipe(start), Source(phantoms=asked.phantoms), place, seed=START_SEED, resume=place.exists(), quiet=True, command=command)
 
 
 def _create_model(*arguments: Any, stays_eval: bool | None = None, backbone_eval: bool | None = None, **options: Any) -> LandmarkRegressor:

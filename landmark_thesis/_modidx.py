@@ -554,6 +554,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': '', 'git_url
                                                                                            'landmark_thesis/defense.py'),
                                          'landmark_thesis.defense._again_contour': ( 'defense.html#_again_contour',
                                                                                      'landmark_thesis/defense.py'),
+                                         'landmark_thesis.defense._again_crowd': ( 'defense.html#_again_crowd',
+                                                                                   'landmark_thesis/defense.py'),
                                          'landmark_thesis.defense._again_curve': ( 'defense.html#_again_curve',
                                                                                    'landmark_thesis/defense.py'),
                                          'landmark_thesis.defense._again_drift': ( 'defense.html#_again_drift',

@@ -539,6 +539,11 @@ def _again_views(content: Mapping[str, Any], table: _Columns) -> dict[str, Any]:
     return {"results": _each(content, "results", ("run", "arm"), lambda one: _mean(table[f"{one['arm']} {one['run']}"])), "gain_of_more_views": compare_errors(once, many)}
 
 
+def _again_crowd(content: Mapping[str, Any], table: _Columns) -> dict[str, Any]:
+    told = {key: _mean(table[key.replace("_", " ")]) for key in ("mean_of_the_runs", "together", "hindsight")}
+    return told | {"gain_of_all": compare_errors(table["mean of the runs"], table["together"])}
+
+
 def _again_outside(content: Mapping[str, Any], table: _Columns) -> dict[str, Any]:
     def of(result: Mapping[str, Any]) -> dict[str, Any]:
         errors = np.stack([values for name, values in table.items() if name.startswith(f"{result['model']}: ")])
@@ -651,7 +656,7 @@ _AGAIN: Sequence[tuple[set[str], Callable[[Mapping[str, Any], _Columns], dict[st
     ({"runs", "seeds", "gain_of_the_mirror"}, _again_ensemble), ({"runs", "seeds", "test"}, _again_test), ({"clean_minus_leaky"}, _again_leakage),
     ({"readings", "gains", "folds"}, _again_folds), ({"results", "mm_per_px"}, _again_outside), ({"results", "points", "bandwidth_rows"}, _again_drift),
     ({"results", "limits", "fit"}, _again_curve), ({"results", "epochs", "image_size"}, _again_phase1),
-    ({"pairs", "gain_over_the_best"}, _again_unlike), ({"n_views", "results"}, _again_views), ({"mean_shape_errors"}, _again_shape), ({"recipes"}, _again_reading), ({"contours"}, _again_contour), ({"priors"}, _again_prior),
+    ({"pairs", "gain_over_the_best"}, _again_unlike), ({"n_views", "results"}, _again_views), ({"hindsight", "gain_of_all"}, _again_crowd), ({"mean_shape_errors"}, _again_shape), ({"recipes"}, _again_reading), ({"contours"}, _again_contour), ({"priors"}, _again_prior),
 )
 
 

@@ -1573,7 +1573,7 @@ def ablation_forest(
     """Forest plot of what each change is worth: filled where the interval leaves zero out, open where it does not.
 
     `differences`: as `paired_differences` gives them. `n`: pictures. `luck`: as `seed_luck`, drawn as a band about zero. `asked`: what a change is, in
-    words, by its label; on a page it stands below the label.
+    words, by its label; on a page of at most 20 changes it stands below the label. What lies far out is told as a number at the edge, or nothing else could be read.
     Raises DataError for an empty list.
     """
     look = _Look(lang, size, decimal_comma)
@@ -1581,7 +1581,7 @@ def ablation_forest(
         raise DataError("no differences to draw: the ledger holds the reference alone")
     half = len(differences) if size == "page" or len(differences) <= 12 else (len(differences) + 1) // 2
     names = [f"{one.label} (s = {one.seeds})" for one in differences]
-    if asked and size == "page":
+    if asked and size == "page" and len(names) <= 20:
         names = ["\n".join([name, *textwrap.wrap(asked.get(one.label, "").replace("`", ""), 38)]) for name, one in zip(names, differences, strict=True)]
     figure = look.sheet(1.9 + len(names) * max(0.27, 0.1 + 0.15 * (1 + max(name.count("\n") for name in names))))
     signs = (("better", "blue", "o"), ("unclear", None, "D"), ("worse", "vermillion", "s"))
@@ -1589,11 +1589,17 @@ def ablation_forest(
     if luck is not None:
         handles.append(Patch(color="0.85", label=look.say("luck")))
     panels = _panels_below_key(look, figure, -(-len(differences) // half), handles)
-    least, most = (1.12 * max(luck or 0, *(sign * one.interval[end] for one in differences)) for end, sign in ((0, -1), (1, 1)))
+    ends = [max(map(abs, one.interval)) for one in differences]
+    sight = max(luck or 0, min(max(ends), 2.5 * np.quantile(ends, 0.8)))
+    least, most = (1.12 * max(luck or 0, *(min(sight, sign * one.interval[end]) for one in differences)) for end, sign in ((0, -1), (1, 1)))
     for axes, first in zip(panels, range(0, len(differences), half), strict=True):
         some = differences[first : first + half]
         for place, one in enumerate(some):
-            _draw_difference(look, axes, place, one)
+            if abs(one.value) <= sight:
+                _draw_difference(look, axes, place, one)
+            else:
+                told, (edge, side) = look.number(one.value), (most, "right") if one.value > 0 else (-least, "left")
+                axes.text(edge, place, f"+{told} \N{RIGHTWARDS ARROW}" if one.value > 0 else f"\N{LEFTWARDS ARROW} {told}", ha=side, va="center", fontsize=look.style.font_pt)
         if luck is not None:
             axes.axvspan(-luck, luck, color="0.85", zorder=0)
         axes.axvline(0, color="black", lw=look.style.line_pt)

@@ -95,7 +95,7 @@ def _as_float(points: Array | Sequence) -> Array:
 def _like(values: Sequence[float], points: Array) -> Array:
     """A constant of the scheme as the same kind of array, in the same precision, on the same device."""
     if isinstance(points, torch.Tensor):
-        return points.new_tensor(values)
+        return torch.tensor(values, dtype=points.dtype).to(points.device, non_blocking=True)  # no wait for a card, as `new_tensor` would be
     return np.asarray(values, dtype=points.dtype)
 
 

@@ -44,7 +44,7 @@ def test_the_record_says_what_the_chapter_says():
     content = json.loads(path.read_text(encoding="utf-8"))
     explained = content["explained_L2_along"]
     assert explained["row of the table"] > 0.15 > 0.03 > explained["all three"]
-    twins = [pair for pair in content["together"] if "thesis-lite0" not in pair["runs"]]
+    twins = [pair for pair in content["together"] if "thesis-lite0-30" not in pair["runs"]]
     assert len(twins) == 6 and all(pair["correlation"] > 0.95 and pair["apart_px"] < 1.5 for pair in twins)  # one recipe, or nearly
     assert set(content["runs"]) == {name for pair in content["together"] for name in pair["runs"]}
     assert content["split_fingerprint"] == "d0c23795be920b05" and (content["n_train"], content["n_val"]) == (716, 144)

@@ -5,7 +5,15 @@ import pytest
 
 from landmark_thesis.data import DataError
 from landmark_thesis.evaluate import error_rows
-from landmark_thesis.figures import Headline, error_distribution, headline_table, learning_curves, recipe_curves
+from landmark_thesis.figures import (
+    Difference,
+    Headline,
+    ablation_forest,
+    error_distribution,
+    headline_table,
+    learning_curves,
+    recipe_curves,
+)
 from landmark_thesis.phantom import sample_shapes
 from landmark_thesis.runs import RECIPES
 
@@ -43,3 +51,24 @@ def test_the_label_names_no_dropout_that_a_model_lacks_and_the_axis_ends_where_t
     assert sorted(x for line in figure.axes[0].lines if line.get_marker() == "^" for x in line.get_xdata()) == [1, 1, 2, 2]
     flat = [row | {"train_error_px": 6.0, "val_error_px": 5.0} for row in rows]
     assert "triangles" not in learning_curves(flat)._supxlabel.get_text()  # nothing is cut where nothing towers
+
+
+def test_a_change_far_out_is_told_as_a_number_and_leaves_the_others_their_room():
+    near = [Difference(f"near-{k}", 0.01 * k, (0.01 * k - 0.1, 0.01 * k + 0.1), 1) for k in range(9)]
+    far = [Difference("far", 1.24, (0.9, 1.6), 2), Difference("fair", -0.9, (-1.2, -0.8), 1)]
+    (axes,) = [axes for axes in ablation_forest([*near, *far], 144, luck=0.1, decimal_comma=True).axes if axes.get_xlabel()]
+    told = {text.get_text(): text for text in axes.texts}
+    assert told.keys() == {"+1,24 \N{RIGHTWARDS ARROW}", "\N{LEFTWARDS ARROW} -0,90"}
+    assert [told[key].get_position()[1] for key in told] == [9, 10]  # in their own rows, at the edges
+    low, high = axes.get_xlim()
+    assert [told[key].get_position()[0] for key in told] == [high, low] and 0.18 < high < 0.6 and -0.6 < low < -0.1
+    assert len(axes.containers) == len(near)
+    (alone,) = [axes for axes in ablation_forest(near, 144, luck=0.1).axes if axes.get_xlabel()]
+    assert not alone.texts and alone.get_xlim() == pytest.approx((-0.112, 1.12 * 0.18))
+
+
+def test_on_a_page_of_many_changes_their_names_stand_alone():
+    changes = [Difference(f"change-{k}", 0.0, (-0.1, 0.1), 1) for k in range(21)]
+    asked = {one.label: "what it is" for one in changes}
+    shown = {n: [label.get_text() for label in ablation_forest(changes[:n], 144, asked=asked).axes[-1].get_yticklabels()] for n in (20, 21)}
+    assert shown[20][0] == "change-0 (s = 1)\nwhat it is" and shown[21][0] == "change-0 (s = 1)"

@@ -111,6 +111,8 @@ def test_make_knows_which_variants_read_the_likeliest_shape():
 def test_the_start_that_the_readmes_train_is_the_one_that_the_search_began_with(readme):
     (line,) = [line for line in (ROOT / readme).read_text(encoding="utf-8").splitlines() if line.startswith("landmark-thesis train-landmarks --data phantom --phantoms")]
     asked = cli.parser().parse_args(shlex.split(line, comments=True)[1:])
-    assert (asked.phantoms, asked.seed) == (sources.BEGIN_PHANTOMS, sources.BEGIN_SEED)
+    name = sources.START_OF["phantom-weights"]
+    start = sources.STARTS[name]
+    assert (asked.phantoms, asked.seed) == (start.phantoms, sources.START_SEED)
     begun = runs.changed(runs.RECIPES[asked.recipe], phase2_epochs=asked.phase2_epochs)
-    assert replace(begun, name="", deviations=()) == replace(sources.BEGIN, name="", deviations=())
+    assert replace(begun, name="", deviations=()) == replace(start.recipe(name), name="", deviations=())

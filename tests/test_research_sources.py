@@ -24,6 +24,8 @@ TINY = replace(
     phases=(Phase("phase1", 0, {"head": 3e-3}, trainable="head"), Phase("phase2", 2, {"backbone": 1e-3, "head": 3e-3}, average=0.9, select="last")),
 )
 
+VARIANTS = ("dense", *sources.START_OF, *sources.PREPARE)
+
 
 def write_pictures(place, seed, size, name="{}-{}"):
     """Sixty phantoms as files, named like two classes of real pictures."""
@@ -53,16 +55,16 @@ def searched(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(runs, "_fit", spied)
         patch.setattr(research, "note", lambda run, variant, results, likeliest: seen.setdefault(variant, (run, results, begun[-1])))
-        patch.setattr(sources, "BEGIN", replace(TINY, name=sources.BEGIN.name))
-        patch.setattr(sources, "BEGIN_PHANTOMS", 40)
+        patch.setattr(sources.Start, "recipe", lambda self, name: replace(TINY, name=name))
+        patch.setattr(sources, "STARTS", {name: sources.Start(40, 2) for name in sources.STARTS})
         patch.setattr(sources, "MIXED_PHANTOMS", 25)
-        for variant in ("dense", *sources.PREPARE):
+        for variant in VARIANTS:
             recipe = replace(TINY, head_options=research.VARIANTS[variant][0].head_options)
             patch.setitem(research.VARIANTS, variant, (recipe, ""))
             research.run(variant, data, out, [0])
         trained = len(begun)
         research.run("phantom-weights", data, out, [0])
-        assert len(begun) == trained == 2 + len(sources.PREPARE)  # `dense`, the variants, and once what some begin with; finished ones are not trained again
+        assert len(begun) == trained == len(VARIANTS) + len(sources.STARTS)  # once what several begin with; finished ones are not trained again
     return seen, data, out
 
 
@@ -123,11 +125,11 @@ def test_a_picture_with_the_name_of_a_phantom_is_refused(tmp_path, monkeypatch):
         sources.prepare("phantoms-mixed", TINY, data, tmp_path)
 
 
-@pytest.mark.parametrize("variant", sorted(name for name in sources.PREPARE if name.startswith("phantom-weights")))
+@pytest.mark.parametrize("variant", sources.START_OF)
 def test_it_begins_with_the_backbone_of_the_run_on_phantoms_and_inherits_what_that_has_seen(searched, variant):
     seen, _, out = searched
     run, results, before = seen[variant]
-    begin = runs.Run(out / "phantom-weights-begin")
+    begin = runs.Run(out / sources.START_OF[variant])
     assert begin.source == runs.Source(phantoms=40) and begin.seed == 1000 and len(begin.part("train")) == 30
     assert same(before, weights_of(begin))
     assert not torch.equal(before["network.features.0.0.weight"], weights_of(run)["network.features.0.0.weight"])  # and goes on learning
@@ -151,7 +153,18 @@ def test_batch_norm_in_eval_keeps_its_statistics_and_the_checkpoint_says_so(sear
 
 
 def test_the_rows_of_the_search_change_one_thing_each():
-    assert research.VARIANTS["phantom-weights"][0] == research.VARIANTS["phantoms-mixed"][0] == runs.DENSE
+    assert research.VARIANTS["phantom-weights"][0] == research.VARIANTS["phantom-weights-more"][0] == research.VARIANTS["phantoms-mixed"][0] == runs.DENSE
     assert research.VARIANTS["phantom-weights-bn-eval"][0] == replace(runs.DENSE, head_options={"backbone_eval": True})
-    assert sources.BEGIN.phases[1] == replace(runs.DENSE.phases[1], epochs=20)
-    assert replace(sources.BEGIN, name="dense", phases=runs.DENSE.phases) == runs.DENSE
+    for name, start in sources.STARTS.items():
+        assert start.recipe(name).phases[1] == replace(runs.DENSE.phases[1], epochs=start.epochs)
+        assert replace(start.recipe(name), name="dense", phases=runs.DENSE.phases) == runs.DENSE
+
+
+def test_more_phantoms_are_what_the_search_says_they_are():
+    first, more = (sources.STARTS[sources.START_OF[name]] for name in ("phantom-weights", "phantom-weights-more"))
+    assert (more.phantoms, more.phantoms * more.epochs) == (2 * first.phantoms, 4 * first.phantoms * first.epochs)
+
+
+def test_what_others_begin_with_is_no_variant_and_each_is_begun_with():
+    assert set(sources.START_OF.values()) == sources.STARTS.keys() and sources.STARTS.keys().isdisjoint(research.VARIANTS)
+    assert sources.START_OF.keys() <= research.VARIANTS.keys()

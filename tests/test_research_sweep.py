@@ -5,10 +5,13 @@ import sys
 from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+import torch
 
 from landmark_thesis import runs
+from landmark_thesis.data import Signatures
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "figures"))
 import research
@@ -81,16 +84,76 @@ def test_what_ended_before_the_pool_broke_is_noted_too(tmp_path, monkeypatch, no
     assert printed(capsys)[3:] == ["narrow/0: not ended", "lite0/0: not ended"]
 
 
-@pytest.mark.parametrize(
-    ("jobs", "trained"),
-    [(["dense/0", "phantom-weights/0", "phantom-weights-bn-eval/1"], ["phantom-weights-begin"]), (["dense/0", "phantoms-mixed/0"], [])],
-)
-def test_what_variants_begin_with_is_trained_once_and_before_any_of_them(tmp_path, monkeypatch, jobs, trained):
-    done = []
-    monkeypatch.setattr(sources, "train", lambda recipe, source, place, **settings: done.append(place.name))
-    monkeypatch.setattr(research, "ProcessPoolExecutor", lambda *arguments: done.append("pool") or BreakingPool())
-    research.sweep(jobs, tmp_path, tmp_path, at_once=2, seconds=0)
-    assert done == [*trained, "pool"]
+class PatientPool:
+    """Keeps what is submitted; `wait` ends the oldest."""
+
+    _processes = {}
+
+    def __init__(self, failing=()):
+        self.submitted, self.running, self.failing = [], {}, failing
+
+    def submit(self, work, job, data, out):
+        self.submitted.append(job)
+        future = Future()
+        self.running[future] = job
+        return future
+
+    def wait(self, running, seconds, when):
+        done = next(iter(running))
+        job = self.running[done]
+        if job in self.failing:
+            done.set_exception(OSError("no room"))
+        else:
+            done.set_result(None if job in sources.STARTS else ENDED)
+        return SimpleNamespace(done=[done])
+
+    def shutdown(self, **options):
+        pass
+
+
+def swept(monkeypatch, tmp_path, jobs, at_once, failing=()):
+    """In which order a sweep begins its jobs."""
+    pool = PatientPool(failing)
+    monkeypatch.setattr(research, "ProcessPoolExecutor", lambda *arguments: pool)
+    monkeypatch.setattr(research, "wait", pool.wait)
+    research.sweep(jobs, tmp_path, tmp_path, at_once=at_once, seconds=300)
+    return pool.submitted
+
+
+def test_what_variants_begin_with_is_trained_first_and_once_and_others_do_not_wait_for_it(tmp_path, monkeypatch, noted, capsys):
+    jobs = ["phantom-weights/0", "phantom-weights-bn-eval/1", "dense/0", "grey/0", "phantom-weights/1/2"]
+    monkeypatch.setattr(research, "_note_fold", lambda *arguments: None)
+    assert swept(monkeypatch, tmp_path, jobs, at_once=2) == ["phantom-weights-begin", "dense/0", "phantom-weights/0", "phantom-weights-bn-eval/1", "grey/0", "phantom-weights/1/2"]
+    assert printed(capsys)[0] == "phantom-weights-begin: trained"
+
+
+def test_nothing_is_begun_for_jobs_that_begin_with_nothing(tmp_path, monkeypatch, noted):
+    assert swept(monkeypatch, tmp_path, ["dense/0", "phantoms-mixed/0"], at_once=1) == ["dense/0", "phantoms-mixed/0"]
+
+
+def test_what_waits_for_a_start_that_failed_is_named_and_the_rest_ends(tmp_path, monkeypatch, noted, capsys):
+    assert swept(monkeypatch, tmp_path, ["phantom-weights/0", "dense/0", "phantom-weights-more/0"], 1, {"phantom-weights-begin"}) == [
+        "phantom-weights-begin", "phantom-weights-more-begin", "dense/0", "phantom-weights-more/0",
+    ]
+    assert noted == ["dense", "phantom-weights-more"]
+    lines = printed(capsys)
+    assert lines[0] == "phantom-weights-begin: OSError: no room" and lines[-1] == "phantom-weights/0: not ended"
+
+
+def test_in_one_process_pictures_are_compared_once_whatever_run_asks(monkeypatch):
+    images = torch.randint(0, 255, (5, 64, 64), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    mine, theirs, asked = Signatures.of(images[:3]), Signatures.of(images[1:], "bcde"), []
+    match, expected = Signatures.match, {other: mine.match(other) for other in (None, theirs)}
+    monkeypatch.setattr(Signatures, "match", lambda *arguments: asked.append(arguments[1:]) or match(*arguments))
+    monkeypatch.setattr(research, "set_num_threads", lambda number: None)
+    for name in ("load", "check"):
+        monkeypatch.setattr(runs.Source, name, getattr(runs.Source, name))  # put back what `_worker` changes
+    research._worker()
+    for _ in range(3):
+        assert mine.match() == expected[None] and mine.match(theirs) == expected[theirs] == [(1, 0, 150), (2, 1, 150)]
+        assert Signatures.of(images[:3], "xyz").match(min_inliers=150) == []  # the same pixels by other names; another threshold is another question
+    assert len(asked) == 3
+    assert mine.match(theirs, 151) == [] and len(asked) == 4
 
 
 def test_a_run_does_not_wait_for_another_that_begins_with_the_same(tmp_path):

@@ -1,0 +1,88 @@
+"""What all models of the search are worth together, and what whoever knew the labels could choose among them.
+
+    python figures/crowd.py DIR OUT [--record RECORD]     from the errors on validation that the runs of the search below OUT hold (research.py sweep), and the
+                                                          labels in DIR (figures/records/crowd); no weights are needed
+
+Recipes that differ in one thing each, all trained on the same pictures: what they get wrong together no choice among them can mend. The mean of all is moved to the
+nearest shape, as `dense` does. `hindsight` takes for each picture the run that comes nearest to its label, which nobody can who does not have it: a bound, no model.
+Of the mean square of all errors, `common` is the share that the mean of all answers keeps. The test part is not looked at.
+"""
+
+import argparse
+import json
+import statistics
+import sys
+from pathlib import Path
+
+import heads
+import numpy as np
+import research
+from experiments import RECORDS, made_with, mean_error, recorded_answers, trained_by, write_record
+
+from landmark_thesis.data import load_data
+from landmark_thesis.evaluate import combine
+from landmark_thesis.landmarks import project_to_shape
+from landmark_thesis.pixel_error import compare_errors, radial_errors
+from landmark_thesis.runs import DENSE, Run
+
+heads.register()
+RECORD = RECORDS / "crowd"
+
+
+def runs_below(out: Path) -> list[tuple[Run, dict]]:
+    """Whole runs of the search that were scored on the validation part, by name, with their results; ends the script where one had seen what it was scored on."""
+    found = [(Run(path.parent), json.loads(path.read_text(encoding="utf-8"))) for path in sorted(out.glob("*/results.json"))]
+    runs = [(run, scored) for run, scored in found if run.recipe.name in research.VARIANTS and not research.is_short(run, run.recipe.name)]
+    for run, scored in runs:
+        if scored["contaminated"]:
+            raise SystemExit(f"{run.path}: was scored on pictures that it had seen")
+    if len(runs) < 2:
+        raise SystemExit(f"{out}: holds {len(runs)} runs of the search that were scored; python figures/research.py sweep makes them")
+    return runs
+
+
+def together(answers: np.ndarray, target: np.ndarray) -> tuple[dict[str, np.ndarray], float]:
+    """Of answers (R, N, 15, 2) and labels (N, 15, 2), fractions: columns over the pictures, px@224 as they are stored, and the share of squares common to all runs."""
+    alone = np.stack([radial_errors(points, target, 224).mean(1).round(3) for points in answers])
+    joined = radial_errors(project_to_shape(combine(answers)), target, 224).mean(1).round(3)
+    common = ((answers.mean(0) - target) ** 2).mean() / ((answers - target) ** 2).mean()
+    return {"mean of the runs": alone.mean(0).round(3), "together": joined, "hindsight": alone.min(0)}, float(common)
+
+
+def judge(folder: Path, out: Path) -> tuple[dict, dict[str, np.ndarray], list[str]]:
+    found, data, answers, names, target = runs_below(out), load_data(folder, DENSE.preprocessing), [], [], None
+    runs, results = zip(*found, strict=True)
+    for run in runs:
+        pictures, labels, points = recorded_answers(run, data)
+        order = np.argsort(pictures)
+        if names and [pictures[k] for k in order] != names:
+            raise SystemExit(f"{run.path}: was scored on other pictures than {runs[0].path}")
+        names, target = [pictures[k] for k in order], labels[order]
+        answers.append(points[order])
+    columns, common = together(np.stack(answers), target)
+    alone = {run.name: float(radial_errors(points, target, 224).mean(1).round(3).mean()) for run, points in zip(runs, answers, strict=True)}
+    best = min(alone, key=alone.get)
+    content = {
+        "unit": "px@224", "part": "val", "n": len(names), "split_fingerprint": statistics.mode(scored["split_fingerprint"] for scored in results), "command": "python figures/crowd.py DIR OUT", "trained_by": trained_by(runs), **made_with(),
+        "runs": [{"run": run.name, "variant": run.recipe.name, "mre_px": alone[run.name]} for run in runs], "n_variants": len({run.recipe.name for run in runs}),
+        "best": {"run": best, "mre_px": alone[best]}, "common": common,
+        **{key: mean_error(columns[name]) for key, name in (("mean_of_the_runs", "mean of the runs"), ("together", "together"), ("hindsight", "hindsight"))},
+        "gain_of_all": compare_errors(columns["mean of the runs"], columns["together"]),
+    }
+    return content, columns, names
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--record", type=Path, default=RECORD)
+    arguments = parser.parse_args()
+    content, columns, names = judge(arguments.data, arguments.out)
+    write_record(arguments.record, content, names, columns)
+    print(json.dumps({key: value for key, value in content.items() if key not in ("runs", "trained_by")}, indent=1))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

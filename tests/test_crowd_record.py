@@ -1,0 +1,85 @@
+"""What all models of the search are worth together: exact where it can be told by hand, and the record follows from its errors and from the ledger."""
+
+import csv
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from landmark_thesis.pixel_error import compare_errors
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "figures"))
+import crowd
+import research
+from experiments import RECORDS, mean_error
+
+
+def rows_of(path):
+    with open(path, encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.fixture(scope="module")
+def record():
+    content = json.loads((crowd.RECORD / "crowd.json").read_text(encoding="utf-8"))
+    table = {row["image"]: row for row in rows_of(crowd.RECORD / "errors.csv")}
+    return content, {name: np.array([float(row[name]) for row in table.values()]) for name in ("mean of the runs", "together", "hindsight")}, list(table)
+
+
+def test_errors_that_point_apart_cancel_and_those_that_all_share_stay():
+    from landmark_thesis.phantom import sample_shapes
+
+    target = sample_shapes(4).astype(float)
+    apart = np.zeros((2, *target.shape))
+    apart[:, ..., 0] = np.array([3.0, -3.0])[:, None, None] / 224
+    columns, common = crowd.together(target + apart, target)
+    assert columns["mean of the runs"] == pytest.approx([3] * 4, abs=1e-3) and columns["together"] == pytest.approx([0] * 4, abs=1e-3)
+    assert columns["hindsight"] == pytest.approx([3] * 4, abs=1e-3) and common == pytest.approx(0, abs=1e-12)
+    columns, common = crowd.together(target + np.abs(apart), target)
+    assert columns["together"] == pytest.approx([3] * 4, abs=1e-3) and common == pytest.approx(1)  # a shift of the whole shape is a shape
+
+
+def test_hindsight_takes_for_each_picture_the_run_that_comes_nearest():
+    from landmark_thesis.phantom import sample_shapes
+
+    target, moved = sample_shapes(2).astype(float), np.zeros((2, 2, 15, 2))
+    moved[..., 1] = np.array([[1.0, 8.0], [6.0, 2.0]])[..., None] / 224  # run by picture
+    assert crowd.together(target + moved, target)[0]["hindsight"] == pytest.approx([1, 2], abs=1e-3)
+
+
+def test_the_record_follows_from_its_errors(record):
+    content, columns, names = record
+    assert content["n"] == len(names) == 144 and content["part"] == "val" and content["split_fingerprint"] == "d0c23795be920b05"
+    for key, name in (("mean_of_the_runs", "mean of the runs"), ("together", "together"), ("hindsight", "hindsight")):
+        for measure, value in mean_error(columns[name]).items():
+            assert content[key][measure] == pytest.approx(value), (key, measure)
+    for measure, value in compare_errors(columns["mean of the runs"], columns["together"]).items():
+        assert content["gain_of_all"][measure] == pytest.approx(value), measure
+    assert (columns["hindsight"] <= columns["mean of the runs"]).all() and 0 < content["common"] < 1
+
+
+def test_its_runs_are_those_of_the_ledger_and_so_are_their_errors(record):
+    content, columns, names = record
+    ledger = {row["image"]: row for row in rows_of(research.RESEARCH / "cuda" / "errors.csv")}
+    keys = ["/".join((run["variant"], run["run"].rpartition("-")[2])) for run in content["runs"]]
+    errors = np.array([[float(ledger[name][key]) for name in names] for key in keys])
+    assert set(keys) <= set(ledger[names[0]]) - {"image"} and content["n_variants"] == len({run["variant"] for run in content["runs"]})
+    assert [run["mre_px"] for run in content["runs"]] == pytest.approx(errors.mean(1), abs=1e-3)
+    assert columns["hindsight"] == pytest.approx(errors.min(0), abs=0.0015) and columns["mean of the runs"] == pytest.approx(errors.mean(0), abs=0.0015)
+    assert content["best"] == min(({key: run[key] for key in ("run", "mre_px")} for run in content["runs"]), key=lambda run: run["mre_px"])
+    commands = {f"python figures/research.py run {key.replace('/', ' --seeds ')} --data DIR --out DIR" for key in keys}
+    assert set(content["trained_by"]) == commands
+
+
+def test_a_run_that_had_seen_what_it_was_scored_on_and_a_folder_without_runs_end_the_script(tmp_path):
+    with pytest.raises(SystemExit, match="holds 0 runs"):
+        crowd.runs_below(tmp_path)
+    place = tmp_path / "dense-0"
+    place.mkdir()
+    (place / "recipe.json").write_bytes((RECORDS / "dense" / "recipe.json").read_bytes())
+    results = json.loads((RECORDS / "dense" / "results.json").read_text(encoding="utf-8"))
+    (place / "results.json").write_text(json.dumps(results | {"contaminated": True}), encoding="utf-8")
+    with pytest.raises(SystemExit, match="had seen"):
+        crowd.runs_below(tmp_path)
