@@ -1,11 +1,13 @@
 """What all models of the search are worth together, and what whoever knew the labels could choose among them.
 
-    python figures/crowd.py DIR OUT [--record RECORD]     from the errors on validation that the runs of the search below OUT hold (research.py sweep), and the
+    python figures/crowd.py DIR OUT [--record RECORD]     from the errors on validation that the runs of the search below OUT hold, all of one device (research.py sweep), and the
                                                           labels in DIR (figures/records/crowd); no weights are needed
 
 Recipes that differ in one thing each, all trained on the same pictures: what they get wrong together no choice among them can mend. The mean of all is moved to the
-nearest shape, as `dense` does. `hindsight` takes for each picture the run that comes nearest to its label, which nobody can who does not have it: a bound, no model.
-Of the mean square of all errors, `common` is the share that the mean of all answers keeps. The test part is not looked at.
+nearest shape, as `dense` does. `hindsight` takes for each picture the run that comes nearest to its label, which nobody can who does not have it: a bound for choosing one
+of these runs a picture, no model; `of_few` says how it grows with fewer runs.
+`tenth` and `ninetieth` are percentiles of the runs, picture by picture. Of the mean square of all errors, `common` is the share that the mean of all answers keeps. The
+test part is not looked at.
 """
 
 import argparse
@@ -27,6 +29,7 @@ from landmark_thesis.runs import DENSE, Run
 
 heads.register()
 RECORD = RECORDS / "crowd"
+FEW = 20
 
 
 def runs_below(out: Path) -> list[tuple[Run, dict]]:
@@ -36,6 +39,8 @@ def runs_below(out: Path) -> list[tuple[Run, dict]]:
     for run, scored in runs:
         if scored["contaminated"]:
             raise SystemExit(f"{run.path}: was scored on pictures that it had seen")
+    if len(devices := {scored["device"] for _, scored in runs}) > 1:
+        raise SystemExit(f"{out}: holds runs of several devices ({', '.join(sorted(devices))}); keep those of each in a folder of their own")
     if len(runs) < 2:
         raise SystemExit(f"{out}: holds {len(runs)} runs of the search that were scored; python figures/research.py sweep makes them")
     return runs
@@ -46,7 +51,14 @@ def together(answers: np.ndarray, target: np.ndarray) -> tuple[dict[str, np.ndar
     alone = np.stack([radial_errors(points, target, 224).mean(1).round(3) for points in answers])
     joined = radial_errors(project_to_shape(combine(answers)), target, 224).mean(1).round(3)
     common = ((answers.mean(0) - target) ** 2).mean() / ((answers - target) ** 2).mean()
-    return {"mean of the runs": alone.mean(0).round(3), "together": joined, "hindsight": alone.min(0)}, float(common)
+    low, high = np.quantile(alone, (0.1, 0.9), axis=0).round(3)
+    return {"mean of the runs": alone.mean(0).round(3), "together": joined, "hindsight": alone.min(0), "tenth": low, "ninetieth": high}, float(common)
+
+
+def hindsight_of(number: int, alone: np.ndarray, draws: int = 300) -> float:
+    """Mean of what hindsight makes, px@224, of `number` runs drawn at random from the errors (R, N) of all, `draws` times."""
+    rng = np.random.default_rng(0)
+    return float(np.mean([alone[rng.choice(len(alone), number, replace=False)].min(0).mean() for _ in range(draws)]))
 
 
 def judge(folder: Path, out: Path) -> tuple[dict, dict[str, np.ndarray], list[str]]:
@@ -60,14 +72,17 @@ def judge(folder: Path, out: Path) -> tuple[dict, dict[str, np.ndarray], list[st
         names, target = [pictures[k] for k in order], labels[order]
         answers.append(points[order])
     columns, common = together(np.stack(answers), target)
-    alone = {run.name: float(radial_errors(points, target, 224).mean(1).round(3).mean()) for run, points in zip(runs, answers, strict=True)}
+    errors = np.stack([radial_errors(points, target, 224).mean(1).round(3) for points in answers])
+    alone, few = dict(zip((run.name for run in runs), errors.mean(1).tolist(), strict=True)), min(FEW, len(runs))
     best = min(alone, key=alone.get)
     content = {
         "unit": "px@224", "part": "val", "n": len(names), "split_fingerprint": statistics.mode(scored["split_fingerprint"] for scored in results), "command": "python figures/crowd.py DIR OUT", "trained_by": trained_by(runs), **made_with(),
         "runs": [{"run": run.name, "variant": run.recipe.name, "mre_px": alone[run.name]} for run in runs], "n_variants": len({run.recipe.name for run in runs}),
         "best": {"run": best, "mre_px": alone[best]}, "common": common,
         **{key: mean_error(columns[name]) for key, name in (("mean_of_the_runs", "mean of the runs"), ("together", "together"), ("hindsight", "hindsight"))},
+        "of_few": {"runs": few, "hindsight_px": hindsight_of(few, errors)}, "trained_on": results[0]["device"],
         "gain_of_all": compare_errors(columns["mean of the runs"], columns["together"]),
+        "pictures": {name: columns[name].tolist() for name in ("tenth", "ninetieth", "together", "hindsight")},
     }
     return content, columns, names
 
@@ -80,7 +95,7 @@ def main() -> int:
     arguments = parser.parse_args()
     content, columns, names = judge(arguments.data, arguments.out)
     write_record(arguments.record, content, names, columns)
-    print(json.dumps({key: value for key, value in content.items() if key not in ("runs", "trained_by")}, indent=1))
+    print(json.dumps({key: value for key, value in content.items() if key not in ("runs", "trained_by", "pictures")}, indent=1))
     return 0
 
 

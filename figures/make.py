@@ -13,10 +13,8 @@ picture. `python figures/make.py --add RUN NAME` makes one of a run.
 import argparse
 import csv
 import filecmp
-import functools
 import hashlib
 import json
-import operator
 import re
 import sys
 import tempfile
@@ -228,9 +226,9 @@ TEXTS = {
     "twice": ("two labels of one radiograph ({a} and {b}), one pair", "dos etiquetas de una misma radiografía ({a} y {b}), un solo par"),
     "star": (
         r"\* the best epoch was selected on these pictures, so the number is a little too small. `dense` selects no epoch, but it was chosen among other recipes "
-        "on these pictures. Times: wall clock, on two cores that did other work too, or on a card beside other trainings.",
+        "on these pictures. Times: wall clock, on two cores that did other work too, or on a card beside other trainings. Where the second phase of `thesis` has fewer than its 100 epochs, it stopped by its own rule: 15 without progress.",
         r"\* la mejor época se eligió con estas imágenes, de modo que el número es algo optimista. `dense` no elige época, pero se escogió entre otras recetas con "
-        "estas imágenes. Tiempos de reloj, con dos núcleos ocupados también en otras cosas, o en una tarjeta junto a otros entrenamientos.",
+        "estas imágenes. Tiempos de reloj, con dos núcleos ocupados también en otras cosas, o en una tarjeta junto a otros entrenamientos. Donde la segunda fase de `thesis` tiene menos de sus 100 épocas, paró por su propia regla: 15 sin mejora.",
     ),
     "rival": (
         "The thesis' ResNet-18 began with ImageNet weights, which could not be downloaded where these runs were made; from random ones its whole recipe comes near to its own honest {val:.2f} on these pictures, and "
@@ -290,10 +288,10 @@ TEXTS = {
     ),
     "begun": (
         "Besides `dense`, the search has tried {variants} variants of it ([whole schedules](figures/research/runs.csv), [half](figures/research/short/runs.csv), [on a card](figures/research/cuda/runs.csv)), {several} of them with two seeds or three, the others with one. "
-        "The best of those with {members} seeds begins with weights from a training on phantoms: {nearest:.2f} (standard deviation over seeds {sd:.2f}), and as the likeliest shape **{mean:.2f}** [{low:.2f}, {high:.2f}], {gain:.2f} "
+        "The best of those with {members} seeds on two cores begins with weights from a training on phantoms: {nearest:.2f} (standard deviation over seeds {sd:.2f}), and as the likeliest shape **{mean:.2f}** [{low:.2f}, {high:.2f}], {gain:.2f} "
         "[{gain_low:.2f}, {gain_high:.2f}] below `steady`, on the very pictures on which it was found among so many.",
         "Además de `dense`, la búsqueda ha probado {variants} variantes ([calendarios enteros](figures/research/runs.csv), [a la mitad](figures/research/short/runs.csv), [en una tarjeta](figures/research/cuda/runs.csv)), {several} de ellas con "
-        "dos semillas o tres, las demás con una. La mejor de las que tienen {members} semillas parte de pesos de un entrenamiento con fantomas: {nearest:.2f} (desviación estándar entre semillas {sd:.2f}), y como la forma más verosímil **{mean:.2f}** "
+        "dos semillas o tres, las demás con una. La mejor de las que tienen {members} semillas en dos núcleos parte de pesos de un entrenamiento con fantomas: {nearest:.2f} (desviación estándar entre semillas {sd:.2f}), y como la forma más verosímil **{mean:.2f}** "
         "[{low:.2f}, {high:.2f}], {gain:.2f} [{gain_low:.2f}, {gain_high:.2f}] por debajo de `steady`, en las mismas imágenes en que se halló entre tantas.",
     ),
     "views": (
@@ -301,10 +299,10 @@ TEXTS = {
         "{views} vistas, pequeños movimientos y sus reflejos, en vez de estas dos: {gain:.2f} [{low:.2f}, {high:.2f}] ({members} modelos de la búsqueda).",
     ),
     "unlike": (
-        "Unlike heads and losses together gain as little: of {members} such models the best pair makes {pair:.2f}, the best alone {alone:.2f}. However unlike, much of their errors is one: those of the whole `thesis` recipe correlate with "
+        "Unlike heads and losses together gain as little: of {members} such models the best pair makes {pair:.2f}, the best alone {alone:.2f}. However unlike, they share a good part of their errors: those of the whole `thesis` recipe on ResNet-18 correlate with "
         "`dense`'s at {correlation:.2f} (along the axis at L2 {ends:.2f}), and those of the same recipe on EfficientNet-Lite0 with ImageNet weights at {weakest:.2f}.",
-        "Juntar cabezas y pérdidas distintas gana igual de poco: de {members} modelos así, la mejor pareja logra {pair:.2f}, y el mejor solo {alone:.2f}. Por distintos que sean, comparten gran parte de sus errores: los de la receta `thesis` "
-        "entera correlacionan con los de `dense` en {correlation:.2f} (a lo largo del eje en L2, {ends:.2f}), y los de la misma receta con EfficientNet-Lite0 y pesos de ImageNet, en {weakest:.2f}.",
+        "Juntar cabezas y pérdidas distintas gana igual de poco: de {members} modelos así, la mejor pareja logra {pair:.2f}, y el mejor solo {alone:.2f}. Por distintos que sean, comparten una buena parte de sus errores: los de la receta `thesis` "
+        "entera con ResNet-18 correlacionan con los de `dense` en {correlation:.2f} (a lo largo del eje en L2, {ends:.2f}), y los de la misma receta con EfficientNet-Lite0 y pesos de ImageNet, en {weakest:.2f}.",
     ),
     "looked": (
         "Films without labels, of other shapes and sizes (49 of Hannover, CC BY 3.0), were predicted and looked at, not measured (`landmark-thesis predict phantom-weights-0 DIR --overlay OUT`): the outlines lie where an eye would put them, but on a chest with one shrunken lung. (One of them, c3829ecb, is COVID-1664 of the 957.)",
@@ -321,16 +319,16 @@ TEXTS = {
         "(`python figures/research.py sweep phantom-weights/0/1 ... phantom-weights/0/5 --data DIR --out DIR`, `python figures/folds.py judge DATA OUT --job phantom-weights/0`)",
     ),
     "begun_more": (
-        "More of that gains nothing more: weights from twice as many phantoms and four times the training on them make {mean:.2f} as the likeliest shape, the first ones {first:.2f} ({members} seeds each, on one card), "
-        "and in the folds {folds:.2f} [{low:.2f}, {high:.2f}], {gain:.2f} [{gain_low:.2f}, {gain_high:.2f}] below `steady`.",
-        "Más de lo mismo no gana nada más: pesos de dos veces más fantomas y cuatro veces más entrenamiento con ellos dan {mean:.2f} como la forma más verosímil, los primeros {first:.2f} ({members} semillas cada uno, en una misma tarjeta), "
-        "y en los pliegues {folds:.2f} [{low:.2f}, {high:.2f}], {gain:.2f} [{gain_low:.2f}, {gain_high:.2f}] por debajo de `steady`.",
+        "More of that gains nothing that could be measured: weights from twice as many phantoms and four times the training on them make {mean:.2f} as the likeliest shape, the first ones {first:.2f} ({members} seeds each, on one card); "
+        "in the folds (one seed, a card here, two cores there) {folds:.2f} [{low:.2f}, {high:.2f}], {gain:.2f} [{gain_low:.2f}, {gain_high:.2f}] below `steady`, and {more:.2f} [{more_low:.2f}, {more_high:.2f}] above the first ones.",
+        "Más de lo mismo no da ninguna ganancia medible: pesos del doble de fantomas y cuatro veces el entrenamiento con ellos dan {mean:.2f} como la forma más verosímil, los primeros {first:.2f} ({members} semillas cada uno, en una misma tarjeta); "
+        "en los pliegues (una semilla, aquí una tarjeta, allí dos núcleos) {folds:.2f} [{low:.2f}, {high:.2f}], {gain:.2f} [{gain_low:.2f}, {gain_high:.2f}] por debajo de `steady`, y {more:.2f} [{more_low:.2f}, {more_high:.2f}] por encima de los primeros.",
     ),
     "crowd": (
-        "The {runs} whole runs of {variants} recipes that one card trained ([their plot](figures/research/cuda/ablation_likeliest.svg)) make {each:.2f} on average and {together:.2f} together: {common:.0f} % of their squared error is common to all. Whoever "
-        "could pick for each picture the run that comes nearest to its label would still make **{hindsight:.2f}** [{low:.2f}, {high:.2f}]. No run of them has a 95th percentile below {p95:.1f} or a contour error below {contour:.2f} (`python figures/crowd.py DIR OUT`).",
-        "Las {runs} ejecuciones enteras de {variants} recetas que entrenó una misma tarjeta ([su gráfica](figures/research/cuda/ablation_likeliest.svg)) dan {each:.2f} en promedio y {together:.2f} juntas: el {common:.0f} % de su error cuadrático es común a todas. Quien "
-        "pudiera elegir en cada imagen la ejecución que más se acerca a su etiqueta aún daría **{hindsight:.2f}** [{low:.2f}, {high:.2f}]. Ninguna de ellas tiene un percentil 95 por debajo de {p95:.1f} ni un error de contorno por debajo de {contour:.2f} (`python figures/crowd.py DIR OUT`).",
+        "The {runs} whole runs of {variants} recipes that one card trained ([each change](figures/research/cuda/ablation_forest.svg)) make {each:.2f} on average and {together:.2f} together: the mean of their answers keeps {common:.0f} % of their mean squared error (they share their training pictures, too). Whoever "
+        "could pick for each picture the run that comes nearest to its label would still make **{hindsight:.2f}** [{low:.2f}, {high:.2f}] ([picture by picture](figures/crowd/many_models.svg); a bound for choosing among these alone: {few} of them at random leave {few_px:.2f}; `python figures/crowd.py DIR OUT`). The smallest 95th percentile of any of them is {p95:.1f}, the smallest contour error {contour:.2f} ([ledger](figures/research/cuda/runs.csv)).",
+        "Las {runs} ejecuciones enteras de {variants} recetas que entrenó una misma tarjeta ([cada cambio](figures/research/cuda/ablation_forest.svg)) dan {each:.2f} en promedio y {together:.2f} juntas: la media de sus respuestas conserva el {common:.0f} % de su error cuadrático medio (comparten también las imágenes de entrenamiento). Quien "
+        "pudiera elegir en cada imagen la ejecución que más se acerca a su etiqueta aún daría **{hindsight:.2f}** [{low:.2f}, {high:.2f}] ([imagen por imagen](figures/crowd/many_models.svg); una cota solo para elegir entre estas: con {few} de ellas al azar queda en {few_px:.2f}; `python figures/crowd.py DIR OUT`). El menor percentil 95 de todas es {p95:.1f}, y el menor error de contorno, {contour:.2f} ([registro](figures/research/cuda/runs.csv)).",
     ),
     "folds": (
         "In {folds} folds over the {n} development pictures, each judged by a model that was not trained on it: **{px:.2f}** [{low:.2f}, {high:.2f}], contour error {contour:.2f}; read as the likeliest shape "
@@ -404,7 +402,7 @@ TEXTS = {
     ),
 }
 TITLES_ES = {
-    "thesis-lite0": "receta `thesis`, entera, EfficientNet-Lite0, pesos de ImageNet",
+    "thesis-lite0": "receta `thesis` entera, EfficientNet-Lite0, pesos de ImageNet",
     "thesis-resnet18-random": "receta `thesis` entera, ResNet-18 desde pesos aleatorios",
     "dense": "receta `dense`, ResNet-18 desde pesos aleatorios",
 }
@@ -556,9 +554,9 @@ def seeds_mean(name: str) -> np.ndarray:
 
 
 def variants() -> Counter[str]:
-    """All that the search has tried on two cores or a card, by name: with how many seeds in the ledger that has most of them."""
-    seeds = [Counter(row["run"].rsplit("/", 1)[0] for row in read_rows(path)) for path in (HERE / "research").rglob("runs.csv")]
-    return functools.reduce(operator.or_, seeds)
+    """All that the search has tried on two cores or a card, by name: with how many different seeds."""
+    runs = {row["run"] for path in (HERE / "research").rglob("runs.csv") for row in read_rows(path)}  # VARIANT/SEED; whichever machine trained it, and for how long
+    return Counter(run.rsplit("/", 1)[0] for run in runs)
 
 
 def more_phantoms() -> dict[str, float] | None:
@@ -573,8 +571,11 @@ def more_phantoms() -> dict[str, float] | None:
     known, errors = (np.array([float(table[image][name]) for image in sorted(folds)]) for table, name in ((dense, "likeliest"), (folds, column)))
     (low, high), gain = bootstrap_interval(errors), compare_errors(known, errors)
     gain_low, gain_high = gain["difference_px_ci95"]
+    begun = _by_image(HERE / "research" / "folds.csv")
+    more = compare_errors(errors, np.array([float(begun[image]["phantom-weights/0/likeliest"]) for image in sorted(folds)]))
+    more_low, more_high = more["difference_px_ci95"]
     return {
-        "first": first, "mean": mean, "members": min(map(len, seeds.values())), "folds": float(errors.mean()), "low": low, "high": high,
+        "more": more["difference_px"], "more_low": more_low, "more_high": more_high, "first": first, "mean": mean, "members": min(map(len, seeds.values())), "folds": float(errors.mean()), "low": low, "high": high,
         "gain": gain["difference_px"], "gain_low": gain_low, "gain_high": gain_high,
     }
 
@@ -626,6 +627,7 @@ def measured_values() -> dict[str, dict]:
         found["crowd"] = least | {
             "runs": len(crowd["runs"]), "variants": crowd["n_variants"], "each": crowd["mean_of_the_runs"]["mre_px"], "together": crowd["together"]["mre_px"],
             "common": 100 * crowd["common"], "hindsight": crowd["hindsight"]["mre_px"], "low": low, "high": high,
+            "few": crowd["of_few"]["runs"], "few_px": crowd["of_few"]["hindsight_px"],
         }
     if test := measured("test"):
         low, high = test["seeds"]["mean_px_ci95"]

@@ -97,10 +97,10 @@ VARIANTS: dict[str, tuple[Recipe, str]] = {
     "batch-32": (replace(DENSE, batch_size=32), "twice the batch, so half the steps"),
     "resnet34": (replace(DENSE, backbone="resnet34"), "a deeper backbone"),
     "resnet50": (replace(DENSE, backbone="resnet50"), "a still deeper one"),
-    "lite0-random": (replace(DENSE, backbone="efficientnet_lite0"), "the backbone of `lite0` from random weights"),
+    "lite0-random": (replace(DENSE, backbone="efficientnet_lite0"), "the backbone of `lite0` from random weights, its batch norm learning too"),
     "lite0": (replace(DENSE, backbone="efficientnet_lite0", weights="imagenet"), "a backbone with ImageNet weights"),
     "correlated": (replace(DENSE, loss="correlated"), "one distance a picture, in which what wavers together counts once"),
-    "refined-shape": (replace(DENSE, head="refined", loss="shape"), "each coordinate may lean on all others, and the distance after projection"),
+    "refined-shape": (replace(DENSE, head="refined", loss="shape"), "each coordinate may lean on all others, and the distance after projection: nothing keeps its raw answers near a shape, as the likeliest one would need"),
     "local": (replace(DENSE, head="local"), "maps read in a window about their peak"),
     "simcc": (replace(DENSE, head="simcc", loss="simcc"), "two classifications a point instead of a map (SimCC)"),
     "axis": (
@@ -122,9 +122,9 @@ VARIANTS: dict[str, tuple[Recipe, str]] = {
     "phantom-weights-80": (_phase2(DENSE, epochs=80), "the same weights, and twice the schedule"),
     "phantom-weights-more": (DENSE, "weights from twice as many phantoms, trained on them four times as long"),
     "phantoms-mixed": (DENSE, "as many phantoms again among the training pictures, so twice the steps"),
-    "size-288": (_sized(288), "a larger picture"),
-    "size-320": (_sized(320), "a larger picture"),
-    "size-384": (_sized(384), "a larger picture"),
+    "size-288": (_sized(288), "a picture of 288"),
+    "size-320": (_sized(320), "a picture of 320, enlarged from 299"),
+    "size-384": (_sized(384), "a picture of 384, enlarged from 299"),
 }
 
 

@@ -1084,6 +1084,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': '', 'git_url
                                                                                      'landmark_thesis/figures.py'),
                                          'landmark_thesis.figures.learning_curves': ( 'figures.html#learning_curves',
                                                                                       'landmark_thesis/figures.py'),
+                                         'landmark_thesis.figures.many_models': ('figures.html#many_models', 'landmark_thesis/figures.py'),
                                          'landmark_thesis.figures.model_diagram': ( 'figures.html#model_diagram',
                                                                                     'landmark_thesis/figures.py'),
                                          'landmark_thesis.figures.outdated_inputs': ( 'figures.html#outdated_inputs',

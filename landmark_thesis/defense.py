@@ -1579,6 +1579,10 @@ CAPTIONS: Mapping[str, tuple[str, str]] = {
     ),
     "ensemble_gain": ("Whiskers tell how pictures differ; the gains below are of the same pictures, one by one.", "Los bigotes dicen cuánto difieren las imágenes; las ganancias de abajo son de las mismas imágenes, una por una."),
     "error_limits": ("Errors as circles over the cells in which the labels lie: what lies within a cell, no label can tell.", "Los errores como círculos sobre las celdas de las etiquetas: lo que cabe en una celda, ninguna etiqueta lo distingue."),
+    "many_models": (
+        "The band is narrow and the curve is steep: how large an error is depends on the picture and its label far more than on the model.",
+        "La banda es estrecha y la curva, empinada: cuánto se yerra depende de la imagen y de su etiqueta mucho más que del modelo.",
+    ),
     "learning_curve": ("Where the curve flattens, more pictures of the same labelling would not help; its limit is extrapolated, and so few sizes bound it from above alone.", "Donde la curva se aplana, más imágenes del mismo etiquetado no ayudarían; su límite es una extrapolación, y tan pocos tamaños solo lo acotan por arriba."),
     "conformal_coverage": ("A radius that holds the label with the promised share, and what it held on pictures that did not set it.", "Un radio que contiene la etiqueta en la proporción prometida, y lo que contuvo en imágenes que no lo fijaron."),
     "annotator_drift": ("Rows in the order of annotation: a model that never saw a picture errs by where in the table it stands.", "Filas en el orden de anotación: un modelo que nunca vio una imagen yerra según su lugar en la tabla."),

@@ -10,10 +10,10 @@ __all__ = ['Rows', 'UNIT', 'LANGUAGES', 'WORDS', 'STYLES', 'OKABE_ITO', 'STAMPS'
            'anatomy_errors', 'exposure_errors', 'rank_correlation', 'conformal_coverage', 'Result', 'result_of_errors',
            'spoilt_by', 'result_of_scores', 'published_results', 'comparison', 'claim_and_limit', 'outside_border',
            'recipe_curves', 'Difference', 'paired_differences', 'seed_luck', 'ablation_forest', 'error_limits',
-           'leakage_gap', 'ensemble_gain', 'annotator_drift', 'learning_curve', 'example_rows', 'prediction_examples',
-           'write_table', 'landmark_table', 'class_table', 'ablation_table', 'Headline', 'headline_table',
-           'results_table', 'save_figure', 'drawn_from', 'outdated_inputs', 'stored_stamp', 'read_record',
-           'checked_run', 'draw_all', 'draw_measured']
+           'leakage_gap', 'ensemble_gain', 'annotator_drift', 'learning_curve', 'many_models', 'example_rows',
+           'prediction_examples', 'write_table', 'landmark_table', 'class_table', 'ablation_table', 'Headline',
+           'headline_table', 'results_table', 'save_figure', 'drawn_from', 'outdated_inputs', 'stored_stamp',
+           'read_record', 'checked_run', 'draw_all', 'draw_measured']
 
 # %% ../nbs/14_figures.ipynb #68b55e23
 import csv
@@ -112,6 +112,7 @@ WORDS: Mapping[str, tuple[str, str]] = {
     "leakage_gap": ("The same pictures, scored clean and leaky", "Las mismas imágenes, con y sin contaminación"),
     "annotator_drift": ("Where the labels end the lungs, first row to last", "Dónde terminan los pulmones según las etiquetas"),
     "learning_curve": ("Would more pictures help?", "¿Ayudarían más imágenes?"),
+    "many_models": ("Is it the model or the picture?", "¿Depende del modelo o de la imagen?"),
     "prediction_examples": ("Best, median and worst prediction", "Predicción mejor, mediana y peor"),
     "split_parts": ("Which pictures are in which part", "Qué imágenes están en cada parte"),
     "landmark_distribution": ("Error by landmark: the whole distribution", "Error por punto: la distribución completa"),
@@ -168,6 +169,10 @@ WORDS: Mapping[str, tuple[str, str]] = {
     "one_picture": ("{landmark}, one picture", "{landmark}, una imagen"),
     "running_mean": ("{landmark}, running mean", "{landmark}, media móvil"),
     "any_error": ("mean error ({unit})", "error medio ({unit})"),
+    "by_error": ("validation pictures, in the order of that error", "imágenes de validación, por orden de ese error"),
+    "eight_of_ten": ("eight of ten models", "ocho de cada diez modelos"),
+    "all_together": ("mean answer of all: {px}", "respuesta media de todos: {px}"),
+    "hindsight": ("nearest to the label: {px}", "el más cercano a la etiqueta: {px}"),
     "training_pictures": ("training pictures", "imágenes de entrenamiento"),
     "mre_px": ("radial, to {limit}, at most {high}", "radial, hacia {limit}, a lo sumo {high}"),
     "along_px": ("along the axis, to {limit}, at most {high}", "longitudinal, hacia {limit}, a lo sumo {high}"),
@@ -209,6 +214,10 @@ WORDS: Mapping[str, tuple[str, str]] = {
     "note_learning": (
         "n = {n} validation pictures; lines: limit + factor / (training pictures)^exponent, fitted; whiskers, and the upper end of each limit: 95 % over pictures",
         "n = {n} imágenes de validación; líneas: límite + factor / (imágenes de entrenamiento)^exponente, ajustadas; bigotes, y extremo superior de cada límite: 95 % sobre imágenes",
+    ),
+    "note_crowd": (
+        "{runs} models of {recipes} recipes; n = {n} pictures. Who picks the nearest has to know the label: no model, but a bound for choosing one of these a picture",
+        "{runs} modelos de {recipes} recetas; n = {n} imágenes. Para elegir el más cercano hay que conocer la etiqueta: no es un modelo, sino una cota para elegir uno de estos en cada imagen",
     ),
     "note_drift": (
         "n = {n} pictures, none predicted by a model trained on it; band: 95 %, bootstrap over pictures; one rule from first to last would be flat (p {p})",
@@ -286,7 +295,11 @@ WORDS: Mapping[str, tuple[str, str]] = {
         "paired differences to '{reference}' over n = {n} pictures; whiskers: 95 % interval, BCa bootstrap over pictures; s: seeds",
         "diferencias pareadas con '{reference}' en n = {n} imágenes; bigotes: intervalo del 95 %, bootstrap BCa sobre imágenes; s: semillas",
     ),
-    "note_luck": ("the band is as wide as two runs of one recipe differ by their seeds alone", "la banda mide cuánto difieren dos ejecuciones de una misma receta solo por la semilla"),
+    "note_luck": (
+        "band: 95 % of differences between two runs of the reference by their seeds alone; means of several seeds waver less",
+        "banda: el 95 % de las diferencias entre dos ejecuciones de la referencia solo por sus semillas; las medias de varias varían menos",
+    ),
+    "note_far": ("an arrow: outside, at this value", "una flecha: fuera, en ese valor"),
     "note_ensemble": ("whiskers: 95 % interval over the same n = {n} pictures", "bigotes: intervalo del 95 % sobre las mismas n = {n} imágenes"),
     "note_gains": (
         "picture by picture, the mirror gains {mirror} and the ensemble {ensemble}",
@@ -1606,8 +1619,8 @@ def ablation_forest(
         axes.set_yticks(range(len(some)), names[first : first + half])
         axes.set(xlim=(-least, most), ylim=(half - 0.4, -0.6))
         look.dress(axes, x=look.say("difference", unit=UNIT) if len(panels) == 1 else f"\N{GREEK CAPITAL LETTER DELTA} {UNIT}", grid="x")
-    note = look.say("note_forest", n=n, reference=reference)
-    return look.finish(figure, "ablation_forest", note + ("; " + look.say("note_luck") if luck is not None else ""), stamp)
+    notes = [look.say("note_forest", n=n, reference=reference), *([look.say("note_luck")] if luck is not None else []), *([look.say("note_far")] if max(abs(one.value) for one in differences) > sight else [])]
+    return look.finish(figure, "ablation_forest", "; ".join(notes), stamp)
 
 
 def _draw_difference(look: _Look, axes: Axes, place: int, one: Difference) -> None:
@@ -1781,6 +1794,32 @@ def learning_curve(curve: Mapping[str, Any], *, lang: str = "en", size: str = "p
     look.dress(axes, x=look.say("training_pictures"), y=look.say("any_error", unit=UNIT))
     look.legend(axes, loc="upper center")
     return look.finish(figure, "learning_curve", note)
+
+# %% ../nbs/14_figures.ipynb #f9a506cf
+def many_models(crowd: Mapping[str, Any], *, lang: str = "en", size: str = "page", decimal_comma: bool = False) -> Figure:
+    """Picture by picture, where eight of ten models lie, what their mean answer makes, and the one that comes nearest to the label.
+
+    `crowd`: as figures/crowd.py measured: "pictures" (lists over pictures: "tenth", "ninetieth", "together", "hindsight", px@224), "together" and "hindsight"
+    (each with its "mre_px"), "runs", "n_variants", "n". Raises DataError for a missing number.
+    """
+    look = _Look(lang, size, decimal_comma)
+    figure = look.sheet(3.6)
+    axes = figure.subplots()
+    try:
+        order = np.argsort(crowd["pictures"]["together"], kind="stable")
+        low, high, together, nearest = (np.array(crowd["pictures"][name], float)[order] for name in ("tenth", "ninetieth", "together", "hindsight"))
+        told = [look.say(words, px=look.number(crowd[name]["mre_px"])) for words, name in (("all_together", "together"), ("hindsight", "hindsight"))]
+        note = look.say("note_crowd", runs=len(crowd["runs"]), recipes=crowd["n_variants"], n=crowd["n"])
+    except KeyError as error:
+        raise DataError(f"not the measurements of figures/crowd.py: no {error}") from None
+    place = np.arange(1, len(order) + 1)
+    axes.fill_between(place, low, high, color="0.75", label=look.say("eight_of_ten"))
+    axes.plot(place, together, color="black", lw=2 * look.style.line_pt, label=told[0])
+    axes.plot(place, nearest, "--", color=OKABE_ITO["blue"], lw=1.4 * look.style.line_pt, label=told[1])
+    axes.set(xlim=(1, len(place)), ylim=(0, 1.05 * high.max()))
+    look.dress(axes, x=look.say("by_error"), y=look.say("mean_error", unit=UNIT))
+    look.legend(axes, loc="upper left")
+    return look.finish(figure, "many_models", note)
 
 # %% ../nbs/14_figures.ipynb #5c04a1ea
 def example_rows(rows: Rows) -> dict[str, Mapping[str, Any]]:
@@ -2556,6 +2595,7 @@ _FORMS: Mapping[str, _Form] = {
     "error_limits": (lambda found: {"cells", "twice"} <= found.keys(), _draw_limits),
     "outside_border": (lambda found: {"dataset", "mm_per_px", "results"} <= found.keys(), lambda found, record, look: _Drawn(outside_border(found, **look), ())),
     "learning_curve": (lambda found: {"results", "limits", "n_val"} <= found.keys(), lambda found, record, look: _Drawn(learning_curve(found, **look), ())),
+    "many_models": (lambda found: {"pictures", "hindsight", "n_variants"} <= found.keys(), lambda found, record, look: _Drawn(many_models(found, **look), ())),
     "conformal_coverage": (lambda found: "conformal" in (found.get("oof") or {}), lambda found, record, look: _Drawn(conformal_coverage(found["oof"]["conformal"], **look), ())),
     "annotator_drift": (lambda found: {"points", "curve", "p_value"} <= found.keys(), lambda found, record, look: _Drawn(annotator_drift(found, **look), ())),
     "canonical_shape": (lambda found: {"mean", "covariance", "modes"} <= found.keys(), lambda found, record, look: _Drawn(canonical_shape(found, **look), ())),

@@ -520,6 +520,21 @@ def test_the_drift_is_drawn_as_measured():
         annotator_drift({"points": drift["points"]})
 
 
+# cell 965beaad
+def made_up_crowd():
+    pictures = {"tenth": [1.0, 7.0, 3.5], "ninetieth": [3.0, 9.5, 4.0], "together": [2.0, 8.0, 3.8], "hindsight": [0.5, 6.0, 3.0]}
+    return {"pictures": pictures, "together": {"mre_px": 4.6}, "hindsight": {"mre_px": 19 / 6}, "runs": [{}, {}], "n_variants": 2, "n": 3}
+
+
+def test_pictures_stand_in_the_order_of_their_error_and_the_means_are_named():
+    band, together, nearest = (axes := many_models(made_up_crowd(), lang="es", decimal_comma=True).axes[0]).collections[0], *axes.lines
+    assert together.get_ydata().tolist() == [2, 3.8, 8] and nearest.get_ydata().tolist() == [0.5, 3, 6]
+    assert band.get_paths()[0].get_extents().get_points().tolist() == [[1, 1], [3, 9.5]]
+    assert [line.get_label() for line in axes.lines] == ["respuesta media de todos: 4,60", "el más cercano a la etiqueta: 3,17"]
+    with pytest.raises(DataError, match="no 'pictures'"):
+        many_models({"n": 3})
+
+
 # cell a1fd6cd7
 def made_up_curve():
     laws = {"mre_px": (5.0, 300.0, 1.0), "along_px": (4.0, 200.0, 1.0), "across_lateral_px": (2.0, 40.0, 0.9)}
@@ -693,7 +708,7 @@ def test_what_a_record_holds_is_of_its_kind_and_what_it_lacks_is_told_with_its_f
 def test_a_measurement_is_drawn_by_its_form_whatever_its_name(tmp_path):
     ensembles = [{"arm": arm, "members": 1, "mre_px": value, "mre_px_ci95": [value - 1, value + 1]} for arm, value in (("leaky", 4.0), ("clean", 6.0))]
     gap = {"n": 96, "ensembles": ensembles, "clean_minus_leaky": [{"difference_px": 2.0, "difference_px_ci95": [1.5, 2.5]}]}
-    forms = {"leakage_gap": gap, "learning_curve": made_up_curve(), "conformal_coverage": {"oof": {"conformal": made_up_conformal()}}, "error_limits": made_up_limits(),
+    forms = {"leakage_gap": gap, "learning_curve": made_up_curve(), "many_models": made_up_crowd(), "conformal_coverage": {"oof": {"conformal": made_up_conformal()}}, "error_limits": made_up_limits(),
              "claim_and_limit": made_up_test() | {"test": {}}, "outside_border": made_up_outside(), "annotator_drift": made_up_drift(), "": {"n": 3}}
     assert all(forms_of(content) == [kind] * bool(kind) for kind, content in forms.items())
     for number, (kind, content) in enumerate(forms.items()):

@@ -25,7 +25,7 @@ def rows_of(path):
 def record():
     content = json.loads((crowd.RECORD / "crowd.json").read_text(encoding="utf-8"))
     table = {row["image"]: row for row in rows_of(crowd.RECORD / "errors.csv")}
-    return content, {name: np.array([float(row[name]) for row in table.values()]) for name in ("mean of the runs", "together", "hindsight")}, list(table)
+    return content, {name: np.array([float(row[name]) for row in table.values()]) for name in next(iter(table.values())) if name != "image"}, list(table)
 
 
 def test_errors_that_point_apart_cancel_and_those_that_all_share_stay():
@@ -57,7 +57,8 @@ def test_the_record_follows_from_its_errors(record):
             assert content[key][measure] == pytest.approx(value), (key, measure)
     for measure, value in compare_errors(columns["mean of the runs"], columns["together"]).items():
         assert content["gain_of_all"][measure] == pytest.approx(value), measure
-    assert (columns["hindsight"] <= columns["mean of the runs"]).all() and 0 < content["common"] < 1
+    assert (columns["hindsight"] <= columns["tenth"]).all() and (columns["tenth"] <= columns["ninetieth"]).all() and 0 < content["common"] < 1
+    assert {name: pytest.approx(values) for name, values in content["pictures"].items()} == {name: columns[name] for name in ("tenth", "ninetieth", "together", "hindsight")}
 
 
 def test_its_runs_are_those_of_the_ledger_and_so_are_their_errors(record):
@@ -68,9 +69,18 @@ def test_its_runs_are_those_of_the_ledger_and_so_are_their_errors(record):
     assert set(keys) <= set(ledger[names[0]]) - {"image"} and content["n_variants"] == len({run["variant"] for run in content["runs"]})
     assert [run["mre_px"] for run in content["runs"]] == pytest.approx(errors.mean(1), abs=1e-3)
     assert columns["hindsight"] == pytest.approx(errors.min(0), abs=0.0015) and columns["mean of the runs"] == pytest.approx(errors.mean(0), abs=0.0015)
+    for name, share in (("tenth", 0.1), ("ninetieth", 0.9)):
+        assert columns[name] == pytest.approx(np.quantile(errors, share, axis=0), abs=0.002)
     assert content["best"] == min(({key: run[key] for key in ("run", "mre_px")} for run in content["runs"]), key=lambda run: run["mre_px"])
+    assert content["of_few"] == {"runs": 20, "hindsight_px": pytest.approx(crowd.hindsight_of(20, errors), abs=0.002)} and content["trained_on"] == "cuda"
     commands = {f"python figures/research.py run {key.replace('/', ' --seeds ')} --data DIR --out DIR" for key in keys}
     assert set(content["trained_by"]) == commands
+
+
+def test_hindsight_grows_as_fewer_runs_are_left_to_choose_from():
+    errors = np.random.default_rng(1).uniform(1, 9, (12, 50))
+    told = [crowd.hindsight_of(number, errors) for number in (1, 3, 12)]
+    assert told[0] > told[1] > told[2] == pytest.approx(errors.min(0).mean()) and told[0] == pytest.approx(errors.mean(), abs=0.1)
 
 
 def test_a_run_that_had_seen_what_it_was_scored_on_and_a_folder_without_runs_end_the_script(tmp_path):

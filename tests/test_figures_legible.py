@@ -7,6 +7,7 @@ from test_14_figures import (
     english_words,
     made_up_arms,
     made_up_conformal,
+    made_up_crowd,
     made_up_curve,
     made_up_drift,
     made_up_exposure,
@@ -51,6 +52,7 @@ from landmark_thesis.figures import (
     leakage_gap,
     learning_curve,
     learning_curves,
+    many_models,
     model_diagram,
     outside_border,
     paired_differences,
@@ -95,6 +97,7 @@ def every_figure(rows, history, pictures, **options):
     yield annotator_drift(made_up_drift(), **options)
     yield exposure_errors(rows, made_up_exposure(rows), **stamped)
     yield learning_curve(made_up_curve(), **options)
+    yield many_models(made_up_crowd(), **options)
     yield canonical_shape(sample_shapes(20, seed=0), **options)
     yield from (model_diagram(RECIPES[name], **options) for name in ("thesis", "dense"))
     yield split_parts(
@@ -117,6 +120,7 @@ _NO_STAMP = (
     "leakage_gap",
     "annotator_drift",
     "learning_curve",
+    "many_models",
     "canonical_shape",
     "model_diagram",
     "split_parts",
