@@ -16,7 +16,6 @@ import statistics
 import sys
 from pathlib import Path
 
-import heads
 import numpy as np
 import research
 from experiments import RECORDS, made_with, mean_error, recorded_answers, trained_by, write_record
@@ -27,9 +26,12 @@ from landmark_thesis.landmarks import project_to_shape
 from landmark_thesis.pixel_error import compare_errors, radial_errors
 from landmark_thesis.runs import DENSE, Run
 
-heads.register()
 RECORD = RECORDS / "crowd"
 FEW = 20
+
+
+def trained_on(run: Run) -> str:
+    return json.loads((run.path / "environment.json").read_text(encoding="utf-8"))["device"]
 
 
 def runs_below(out: Path) -> list[tuple[Run, dict]]:
@@ -39,7 +41,7 @@ def runs_below(out: Path) -> list[tuple[Run, dict]]:
     for run, scored in runs:
         if scored["contaminated"]:
             raise SystemExit(f"{run.path}: was scored on pictures that it had seen")
-    if len(devices := {scored["device"] for _, scored in runs}) > 1:
+    if len(devices := {trained_on(run) for run, _ in runs}) > 1:
         raise SystemExit(f"{out}: holds runs of several devices ({', '.join(sorted(devices))}); keep those of each in a folder of their own")
     if len(runs) < 2:
         raise SystemExit(f"{out}: holds {len(runs)} runs of the search that were scored; python figures/research.py sweep makes them")
@@ -80,7 +82,7 @@ def judge(folder: Path, out: Path) -> tuple[dict, dict[str, np.ndarray], list[st
         "runs": [{"run": run.name, "variant": run.recipe.name, "mre_px": alone[run.name]} for run in runs], "n_variants": len({run.recipe.name for run in runs}),
         "best": {"run": best, "mre_px": alone[best]}, "common": common,
         **{key: mean_error(columns[name]) for key, name in (("mean_of_the_runs", "mean of the runs"), ("together", "together"), ("hindsight", "hindsight"))},
-        "of_few": {"runs": few, "hindsight_px": hindsight_of(few, errors)}, "trained_on": results[0]["device"],
+        "of_few": {"runs": few, "hindsight_px": hindsight_of(few, errors)}, "trained_on": trained_on(runs[0]),
         "gain_of_all": compare_errors(columns["mean of the runs"], columns["together"]),
         "pictures": {name: columns[name].tolist() for name in ("tenth", "ninetieth", "together", "hindsight")},
     }

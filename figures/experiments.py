@@ -4,10 +4,12 @@ import argparse
 import csv
 import io
 import json
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import heads
 import numpy as np
 
 from landmark_thesis.data import (
@@ -24,6 +26,7 @@ from landmark_thesis.landmarks import LANDMARK_NAMES
 from landmark_thesis.pixel_error import bootstrap_interval
 from landmark_thesis.runs import DENSE, Run, environment, pick_device
 
+heads.register()  # whatever script reads a run may meet a head of the search
 RECORDS = Path(__file__).resolve().parent / "records"
 METRICS = ("mre_px", "median_px", "p95_px", "along_px", "across_px", "contour_px")  # of a summary, where not all of it is kept
 
@@ -81,7 +84,10 @@ def compare_runs(told: str, record: Path, judge: Callable[[Path, Sequence[Run]],
     parser.add_argument("runs", type=Path, nargs="+")
     parser.add_argument("--record", type=Path, default=record)
     arguments = parser.parse_args()
-    content, columns, names = judge(arguments.data, [finished(path) for path in arguments.runs])
+    runs = [finished(path) for path in arguments.runs]
+    if double := [name for name, count in Counter(run.name for run in runs).items() if count > 1]:
+        raise SystemExit(f"{', '.join(double)}: two folders of that name; a record tells runs apart by their names, so rename one")
+    content, columns, names = judge(arguments.data, runs)
     if arguments.record.resolve() != record.resolve():  # without it, whoever repeats the command would write over the other record
         place = arguments.record.resolve()
         named = f"figures/records/{place.name}" if place.parent == RECORDS else place.name

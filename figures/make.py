@@ -555,7 +555,7 @@ def seeds_mean(name: str) -> np.ndarray:
 
 def variants() -> Counter[str]:
     """All that the search has tried on two cores or a card, by name: with how many different seeds."""
-    runs = {row["run"] for path in (HERE / "research").rglob("runs.csv") for row in read_rows(path)}  # VARIANT/SEED; whichever machine trained it, and for how long
+    runs = {row["run"] for place in DRAWN_LEDGERS if (path := HERE / place / "runs.csv").exists() for row in read_rows(path)}  # VARIANT/SEED; whichever machine trained it, and for how long
     return Counter(run.rsplit("/", 1)[0] for run in runs)
 
 
@@ -565,7 +565,7 @@ def more_phantoms() -> dict[str, float] | None:
     read, folds = ledger_tables(Path("research/cuda")).get("likeliest"), _by_image(place / "folds.csv")
     column, dense = "phantom-weights-more/0/likeliest", _by_image(RECORDS / "folds" / "errors.csv")
     seeds = {name: [run for run in read[0] if run.rsplit("/", 1)[0] == name] for name in ("phantom-weights", "phantom-weights-more")} if read else {}
-    if not seeds or not all(seeds.values()) or folds.keys() != dense.keys() or any(column not in row for row in folds.values()):
+    if not seeds or not all(seeds.values()) or folds.keys() != dense.keys() or any(not row.get(column) for row in folds.values()):
         return None
     first, mean = (float(np.mean([[float(row[run]) for run in runs] for row in read])) for runs in seeds.values())
     known, errors = (np.array([float(table[image][name]) for image in sorted(folds)]) for table, name in ((dense, "likeliest"), (folds, column)))

@@ -41,6 +41,8 @@ def judge(folder: Path, runs: Sequence[Run]) -> tuple[dict, dict[str, np.ndarray
     target, columns, told = part.points.numpy().astype(float), {}, []
     for name in dict.fromkeys(run.recipe.name for run in runs):
         several = [run for run in runs if run.recipe.name == name]
+        if any(run.recipe != several[0].recipe for run in several) or len({run.seed for run in several}) < len(several):
+            raise SystemExit(f"{', '.join(str(run.path) for run in several)}: are not one recipe with a seed each; judge those of each kind by themselves")
         answers = [predict_points(run.model(), part.images, precision=run.recipe.precision).astype(float) for run in several]
         forms = [wavering(run) for run in several]
         read = {

@@ -16,13 +16,17 @@ of its own kind alone. folds.csv has the last candidates over the 860 developmen
 """
 
 import argparse
+import contextlib
 import csv
 import functools
+import hashlib
 import json
 import multiprocessing
 import re
 import sys
+import tempfile
 import time
+from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
@@ -37,13 +41,12 @@ from reading import wavering
 from torch import set_num_threads
 
 from landmark_thesis.augment import WIDE_AUGMENTATION
-from landmark_thesis.data import MIN_INLIERS, Signatures, write_whole
+from landmark_thesis.data import MIN_INLIERS, Signatures, lock_file, write_whole
 from landmark_thesis.evaluate import evaluate_runs, predict_points, read_errors, refuse_seen, write_results
 from landmark_thesis.landmarks import LANDMARK_NAMES, likeliest_shape, project_to_shape
 from landmark_thesis.pixel_error import bootstrap_interval, radial_errors
 from landmark_thesis.runs import DENSE, THESIS, Recipe, Run, Source, answer_covariance, pick_device, train
 
-heads.register()
 sources.register()
 HERE = Path(__file__).resolve().parent
 RESEARCH = HERE / "research"
@@ -100,7 +103,7 @@ VARIANTS: dict[str, tuple[Recipe, str]] = {
     "lite0-random": (replace(DENSE, backbone="efficientnet_lite0"), "the backbone of `lite0` from random weights, its batch norm learning too"),
     "lite0": (replace(DENSE, backbone="efficientnet_lite0", weights="imagenet"), "a backbone with ImageNet weights"),
     "correlated": (replace(DENSE, loss="correlated"), "one distance a picture, in which what wavers together counts once"),
-    "refined-shape": (replace(DENSE, head="refined", loss="shape"), "each coordinate may lean on all others, and the distance after projection: nothing keeps its raw answers near a shape, as the likeliest one would need"),
+    "refined-shape": (replace(DENSE, head="refined", loss="shape"), "each coordinate may lean on all others, and the distance after projection, so that its raw answers are free"),
     "local": (replace(DENSE, head="local"), "maps read in a window about their peak"),
     "simcc": (replace(DENSE, head="simcc", loss="simcc"), "two classifications a point instead of a map (SimCC)"),
     "axis": (
@@ -162,6 +165,22 @@ def both_readings(run: Run, part: str) -> dict[str, dict[str, float]]:
     return {way: dict(zip(scored.names, radial_errors(moved, target, 224).mean(1), strict=True)) for way, moved in read.items()}
 
 
+@contextlib.contextmanager
+def _alone_at(place: Path) -> Iterator[None]:
+    """Hold what a ledger's lock is; wait while another process does. Each reads the ledger, adds to it, and writes it whole."""
+    name = hashlib.sha256(str(place.resolve()).encode()).hexdigest()[:16]
+    with open(Path(tempfile.gettempdir()) / f"ledger-{name}.lock", "a") as file:
+        while not lock_file(file):
+            time.sleep(0.05)
+        yield
+
+
+def _refuse_others(path: Path, errors: dict[str, float]) -> None:
+    """ValueError where the table at `path` is of other pictures than `errors`."""
+    if (known := {row["image"] for row in _rows(path)}) and known != errors.keys():
+        raise ValueError(f"{path}: is of {len(known)} pictures, and this run was scored on {len(errors)} others; move the ledgers of other pictures away first")
+
+
 def _column(path: Path, key: str, errors: dict[str, float]) -> None:
     """Put one column, a value a picture, into the table at `path`."""
     table = {row["image"]: row for row in _rows(path)} or {name: {"image": name} for name in sorted(errors)}
@@ -172,7 +191,7 @@ def _column(path: Path, key: str, errors: dict[str, float]) -> None:
 
 def ledgers_of(variant: str) -> list[str]:
     """By which name each ledger that holds a run of `variant` goes."""
-    places = {"whole schedule": RESEARCH, "half": SHORT, "card": RESEARCH / "cuda"}
+    places = {"whole schedule": RESEARCH, "half": SHORT, "card": RESEARCH / "cuda", "card, half": RESEARCH / "cuda" / SHORT.name}
     return [name for name, place in places.items() if any(row["run"].rsplit("/", 1)[0] == variant for row in _rows(place / "runs.csv"))]
 
 
@@ -181,6 +200,9 @@ def note(run: Run, variant: str, results: dict, likeliest: dict[str, float] | No
     key, metrics = f"{variant}/{run.seed}", results["val"]
     told = json.loads((run.path / "environment.json").read_text(encoding="utf-8"))
     place = place_of(told["device"], is_short(run, variant))
+    radial = {row["image"]: float(np.mean([row[f"{name}_radial"] for name in LANDMARK_NAMES])) for row in read_errors(run.path / "errors.csv", "val")}
+    for table, errors in (("errors.csv", radial), ("likeliest.csv", likeliest or radial)):  # before anything is written
+        _refuse_others(place / table, errors)
     row = {"run": key, "asked": VARIANTS[variant][1], "noted": datetime.now(UTC).date().isoformat(), "n": results["n_val"]}
     for name in METRICS:
         low, high = metrics[f"{name}_ci95"]
@@ -189,13 +211,14 @@ def note(run: Run, variant: str, results: dict, likeliest: dict[str, float] | No
         values = np.array(list(likeliest.values()))
         low, high = bootstrap_interval(values)
         row |= {"likeliest_px": f"{values.mean():.3f}", "likeliest_px_ci95": f"{low:.2f} to {high:.2f}"}
-        _column(place / "likeliest.csv", key, likeliest)
     taken = f"{told['seconds'] / 60:.0f}" if told["device"].startswith("cpu") else f"{told['seconds'] / 60:.1f}"
     row |= {"sdr_5": f"{metrics['sdr']['5']:.4f}", "minutes": taken, "precision": told["precision"], "split": run.split.fingerprint}
     row |= {"device": told["device"], "torch": told["versions"]["torch"]}
-    write_rows(place / "runs.csv", sorted([*(old for old in _rows(place / "runs.csv") if old["run"] != key), row], key=lambda row: row["run"]))
-    radial = {row["image"]: np.mean([row[f"{name}_radial"] for name in LANDMARK_NAMES]) for row in read_errors(run.path / "errors.csv", "val")}
-    _column(place / "errors.csv", key, radial)
+    with _alone_at(place):
+        write_rows(place / "runs.csv", sorted([*(old for old in _rows(place / "runs.csv") if old["run"] != key), row], key=lambda row: row["run"]))
+        _column(place / "errors.csv", key, radial)
+        if likeliest is not None:
+            _column(place / "likeliest.csv", key, likeliest)
 
 
 def trained(variant: str, seed: int, data: Path, out: Path, fold: int | None = None, short: bool = False) -> Run:
@@ -252,11 +275,12 @@ def _one_of_many(job: str, data: Path, out: Path) -> tuple[Path, dict | None, di
 def _note_fold(run: Run, variant: str, read: dict[str, dict[str, float]]) -> None:
     """The pictures of one fold into folds.csv; columns VARIANT/SEED and VARIANT/SEED/likeliest."""
     path = place_of(json.loads((run.path / "environment.json").read_text(encoding="utf-8"))["device"]) / "folds.csv"
-    table = {row["image"]: row for row in _rows(path)}
-    for key, errors in ((f"{variant}/{run.seed}", read["nearest"]), (f"{variant}/{run.seed}/likeliest", read["likeliest"])):
-        for name, error in errors.items():
-            table.setdefault(name, {"image": name, "fold": run.settings["fold"]["number"]})[key] = f"{error:.3f}"
-    write_rows(path, [table[name] for name in sorted(table)])
+    with _alone_at(path.parent):
+        table = {row["image"]: row for row in _rows(path)}
+        for key, errors in ((f"{variant}/{run.seed}", read["nearest"]), (f"{variant}/{run.seed}/likeliest", read["likeliest"])):
+            for name, error in errors.items():
+                table.setdefault(name, {"image": name, "fold": run.settings["fold"]["number"]})[key] = f"{error:.3f}"
+        write_rows(path, [table[name] for name in sorted(table)])
 
 
 def _note_job(job: str, path: Path, results: dict | None, read: dict[str, dict[str, float]]) -> str:
@@ -298,12 +322,12 @@ def sweep(jobs: list[str], data: Path, out: Path, at_once: int, seconds: float) 
             job = running.pop(done)
             try:
                 ended = done.result()
+                told = _note_job(job, *ended) if ended else "trained"
             except BrokenProcessPool:
                 lost.append(job)
-            except Exception as error:  # one variant that fails must not cost the others
+            except Exception as error:  # one variant that fails, or that its ledger cannot take, must not cost the others
                 print(f"{job}: {type(error).__name__}: {error}", flush=True)
             else:
-                told = _note_job(job, *ended) if ended else "trained"
                 ready.add(job)
                 print(f"{time.perf_counter() - began:4.0f} s  {job}: {told}", flush=True)
     if lost:
@@ -327,6 +351,16 @@ def table(place: Path = RESEARCH) -> str:
     return "\n".join(lines)
 
 
+def _positive(kind: type) -> Callable[[str], float]:
+    """A type of argparse: a number above 0."""
+    def read(word: str) -> float:
+        if not (value := kind(word)) > 0:
+            raise argparse.ArgumentTypeError(f"{word} is not above 0")
+        return value
+
+    return read
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(dest="command", required=True)
@@ -345,8 +379,8 @@ def main() -> int:
     many.add_argument("jobs", nargs="+", metavar="VARIANT/SEED[/K]")
     many.add_argument("--data", type=Path, required=True)
     many.add_argument("--out", type=Path, required=True)
-    many.add_argument("--at-once", type=int, default=12)
-    many.add_argument("--seconds", type=float, default=float("inf"))
+    many.add_argument("--at-once", type=_positive(int), default=12)
+    many.add_argument("--seconds", type=_positive(float), default=float("inf"))
     arguments = parser.parse_args()
     if arguments.command == "list":
         print("\n".join(f"{name:26} {', '.join(ledgers_of(name)) or 'not run yet':24} {why}" for name, (_, why) in VARIANTS.items()))

@@ -13,7 +13,6 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import heads
 import numpy as np
 from causes import alike
 from experiments import RECORDS, compare_runs, made_with, mean_error, recorded_answers, trained_by
@@ -24,7 +23,6 @@ from landmark_thesis.landmarks import project_to_shape
 from landmark_thesis.pixel_error import along_across, compare_errors, radial_errors
 from landmark_thesis.runs import DENSE, Run
 
-heads.register()
 RECORD = RECORDS / "unlike"
 
 

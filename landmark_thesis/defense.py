@@ -2589,13 +2589,22 @@ def _score_all(runs: Sequence[Run], out: Path, source: Source, part: str, device
 
 
 def _scored_before(folder: Path, runs: Sequence[Run], part: str) -> dict[str, Any] | None:
-    """The results.json in `folder`, if it is of this part and of these very weights."""
+    """The results.json in `folder`, if it is of this part and of these very weights, and the errors beside it are its own."""
     try:
         results = _read_results(folder)
     except (OSError, ValueError):
         return None
     same = results is not None and results.get("part") == part and results.get("weights") == [run.weights_hash for run in runs]
-    return results if same and all((run.path / "errors.csv").exists() for run in runs) else None
+    return results if same and all((run.path / "errors.csv").exists() for run in runs) and (len(runs) > 1 or _agree_on(runs[0], part, results)) else None
+
+
+def _agree_on(run: Run, part: str, results: Mapping[str, Any]) -> bool:
+    """Whether a run's errors.csv gives what `results` say of a part; another evaluation (without mirroring, say) may have left its own."""
+    try:
+        errors = _series(read_errors(run.path / "errors.csv", part), "radial")
+        return bool(abs(np.nanmean(errors) - results[part]["mre_px"]) < 2e-3)
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
 
 
 def _judge_all(claims: Sequence[Claim], records: Records, lang: str) -> tuple[Verdict, ...]:

@@ -299,7 +299,7 @@ WORDS: Mapping[str, tuple[str, str]] = {
         "band: 95 % of differences between two runs of the reference by their seeds alone; means of several seeds waver less",
         "banda: el 95 % de las diferencias entre dos ejecuciones de la referencia solo por sus semillas; las medias de varias varían menos",
     ),
-    "note_far": ("an arrow: outside, at this value", "una flecha: fuera, en ese valor"),
+    "note_far": ("an arrow: too far out to be drawn", "una flecha: demasiado lejos para dibujarlo"),
     "note_ensemble": ("whiskers: 95 % interval over the same n = {n} pictures", "bigotes: intervalo del 95 % sobre las mismas n = {n} imágenes"),
     "note_gains": (
         "picture by picture, the mirror gains {mirror} and the ensemble {ensemble}",
@@ -1587,11 +1587,13 @@ def ablation_forest(
 
     `differences`: as `paired_differences` gives them. `n`: pictures. `luck`: as `seed_luck`, drawn as a band about zero. `asked`: what a change is, in
     words, by its label; on a page of at most 20 changes it stands below the label. What lies far out is told as a number at the edge, or nothing else could be read.
-    Raises DataError for an empty list.
+    Raises DataError for an empty list, or a value that is no number.
     """
     look = _Look(lang, size, decimal_comma)
     if not differences:
         raise DataError("no differences to draw: the ledger holds the reference alone")
+    if broken := [one.label for one in differences if not np.isfinite([one.value, *one.interval]).all()]:
+        raise DataError(f"no number for {', '.join(broken)}: a difference and its interval must be finite")
     half = len(differences) if size == "page" or len(differences) <= 12 else (len(differences) + 1) // 2
     names = [f"{one.label} (s = {one.seeds})" for one in differences]
     if asked and size == "page" and len(names) <= 20:
@@ -1603,15 +1605,15 @@ def ablation_forest(
         handles.append(Patch(color="0.85", label=look.say("luck")))
     panels = _panels_below_key(look, figure, -(-len(differences) // half), handles)
     ends = [max(map(abs, one.interval)) for one in differences]
-    sight = max(luck or 0, min(max(ends), 2.5 * np.quantile(ends, 0.8)))
-    least, most = (1.12 * max(luck or 0, *(min(sight, sign * one.interval[end]) for one in differences)) for end, sign in ((0, -1), (1, 1)))
+    sight = max(luck or 0, min(max(ends), 2.5 * np.quantile(ends, 0.8))) or 0.1
+    least, most = (1.12 * max(luck or 0, 0.1 * sight, *(sign * one.interval[end] for one in differences if _inside(one, sight))) for end, sign in ((0, -1), (1, 1)))
     for axes, first in zip(panels, range(0, len(differences), half), strict=True):
         some = differences[first : first + half]
         for place, one in enumerate(some):
-            if abs(one.value) <= sight:
+            if _inside(one, sight):
                 _draw_difference(look, axes, place, one)
             else:
-                told, (edge, side) = look.number(one.value), (most, "right") if one.value > 0 else (-least, "left")
+                told, (edge, side) = f"{look.number(one.value)} {look.interval(*one.interval)}", (most, "right") if one.value > 0 else (-least, "left")
                 axes.text(edge, place, f"+{told} \N{RIGHTWARDS ARROW}" if one.value > 0 else f"\N{LEFTWARDS ARROW} {told}", ha=side, va="center", fontsize=look.style.font_pt)
         if luck is not None:
             axes.axvspan(-luck, luck, color="0.85", zorder=0)
@@ -1619,8 +1621,12 @@ def ablation_forest(
         axes.set_yticks(range(len(some)), names[first : first + half])
         axes.set(xlim=(-least, most), ylim=(half - 0.4, -0.6))
         look.dress(axes, x=look.say("difference", unit=UNIT) if len(panels) == 1 else f"\N{GREEK CAPITAL LETTER DELTA} {UNIT}", grid="x")
-    notes = [look.say("note_forest", n=n, reference=reference), *([look.say("note_luck")] if luck is not None else []), *([look.say("note_far")] if max(abs(one.value) for one in differences) > sight else [])]
+    notes = [look.say("note_forest", n=n, reference=reference), *([look.say("note_luck")] if luck is not None else []), *([look.say("note_far")] if max(ends) > sight else [])]
     return look.finish(figure, "ablation_forest", "; ".join(notes), stamp)
+
+
+def _inside(one: Difference, sight: float) -> bool:
+    return max(map(abs, one.interval)) <= sight
 
 
 def _draw_difference(look: _Look, axes: Axes, place: int, one: Difference) -> None:

@@ -1,9 +1,11 @@
 """Files of records, claims, drawings and annotations that are damaged, endless or no files: one line that names the file, and nothing is written."""
 
+import json
 import os
 import shutil
 import tomllib
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -287,3 +289,13 @@ def test_a_list_of_hashes_that_is_none(case, tmp_path):
 def test_a_deep_line_of_a_ledger(tmp_path):
     (tmp_path / LEDGER).write_text('{"id": ' + "[" * 100_000 + "\n")
     assert "line 1: not an entry of a ledger" in complaint(lambda: ledger_entries(tmp_path))
+
+
+def test_results_whose_errors_another_evaluation_has_replaced_are_scored_anew(tmp_path):
+    record = RECORDS / "dense"
+    results = json.loads((record / "results.json").read_text(encoding="utf-8"))
+    (tmp_path / "results.json").write_text(json.dumps(results | {"weights": ["abc"]}), encoding="utf-8")
+    run, errors = SimpleNamespace(path=tmp_path, weights_hash="abc"), (record / "errors.csv").read_text(encoding="utf-8")
+    for text, kept in ((errors, True), (errors.replace(",1.", ",9."), False), ("part\n", False)):
+        (tmp_path / "errors.csv").write_text(text, encoding="utf-8")
+        assert (defense._scored_before(tmp_path, [run], "val") is not None) == kept

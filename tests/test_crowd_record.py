@@ -72,7 +72,7 @@ def test_its_runs_are_those_of_the_ledger_and_so_are_their_errors(record):
     for name, share in (("tenth", 0.1), ("ninetieth", 0.9)):
         assert columns[name] == pytest.approx(np.quantile(errors, share, axis=0), abs=0.002)
     assert content["best"] == min(({key: run[key] for key in ("run", "mre_px")} for run in content["runs"]), key=lambda run: run["mre_px"])
-    assert content["of_few"] == {"runs": 20, "hindsight_px": pytest.approx(crowd.hindsight_of(20, errors), abs=0.002)} and content["trained_on"] == "cuda"
+    assert content["of_few"] == {"runs": 20, "hindsight_px": pytest.approx(crowd.hindsight_of(20, errors), abs=0.002)} and content["trained_on"] == "cuda (NVIDIA H200)"
     commands = {f"python figures/research.py run {key.replace('/', ' --seeds ')} --data DIR --out DIR" for key in keys}
     assert set(content["trained_by"]) == commands
 
@@ -83,13 +83,26 @@ def test_hindsight_grows_as_fewer_runs_are_left_to_choose_from():
     assert told[0] > told[1] > told[2] == pytest.approx(errors.min(0).mean()) and told[0] == pytest.approx(errors.mean(), abs=0.1)
 
 
+def run_folder(place, seen=False, trained_on="cpu (x86_64)", scored_on="cpu"):
+    place.mkdir()
+    for name in ("recipe.json", "environment.json", "results.json"):
+        content = json.loads((RECORDS / "dense" / name).read_text(encoding="utf-8"))
+        content |= {"environment.json": {"device": trained_on}, "results.json": {"contaminated": seen, "device": scored_on}}.get(name, {})
+        (place / name).write_text(json.dumps(content), encoding="utf-8")
+
+
 def test_a_run_that_had_seen_what_it_was_scored_on_and_a_folder_without_runs_end_the_script(tmp_path):
     with pytest.raises(SystemExit, match="holds 0 runs"):
         crowd.runs_below(tmp_path)
-    place = tmp_path / "dense-0"
-    place.mkdir()
-    (place / "recipe.json").write_bytes((RECORDS / "dense" / "recipe.json").read_bytes())
-    results = json.loads((RECORDS / "dense" / "results.json").read_text(encoding="utf-8"))
-    (place / "results.json").write_text(json.dumps(results | {"contaminated": True}), encoding="utf-8")
+    run_folder(tmp_path / "dense-0", seen=True)
     with pytest.raises(SystemExit, match="had seen"):
+        crowd.runs_below(tmp_path)
+
+
+def test_runs_of_one_device_are_those_that_it_trained_wherever_they_were_scored(tmp_path):
+    run_folder(tmp_path / "dense-0", trained_on="cuda (NVIDIA H200)", scored_on="cuda")
+    run_folder(tmp_path / "dense-1", trained_on="cuda (NVIDIA H200)", scored_on="cuda:0")
+    assert [run.name for run, _ in crowd.runs_below(tmp_path)] == ["dense-0", "dense-1"]
+    run_folder(tmp_path / "dense-2", scored_on="cuda")
+    with pytest.raises(SystemExit, match=r"several devices \(cpu \(x86_64\), cuda \(NVIDIA H200\)\)"):
         crowd.runs_below(tmp_path)

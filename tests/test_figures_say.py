@@ -54,17 +54,25 @@ def test_the_label_names_no_dropout_that_a_model_lacks_and_the_axis_ends_where_t
 
 
 def test_a_change_far_out_is_told_as_a_number_and_leaves_the_others_their_room():
-    near = [Difference(f"near-{k}", 0.01 * k, (0.01 * k - 0.1, 0.01 * k + 0.1), 1) for k in range(9)]
-    far = [Difference("far", 1.24, (0.9, 1.6), 2), Difference("fair", -0.9, (-1.2, -0.8), 1)]
+    near = [Difference(f"near-{k}", 0.01 * k, (0.01 * k - 0.1, 0.01 * k + 0.1), 1) for k in range(16)]
+    far = [Difference("far", 1.24, (0.9, 1.6), 2), Difference("fair", -0.9, (-1.2, -0.8), 1), Difference("vague", 0.1, (-0.9, 1.1), 1)]
     (axes,) = [axes for axes in ablation_forest([*near, *far], 144, luck=0.1, decimal_comma=True).axes if axes.get_xlabel()]
     told = {text.get_text(): text for text in axes.texts}
-    assert told.keys() == {"+1,24 \N{RIGHTWARDS ARROW}", "\N{LEFTWARDS ARROW} -0,90"}
-    assert [told[key].get_position()[1] for key in told] == [9, 10]  # in their own rows, at the edges
+    assert told.keys() == {"+1,24 [0,90; 1,60] \N{RIGHTWARDS ARROW}", "\N{LEFTWARDS ARROW} -0,90 [-1,20; -0,80]", "+0,10 [-0,90; 1,10] \N{RIGHTWARDS ARROW}"}
+    assert [told[key].get_position()[1] for key in told] == [16, 17, 18]  # in their own rows, at the edges
     low, high = axes.get_xlim()
-    assert [told[key].get_position()[0] for key in told] == [high, low] and 0.18 < high < 0.6 and -0.6 < low < -0.1
+    assert [told[key].get_position()[0] for key in told] == [high, low, high] and 0.18 < high < 0.6 and -0.6 < low < -0.1
+    assert all(low <= end <= high for one in near for end in one.interval)  # what is drawn is drawn whole
     assert len(axes.containers) == len(near)
     (alone,) = [axes for axes in ablation_forest(near, 144, luck=0.1).axes if axes.get_xlabel()]
-    assert not alone.texts and alone.get_xlim() == pytest.approx((-0.112, 1.12 * 0.18))
+    assert not alone.texts and alone.get_xlim() == pytest.approx((-0.112, 1.12 * 0.25))
+
+
+def test_a_change_without_a_number_is_refused_and_one_that_changes_nothing_is_drawn():
+    with pytest.raises(DataError, match="no number for odd"):
+        ablation_forest([Difference("odd", float("nan"), (0.0, 0.1), 1)], 9)
+    low, high = ablation_forest([Difference("none", 0.0, (0.0, 0.0), 1)], 9).axes[-1].get_xlim()
+    assert low < 0 < high
 
 
 def test_on_a_page_of_many_changes_their_names_stand_alone():

@@ -1,8 +1,11 @@
 """The ledgers of the search: each row follows from the errors beside it, and nobody looked at another part than validation."""
 
 import csv
+import os
 import shlex
+import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -99,6 +102,61 @@ def test_a_column_joins_the_others_by_picture_and_order_never_matters(tmp_path):
     research._column(tmp_path / "errors.csv", "a/0", {"x": 3.0, "y": 4.0})
     research._column(tmp_path / "errors.csv", "b/0", {"x": 5.0, "y": 6.0})  # noted again: replaced
     assert (tmp_path / "errors.csv").read_text() == "image,a/0,b/0\nx,3.000,5.000\ny,4.000,6.000\n"
+
+
+def test_a_ledger_takes_no_run_of_other_pictures(tmp_path):
+    research._column(tmp_path / "errors.csv", "a/0", {"x": 1.0, "y": 2.0})
+    research._refuse_others(tmp_path / "errors.csv", {"y": 0.0, "x": 0.0})
+    research._refuse_others(tmp_path / "likeliest.csv", {"z": 0.0})  # none yet
+    for others in ({"x": 1.0}, {"x": 1.0, "y": 2.0, "z": 3.0}):
+        with pytest.raises(ValueError, match=f"of 2 pictures, and this run was scored on {len(others)} others"):
+            research._refuse_others(tmp_path / "errors.csv", others)
+
+
+def _column_alone(place, key):
+    with research._alone_at(place):
+        research._column(place / "errors.csv", key, {"x": 1.0})
+
+
+def test_two_that_note_at_once_lose_nothing(tmp_path):
+    with ThreadPoolExecutor(4) as pool:  # each opens the lock's file itself, as a process does
+        list(pool.map(_column_alone, [tmp_path] * 40, [f"a/{k}" for k in range(40)]))
+    (row,) = rows_of(tmp_path / "errors.csv")
+    assert len(row) == 41
+
+
+def test_half_a_schedule_on_a_card_is_found_and_counted_only_where_it_is_drawn(tmp_path, monkeypatch):
+    import make
+
+    monkeypatch.setattr(research, "RESEARCH", tmp_path / "research")
+    monkeypatch.setattr(research, "SHORT", tmp_path / "research" / "short")
+    monkeypatch.setattr(make, "HERE", tmp_path)
+    for place, run in (("research/cuda/short", "grey/0"), ("research/short", "wider/0"), ("research", "wider/0"), ("research/cuda", "wider/1")):
+        research.write_rows(tmp_path / place / "runs.csv", [{"run": run}])
+    assert research.ledgers_of("grey") == ["card, half"]
+    assert make.variants() == {"wider": 2}
+
+
+def test_a_fold_that_is_not_noted_yet_says_nothing_of_more_phantoms(monkeypatch):
+    import make
+
+    whole, read = make.more_phantoms(), make._by_image
+    assert whole["members"] == 3 and whole["folds"] < 5
+    def without_one(path):
+        table = read(path)
+        if path.parent.name == "cuda" and path.name == "folds.csv":
+            next(iter(table.values()))["phantom-weights-more/0/likeliest"] = ""
+        return table
+
+    monkeypatch.setattr(make, "_by_image", without_one)
+    assert make.more_phantoms() is None
+
+
+@pytest.mark.parametrize("script", ["folds", "reading", "views", "ensemble", "causes"])
+def test_whatever_reads_runs_knows_the_heads_of_the_search(script):
+    asked = f"import sys; sys.path.insert(0, {str(ROOT / 'figures')!r}); import {script}; from landmark_thesis import runs; print(sorted(runs.LOSSES))"
+    told = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, check=True, env=dict(os.environ)).stdout
+    assert all(f"'{name}'" in told for name in ("axis", "simcc", "correlated", "shape"))
 
 
 def test_make_knows_which_variants_read_the_likeliest_shape():

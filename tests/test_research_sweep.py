@@ -140,6 +140,25 @@ def test_what_waits_for_a_start_that_failed_is_named_and_the_rest_ends(tmp_path,
     assert lines[0] == "phantom-weights-begin: OSError: no room" and lines[-1] == "phantom-weights/0: not ended"
 
 
+def test_a_run_that_its_ledger_cannot_take_costs_no_other(tmp_path, monkeypatch, noted, capsys):
+    def note(run, variant, results, likeliest):
+        if variant == "grey":
+            raise ValueError("of other pictures")
+        noted.append(variant)
+
+    monkeypatch.setattr(research, "note", note)
+    swept(monkeypatch, tmp_path, ["grey/0", "wider/0", "narrow/0"], at_once=2)
+    assert noted == ["wider", "narrow"] and printed(capsys)[0] == "grey/0: ValueError: of other pictures"
+
+
+@pytest.mark.parametrize("asked", [["--at-once", "0"], ["--at-once", "-3"], ["--seconds", "nan"], ["--seconds", "0"]])
+def test_nothing_at_once_and_no_time_are_no_sweep(tmp_path, monkeypatch, asked, capsys):
+    monkeypatch.setattr(sys, "argv", ["research.py", "sweep", "dense/0", "--data", str(tmp_path), "--out", str(tmp_path), *asked])
+    with pytest.raises(SystemExit) as left:
+        research.main()
+    assert left.value.code == 2 and "is not above 0" in capsys.readouterr().err
+
+
 def test_in_one_process_pictures_are_compared_once_whatever_run_asks(monkeypatch):
     images = torch.randint(0, 255, (5, 64, 64), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     mine, theirs, asked = Signatures.of(images[:3]), Signatures.of(images[1:], "bcde"), []
