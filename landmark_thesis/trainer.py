@@ -7,7 +7,7 @@ __all__ = ['PROCESS_PATIENCE', 'ALONE', 'SCHEDULES', 'WARM_UP', 'WARM_START', 'O
            'SAVING_SHARE', 'SMALL_FILE', 'PHASE2_FLOOR', 'Mean', 'picture_errors', 'train_mode', 'landmarks_of',
            'batch_loss', 'check_criterion', 'NonFiniteLossError', 'NoFiniteEpochError', 'image_names', 'FiniteGuard',
            'ProcessError', 'World', 'add_up', 'start_alike', 'own_chance', 'GivenBatches', 'processes', 'Compute',
-           'forward_loss', 'train_pass', 'validation_pass', 'schedule_factor', 'Phase', 'group_rates',
+           'forward_loss', 'out_of_memory', 'train_pass', 'validation_pass', 'schedule_factor', 'Phase', 'group_rates',
            'build_optimizer', 'averaged_copy', 'update_average', 'average_mover', 'random_state', 'set_random_state',
            'tell_epoch', 'describe_criterion', 'weight_problems', 'check_weights', 'load_weights', 'optimizer_problems',
            'PhaseRun', 'start_phase', 'ResumeError', 'check_resume', 'view_loaders', 'FeatureLoader', 'cache_features',
@@ -301,6 +301,8 @@ def _answered() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
+        if out_of_memory(error):  # this process's own card
+            raise
         reason = str(error).strip().splitlines()[0][:120] if str(error).strip() else type(error).__name__
         raise ProcessError(f"another process of this training has ended or does not answer ({reason})") from error
 
@@ -623,6 +625,18 @@ def _count(means: Mean, loss: Tensor, parts: Mapping[str, Tensor], points: Tenso
     means.add("error_px", torch.where(counted, errors, torch.zeros_like(errors)).sum() / counted.sum().clamp(min=1), counted.sum())
 
 # %% ../nbs/08_trainer.ipynb #e317e326
+def out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that the card is full: torch's own kind, or a RuntimeError of a library under it that says so in words."""
+    words = ("error: out of memory", "backend out of memory", "_STATUS_ALLOC_FAILED")  # CUDA or HIP; MPS; cuBLAS, cuDNN, ...
+    return isinstance(error, torch.OutOfMemoryError) or (isinstance(error, RuntimeError) and any(word in str(error) for word in words))
+
+
+def _too_large(compute: Compute, loader_name: str, batch_size: int) -> torch.OutOfMemoryError:
+    """The error that says what was too large (`batch_size` 0: not even one batch came), and what to do."""
+    batches = f"batches of {batch_size}" if batch_size else "the first batch"
+    return torch.OutOfMemoryError(f"out of memory on {compute.device} with {batches} of {loader_name}; try a smaller batch size")
+
+
 def train_pass(
     model: nn.Module,
     loader: Iterable,
@@ -699,18 +713,14 @@ def train_pass(
                     after_step(step)
                     if not model.training or any(part.training for part in held):  # a callback validated, or called train()
                         train_mode(model)
-    except torch.OutOfMemoryError as error:
-        raise _out_of_memory(compute, loader_name, batch_size) from error
+    except RuntimeError as error:
+        if not out_of_memory(error):
+            raise
+        raise _too_large(compute, loader_name, batch_size) from error
     if not batch_size:
         raise ValueError(f"{loader_name} is empty: it gave no batch (a generator can be walked through only once)")
     given.check(loader_name)
     return means.read()
-
-
-def _out_of_memory(compute: Compute, loader_name: str, batch_size: int) -> torch.OutOfMemoryError:
-    """The error that says what was too large (`batch_size` 0: not even one batch came), and what to do."""
-    batches = f"batches of {batch_size}" if batch_size else "the first batch"
-    return torch.OutOfMemoryError(f"out of memory on {compute.device} with {batches} of {loader_name}; try a smaller batch size")
 
 # %% ../nbs/08_trainer.ipynb #3a5c67f3
 @torch.no_grad()
@@ -745,8 +755,10 @@ def validation_pass(
             loss, parts, points = forward_loss(model if forward is None else forward, images, target, criterion, compute)
             _count(means, loss, parts, points, target, compute.image_size)
             seen.append((loss, image_names(meta), target))
-    except torch.OutOfMemoryError as error:
-        raise _out_of_memory(compute, loader_name, batch_size) from error
+    except RuntimeError as error:
+        if not out_of_memory(error):
+            raise
+        raise _too_large(compute, loader_name, batch_size) from error
     if not batch_size:
         raise ValueError(f"{loader_name} is empty: it gave no batch (a generator can be walked through only once)")
     given.check(loader_name)

@@ -23,7 +23,14 @@ from landmark_thesis.callbacks import (
 from landmark_thesis.data import LandmarkDataset, batches, collate_landmarks, phantom_data
 from landmark_thesis.losses import WingLoss
 from landmark_thesis.model import create_model
-from landmark_thesis.trainer import FiniteGuard, LandmarkTrainer, NonFiniteLossError, Phase, validation_pass
+from landmark_thesis.trainer import (
+    FiniteGuard,
+    LandmarkTrainer,
+    NonFiniteLossError,
+    Phase,
+    out_of_memory,
+    validation_pass,
+)
 
 DATA, HELD_OUT = phantom_data(12, seed=1, size=32), phantom_data(6, seed=2, size=32)
 
@@ -214,13 +221,24 @@ def test_a_missing_landmark_and_a_criterion_that_does_not_mask_names_the_picture
     a_trainer().train_phase1(batches(data, 4), loaders()[1], WingLoss(), epochs=1)
 
 
+FULL = [
+    torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),
+    RuntimeError("CUDA error: out of memory"),  # of a kernel, as an AcceleratorError, which older versions of torch lack
+    RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+    RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"),
+    RuntimeError("MPS backend out of memory (MPS allocated: 8.00 GiB)"),
+]
+
+
+@pytest.mark.parametrize("error", FULL, ids=str)
 @pytest.mark.parametrize("where", ["training", "validation", "loading"])
-def test_out_of_memory_names_the_batch_and_what_to_do(where):
+def test_out_of_memory_names_the_batch_and_what_to_do(where, error):
     trainer = a_trainer()
     train, val, criterion = loaders()
+    assert out_of_memory(error)
 
     def full(*_):
-        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+        raise error
 
     if where == "loading":
         trainer.compute = SimpleNamespace(batch=full, device=torch.device("cpu"), world=trainer.compute.world)
@@ -233,6 +251,25 @@ def test_out_of_memory_names_the_batch_and_what_to_do(where):
     words = "batches of 4 of train_loader" if where == "training" else "batches of 6 of val_loader"
     with pytest.raises(torch.OutOfMemoryError, match=f"{words}; try a smaller batch size"):
         trainer.train_phase1(train, val, criterion, epochs=1)
+
+
+@pytest.mark.parametrize("error", [RuntimeError("CUDA error: an illegal memory access was encountered"), ValueError("error: out of memory, says a loader"),
+                                   RuntimeError("mat1 and mat2 shapes cannot be multiplied"), OSError("disk")], ids=str)
+@pytest.mark.parametrize("where", ["training", "validation"])
+def test_other_errors_are_not_taken_for_a_full_card(where, error):
+    trainer = a_trainer()
+    train, val, criterion = loaders()
+    real = trainer.model.forward
+
+    def fails(images):
+        if trainer.model.head.training == (where == "training"):
+            raise error
+        return real(images)
+
+    trainer.model.forward = fails
+    with pytest.raises(type(error)) as caught:
+        trainer.train_phase1(train, val, criterion, epochs=1)
+    assert caught.value is error and not out_of_memory(error)
 
 
 def test_worker_processes_change_no_number():
