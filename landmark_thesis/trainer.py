@@ -277,8 +277,7 @@ class FiniteGuard:
         if self._first is None:
             return
         del self.optimizer.found_inf  # whatever happened: left behind, it would silence every later step
-        step = int(self._first)
-        if step and error is None:
+        if error is None and (step := int(self._first)):  # after an error the device may not answer
             raise _non_finite(step, *self._batches[step - 1], what="gradient" if self._by_gradient else "loss")
 
 
@@ -1937,8 +1936,9 @@ def run_phase(
 ) -> None:
     """The loop: run `phase` on the trainer's model, from its first epoch or, with `saved` (from last.pt), from where that stands.
 
-    At the end the model holds the chosen weights. On any exception, Ctrl+C too, the model gets the best weights so far (where no epoch
-    had any, those it began with) and goes to eval mode, the callbacks hear of it, and it is raised again.
+    At the end the model holds the chosen weights. On any exception, Ctrl+C too, the best weights so far (where no epoch had any, those it
+    began with) are saved and put into the model, if its device still works, which goes to eval mode; the callbacks hear of the exception,
+    and it is raised again.
     """
     model, batches = trainer.model, _length(train_loader)
     run = trainer.run = start_phase(model, phase, batches)
@@ -1966,10 +1966,11 @@ def run_phase(
         trainer.save_state([train_loader, val_loader])
     except BaseException as error:
         trainer.run = None
-        model.load_state_dict(begun_with if trainer.best_state is None else trainer.best_state)
         model.eval()  # as after a phase that ends well: whoever predicts now must not do it under dropout
         with contextlib.suppress(OSError):  # a full disk or a vanished folder may be what `error` tells
-            trainer.save_best()
+            trainer.save_best()  # the best weights lie on the CPU
+        with contextlib.suppress(RuntimeError):  # a device that is lost takes no weights any more
+            model.load_state_dict(begun_with if trainer.best_state is None else trainer.best_state)
         call_event(trainer.listeners, "on_exception", trainer, phase, error)
         raise
 

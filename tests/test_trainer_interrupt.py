@@ -19,6 +19,7 @@ from landmark_thesis.callbacks import (
     ModelCheckpoint,
     draw_history,
     read_checkpoint,
+    save_checkpoint,
 )
 from landmark_thesis.data import LandmarkDataset, batches, collate_landmarks, phantom_data
 from landmark_thesis.losses import WingLoss
@@ -411,3 +412,64 @@ def test_a_stop_in_the_last_epoch_stops_nothing(at, told):
 
     trainer = a_trainer(callbacks=[Asks()])
     assert len(trainer.train_phase1(*loaders(), epochs=3)["val_loss"]) == at and trainer.stopped.keys() == told
+
+
+class LostDevice(Callback):
+    """From epoch 3 on the device fails: once, or whenever the model's weights are touched; `heard` is what the callbacks are told."""
+
+    def __init__(self, stays):
+        self.stays, self.heard = stays, []
+
+    def on_batch_end(self, trainer, phase, epoch, batch):
+        if epoch == 3:
+            def fails(*_, **__):
+                raise RuntimeError("CUDA error: an illegal memory access was encountered, again")
+
+            if self.stays:
+                trainer.model.load_state_dict = trainer.model.state_dict = fails
+            raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+    def on_exception(self, trainer, phase, error):
+        self.heard.append(error)
+
+
+@pytest.mark.parametrize("best", [True, False], ids=["after an epoch", "before any"])
+@pytest.mark.parametrize("stays", [False, True], ids=["once", "stays"])
+def test_a_lost_device_costs_neither_the_best_weights_nor_the_word_of_why(tmp_path, stays, best):
+    lost = LostDevice(stays)
+    trainer = a_trainer(tmp_path, [lost])
+    trainer.next_saving = float("inf")  # as after a large file: the best weights wait on the CPU
+    began = weights_of(trainer)
+    if not best:
+        trainer.record = lambda *_: None
+    with pytest.raises(RuntimeError, match=r"illegal memory access was encountered\n") as caught:
+        trainer.fit(Phase("phase1", 4, {"head": 1e-3}, trainable="head"), *loaders())
+    assert lost.heard == [caught.value] and not any(part.training for part in trainer.model.modules())
+    assert (tmp_path / "best.pt").exists() == best
+    if best:
+        assert same(read_checkpoint(tmp_path / "best.pt")["model_state_dict"], trainer.best_state)
+    if not stays:
+        assert same(weights_of(trainer), trainer.best_state if best else began)
+
+
+def test_after_an_error_the_guard_asks_the_device_nothing():
+    class Lost:
+        def __int__(self):
+            raise RuntimeError("CUDA error: device lost")
+
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.1)
+    with pytest.raises(RuntimeError, match="the first") as caught, FiniteGuard(optimizer, deferred=True) as guard:
+        guard.look(torch.zeros(()), 1, [], torch.zeros(1, 2))
+        guard._first = Lost()
+        raise RuntimeError("the first")
+    assert caught.value.__context__ is None and not hasattr(optimizer, "found_inf")
+
+
+@pytest.mark.skipif(not hasattr(torch, "AcceleratorError"), reason="a kind of error that torch has from 2.8 on")
+def test_a_device_that_fails_while_a_file_is_made_is_not_taken_for_what_cannot_be_stored(tmp_path, monkeypatch):
+    def lost(*_):
+        raise torch.AcceleratorError("CUDA error: unspecified launch failure")
+
+    monkeypatch.setattr(torch, "save", lost)
+    with pytest.raises(torch.AcceleratorError, match="launch failure"):
+        save_checkpoint(tmp_path / "last.pt", {"model": torch.zeros(1)})
