@@ -1185,6 +1185,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': '', 'git_url
                                                                                            'landmark_thesis/landmarks.py'),
                                            'landmark_thesis.landmarks.shape_modes': ( 'landmarks.html#shape_modes',
                                                                                       'landmark_thesis/landmarks.py'),
+                                           'landmark_thesis.landmarks.to_device': ( 'landmarks.html#to_device',
+                                                                                    'landmark_thesis/landmarks.py'),
                                            'landmark_thesis.landmarks.to_shape': ( 'landmarks.html#to_shape',
                                                                                    'landmark_thesis/landmarks.py'),
                                            'landmark_thesis.landmarks.vectors_to_pixels': ( 'landmarks.html#vectors_to_pixels',

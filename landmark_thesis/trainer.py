@@ -54,6 +54,7 @@ from landmark_thesis.callbacks import (
     warn_if_not_finite,
 )
 from .data import BatchLoader, epoch_seed, is_named, lock_file, remove_leftovers
+from .landmarks import to_device
 from .losses import Criterion, loss_parts
 from .model import check_model, is_frozen, pick_precision
 from .pixel_error import mean_radial_error, radial_errors
@@ -541,7 +542,7 @@ class Compute:
         for name, value in (("images", images), ("landmarks", target)):
             if not isinstance(value, Tensor) and not (name == "images" and isinstance(value, tuple) and all(isinstance(x, Tensor) for x in value)):
                 raise TypeError(f"{loader_name} gives {name} as a {type(value).__name__}; wanted a tensor: torch.as_tensor({name})")
-        return _each(images, self._placed), target.to(self.device, torch.float32, non_blocking=True), meta
+        return _each(images, self._placed), to_device(target.float(), self.device), meta
 
     def look(self, batch: Any, loader_name: str) -> None:
         """ValueError where the first batch of a pass, as the loader gave it, holds no pictures in [0, 1] or no fractions; on a card, once.
@@ -564,7 +565,7 @@ class Compute:
             )
 
     def _placed(self, images: Tensor) -> Tensor:
-        images = self.world.take(images).to(self.device, non_blocking=True)
+        images = to_device(self.world.take(images), self.device)
         return images.contiguous(memory_format=torch.channels_last) if self.channels_last and images.dim() == 4 else images
 
 
@@ -1339,7 +1340,7 @@ class FeatureLoader:
         generator = torch.Generator().manual_seed(seed)
         order = torch.randperm(count, generator=generator) if self.loader.shuffle else torch.arange(count)  # as the loader's own
         rows = order + count * torch.randint(self.views, (count,), generator=generator)
-        rows = rows.to(self.points.device, non_blocking=True)
+        rows = to_device(rows, self.points.device)
         for index, chosen in zip(order.split(self.loader.batch_size), rows.split(self.loader.batch_size), strict=True):
             yield _each(self.features, itemgetter(chosen)), self.points[chosen], {"image_name": [data.names[i] for i in index.tolist()]}
 

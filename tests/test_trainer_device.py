@@ -5,10 +5,12 @@ import torch
 
 from landmark_thesis.augment import WIDE_AUGMENTATION
 from landmark_thesis.data import batches, phantom_data
+from landmark_thesis.landmarks import pixels_to_fractions, to_device
 from landmark_thesis.losses import CombinedLoss, DenseLoss, WingLoss
 from landmark_thesis.model import create_model
 from landmark_thesis.trainer import (
     Compute,
+    FeatureLoader,
     FiniteGuard,
     LandmarkTrainer,
     Mean,
@@ -79,3 +81,43 @@ def test_a_compiled_model_learns_like_a_plain_one():
     for column, values in plain.history["phase2"].items():
         assert compiled.history["phase2"][column] == pytest.approx(values, rel=1e-3), column
     assert compiled.model.state_dict().keys() == plain.model.state_dict().keys()
+
+
+@pytest.fixture
+def moves(monkeypatch):
+    """What `Tensor.to` is asked for in this test: (type of values, device, whether the host goes on at once); nothing leaves the CPU."""
+    asked, real = [], torch.Tensor.to
+
+    def to(self, *arguments, **options):
+        if arguments and isinstance(arguments[0], torch.device):
+            asked.append((self.dtype, arguments[0].type, options.get("non_blocking", False)))
+            return self
+        return real(self, *arguments, **options)
+
+    monkeypatch.setattr(torch.Tensor, "to", to)
+    return asked
+
+
+@pytest.mark.parametrize(("device", "waits", "double"), [("cuda", False, torch.float64), ("mps", True, torch.float32), ("cpu", True, torch.float64)])
+def test_only_cuda_is_not_waited_for_and_mps_gets_no_double(moves, device, waits, double):
+    """A copy that CUDA has begun has already read its source; on MPS the source may die before it is read."""
+    where = torch.device(device)
+    to_device(torch.zeros(2), where)
+    to_device(torch.zeros(2, dtype=torch.float64), where)
+    to_device(torch.zeros(2, dtype=torch.int64), where)
+    assert moves == [(torch.float32, device, not waits), (double, device, not waits), (torch.int64, device, not waits)]
+
+
+def test_whatever_goes_to_a_device_goes_by_the_same_rule(moves):
+    """Pictures and landmarks of a batch, rows of stored features, the scheme's constants."""
+    double = torch.rand(2, 1, 8, 8, dtype=torch.float64), torch.rand(2, 30, dtype=torch.float64), None
+    Compute(torch.device("mps")).batch(double, "train_loader")
+    assert moves == [(torch.float32, "mps", False)] * 2
+    Compute(torch.device("cuda")).batch(double, "train_loader")
+    assert moves[2:] == [(torch.float64, "cuda", True), (torch.float32, "cuda", True)]
+    moves.clear()
+    next(iter(FeatureLoader(batches(PICTURES, 4), torch.rand(7, 4), PICTURES.points.flatten(1))))
+    assert (torch.int64, "cpu", False) in moves
+    moves.clear()
+    pixels_to_fractions(torch.rand(2, 15, 2), 224)
+    assert moves == [(torch.float32, "cpu", False)]
