@@ -404,7 +404,8 @@ def start_alike(world: World, model: nn.Module) -> None:
             sent = tensor.contiguous()
             dist.broadcast(sent, 0)
             tensor.copy_(sent)
-    set_random_state(world.hear(random_state())[0])
+    device = next(model.parameters()).device
+    set_random_state(world.hear(random_state(device))[0], device)
 
 
 @contextlib.contextmanager
@@ -968,38 +969,46 @@ def _parts(module: nn.Module) -> Iterator[Tensor]:
     return (tensor.detach() for tensor in itertools.chain(module.parameters(), module.buffers()))
 
 # %% ../nbs/08_trainer.ipynb #ef49a269
-def random_state() -> dict[str, Any]:
-    """The state of every random stream a training run may draw from, as plain values."""
+def random_state(device: str | torch.device = "cpu") -> dict[str, Any]:
+    """The state of every random stream that a training run on this one device may draw from, as plain values."""
+    kind = torch.device(device).type
     name, keys, position, has_gauss, cached = np.random.get_state()  # noqa: NPY002 - other people's augmentation may draw from it
     return {
         "python": random.getstate(),
         "numpy": [name, torch.from_numpy(keys.astype(np.int64)), int(position), int(has_gauss), float(cached)],
         "torch": torch.get_rng_state(),
-        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        "cuda": [torch.cuda.get_rng_state(device)] if kind == "cuda" else [],
+        "mps": [torch.mps.get_rng_state()] if kind == "mps" else [],
     }
 
 
-def set_random_state(state: Mapping[str, Any]) -> None:
-    """Put every random stream back to where `random_state` found it; an error, and none is moved, where `state` is no such state."""
+def set_random_state(state: Mapping[str, Any], device: str | torch.device = "cpu") -> None:
+    """Put every random stream back to where `random_state` found it, that of one card on another of its kind, too.
+
+    An error, and none is moved, where `state` is no such state.
+    """
     name, keys, position, has_gauss, cached = state["numpy"]
     if name != "MT19937" or keys.shape != (624,) or not 0 <= position <= 624:  # NumPy reads on behind the end of its numbers
         raise ValueError(f"no random state of NumPy: {name!r:.20}, {tuple(keys.shape)} numbers, position {position!r:.20}")
-    before = random_state()
+    before = random_state(device)
     try:
-        _set_streams(state)
+        _set_streams(state, torch.device(device))
     except BaseException:
-        _set_streams(before)
+        _set_streams(before, torch.device(device))
         raise
 
 
-def _set_streams(state: Mapping[str, Any]) -> None:
+def _set_streams(state: Mapping[str, Any], device: torch.device) -> None:
     version, values, gauss = state["python"]
     random.setstate((version, tuple(values), gauss))
     name, keys, position, has_gauss, cached = state["numpy"]
     np.random.set_state((name, keys.numpy().astype(np.uint32), position, has_gauss, cached))  # noqa: NPY002
     torch.set_rng_state(state["torch"])
-    if torch.cuda.is_available() and len(state["cuda"]) == torch.cuda.device_count():
-        torch.cuda.set_rng_state_all(state["cuda"])
+    if device.type == "cuda" and (cards := state["cuda"]):  # earlier versions kept the streams of all cards in sight
+        place = device.index or 0
+        torch.cuda.set_rng_state(cards[place if place < len(cards) else 0], device)
+    if device.type == "mps" and state.get("mps"):
+        torch.mps.set_rng_state(state["mps"][0])
 
 # %% ../nbs/08_trainer.ipynb #fc1c6f34
 def _owners(loader: Any) -> list[Any]:
@@ -1403,14 +1412,14 @@ def why_not_cached(model: nn.Module, wanted: Sequence[tuple[Any, int]], compute:
         compute.look(batch, name)
     images, _, _ = compute.batch(batches[0], "train_loader")
     images = images[:2]  # two pictures tell
-    before = random_state()  # a look draws nothing from the run's chance
+    before = random_state(compute.device)  # a look draws nothing from the run's chance
     train_mode(model)
     live = _condensed(model, images, compute)
     model.eval()
     kept = _condensed(model, images, compute)
     with torch.autocast(compute.device.type, dtype=compute.dtype, enabled=compute.dtype is not None):
         by_head, whole = landmarks_of(model.head(kept)), landmarks_of(model(images))
-    set_random_state(before)
+    set_random_state(before, compute.device)
     if not _close(live, kept):
         return "the frozen features are not the same twice"
     if not _close(by_head, whole):
@@ -1729,7 +1738,7 @@ class ResumableState(TrainerState):
             "callbacks": self._callback_states(),
             "loaders": [generator.get_state() for generator in _generators(loaders)],
             "precision": self.precision,
-            "random": random_state(),
+            "random": random_state(self.device),
             "extra": self.extra,
         }
 
@@ -1825,7 +1834,7 @@ class ResumableState(TrainerState):
                 callbacks[key].load_state_dict(state)
             for generator, state in zip(generators, saved["loaders"], strict=True):
                 generator.set_state(state)
-            set_random_state(saved["random"])
+            set_random_state(saved["random"], self.device)
         except ValueError as error:
             raise CheckpointError(f"{path}: {error}; it is damaged, or was changed by hand") from error
         self.model.load_state_dict(saved["model"])

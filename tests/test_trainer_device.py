@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from landmark_thesis import trainer as trainer_module
 from landmark_thesis.augment import WIDE_AUGMENTATION
 from landmark_thesis.data import batches, phantom_data
 from landmark_thesis.landmarks import pixels_to_fractions, to_device
@@ -15,8 +16,12 @@ from landmark_thesis.trainer import (
     LandmarkTrainer,
     Mean,
     Phase,
+    World,
     averaged_copy,
     build_optimizer,
+    random_state,
+    set_random_state,
+    start_alike,
     train_pass,
     update_average,
     validation_pass,
@@ -121,3 +126,57 @@ def test_whatever_goes_to_a_device_goes_by_the_same_rule(moves):
     moves.clear()
     pixels_to_fractions(torch.rand(2, 15, 2), 224)
     assert moves == [(torch.float32, "cpu", False)]
+
+
+@pytest.fixture
+def streams(monkeypatch):
+    """The random streams of two CUDA cards and of MPS, on a machine that may have neither: place -> state."""
+    held = {"cuda:0": torch.tensor([10]), "cuda:1": torch.tensor([11]), "mps": torch.tensor([20])}
+    monkeypatch.setattr(torch.cuda, "get_rng_state", lambda device: held[str(device)])
+    monkeypatch.setattr(torch.cuda, "set_rng_state", lambda state, device: held.update({str(device): state}))
+    monkeypatch.setattr(torch.mps, "get_rng_state", lambda: held["mps"])
+    monkeypatch.setattr(torch.mps, "set_rng_state", lambda state: held.update(mps=state))
+    return held
+
+
+def test_the_stream_of_the_one_device_is_kept_and_goes_on_on_another_card(streams):
+    kept = random_state("cuda:0")
+    assert (kept["cuda"], kept["mps"]) == ([10], [])
+    set_random_state(kept, torch.device("cuda:1"))
+    assert streams == {"cuda:0": 10, "cuda:1": 10, "mps": 20}
+    kept = random_state("mps")
+    assert (kept["cuda"], kept["mps"]) == ([], [20])
+    streams["mps"] = torch.tensor([21])
+    set_random_state(kept, "mps")
+    assert streams == {"cuda:0": 10, "cuda:1": 10, "mps": 20}
+    assert random_state()["cuda"] == random_state()["mps"] == []
+
+
+@pytest.mark.parametrize(("cards", "device", "then"), [([1, 2], "cuda:1", 2), ([1, 2], "cuda:0", 1), ([1], "cuda:1", 1), ([1, 2, 3], "cuda:1", 2)])
+def test_files_that_kept_the_streams_of_all_cards_are_read(streams, cards, device, then):
+    old = {**random_state(), "cuda": [torch.tensor([number]) for number in cards]}
+    del old["mps"]
+    set_random_state(old, device)
+    assert streams[device] == then
+    set_random_state(old, "cpu")
+    set_random_state(old, "mps")  # nothing was kept of it then
+    assert streams["mps"] == 20
+
+
+def test_a_trainer_keeps_the_stream_of_its_own_device(monkeypatch, tmp_path):
+    asked = []
+    monkeypatch.setattr(trainer_module, "random_state", lambda *device: asked.append(device) or random_state())
+    monkeypatch.setattr(trainer_module, "set_random_state", lambda state, *device: asked.append(device) or set_random_state(state, *device))
+
+    def train(epochs):
+        trainer = LandmarkTrainer(create_model("tiny", weights="none", hidden=8), "cpu", tmp_path, precision="fp32", quiet=True, seed=0)
+        trainer.train_phase1(batches(PICTURES, 4), batches(PICTURES, 7), WingLoss(), epochs, cache_views=1, resume=True)
+
+    train(1)
+    number = len(asked)
+    train(1)
+    assert number > 3 and len(asked) > number and set(asked) == {(torch.device("cpu"),)}
+    monkeypatch.setattr(World, "hear", lambda self, value: [value])
+    monkeypatch.setattr(torch.distributed, "broadcast", lambda *_: None)
+    start_alike(World(0, 2), torch.nn.Linear(1, 1))
+    assert asked[-2:] == [(torch.device("cpu"),)] * 2 and len(asked) > number + 2
