@@ -1329,6 +1329,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': '', 'git_url
                                        'landmark_thesis.model._is_plain_end': ('model.html#_is_plain_end', 'landmark_thesis/model.py'),
                                        'landmark_thesis.model._look': ('model.html#_look', 'landmark_thesis/model.py'),
                                        'landmark_thesis.model._misfits': ('model.html#_misfits', 'landmark_thesis/model.py'),
+                                       'landmark_thesis.model._pooled': ('model.html#_pooled', 'landmark_thesis/model.py'),
                                        'landmark_thesis.model._published': ('model.html#_published', 'landmark_thesis/model.py'),
                                        'landmark_thesis.model._require': ('model.html#_require', 'landmark_thesis/model.py'),
                                        'landmark_thesis.model._stage': ('model.html#_stage', 'landmark_thesis/model.py'),

@@ -466,8 +466,9 @@ def _fails_first(store: Any) -> bool:
 def processes(device: str | torch.device, patience: float = PROCESS_PATIENCE) -> Iterator[tuple[World, torch.device]]:
     """`with processes(device) as (world, device)`: join the others that torchrun started, each on its device; alone without torchrun.
 
-    NCCL is used on CUDA, else Gloo. Of an error that leaves the block only the first process to fail raises it; the others end with
-    SystemExit(1) and say nothing. A process that waits longer than `patience` seconds for another ends, too.
+    Tensors on CUDA go by NCCL, all else by Gloo. Of an error that leaves the block only the first process to fail raises it; the others
+    end with SystemExit(1) and say nothing. A process that waits longer than `patience` seconds for another ends, too: where Gloo waits,
+    with a ProcessError; inside a step on CUDA, where NCCL does, torch's own watchdog ends the process.
 
     Raises
     ------
@@ -482,7 +483,7 @@ def processes(device: str | torch.device, patience: float = PROCESS_PATIENCE) ->
     store, rank, size = next(dist.rendezvous("env://", timeout=wait))
     try:
         device = _card(device, int(os.environ.get("LOCAL_RANK", rank)))
-        dist.init_process_group("nccl" if device.type == "cuda" else "gloo", store=store, rank=rank, world_size=size, timeout=wait)
+        dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo", store=store, rank=rank, world_size=size, timeout=wait)
         yield World(rank, size), device
     except BaseException as error:
         if not _fails_first(store):
