@@ -309,8 +309,8 @@ def _file_of(contents: Mapping[str, Any], most: int | None = None) -> io.BytesIO
     contents = _plain(dict(contents))
     try:
         file = _packed(contents)
-    except (MemoryError, torch.OutOfMemoryError):
-        raise
+    except (MemoryError, torch.OutOfMemoryError, getattr(torch, "AcceleratorError", MemoryError)):  # torch before 2.8 has no such kind
+        raise  # no fault of what is to be stored
     except Exception as error:
         where, part = _unreadable(contents)
         kind = f"{type(part).__module__}.{type(part).__qualname__}".removeprefix("builtins.")

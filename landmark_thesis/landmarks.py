@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['Array', 'NUM_LANDMARKS', 'LANDMARK_NAMES', 'AXIS', 'CENTRAL', 'LEFT_CONTOUR', 'RIGHT_CONTOUR', 'LATERAL', 'LEVELS',
-           'SYMMETRIC_PAIRS', 'FLIP_PERMUTATION', 'describe', 'pixels_to_fractions', 'fractions_to_pixels',
+           'SYMMETRIC_PAIRS', 'FLIP_PERMUTATION', 'describe', 'to_device', 'pixels_to_fractions', 'fractions_to_pixels',
            'vectors_to_pixels', 'from_shape', 'to_shape', 'project_to_shape', 'likeliest_shape', 'check_covariance',
            'contours_to_points', 'masks_to_points', 'Similarity', 'fit_similarity', 'Procrustes', 'procrustes', 'Modes',
            'shape_modes']
@@ -92,10 +92,20 @@ def _as_float(points: Array | Sequence) -> Array:
     return points if points.dtype in (torch.float32, torch.float64) else points.float()
 
 
+def to_device(values: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """`values` on a device, in single precision where it has no double (MPS); the host waits for no CUDA card.
+
+    CUDA has read the values when this returns, MPS may not have: there, not to wait may be to read what has gone.
+    """
+    if device.type == "mps" and values.dtype == torch.float64:
+        values = values.float()
+    return values.to(device, non_blocking=device.type == "cuda")
+
+
 def _like(values: Sequence[float], points: Array) -> Array:
     """A constant of the scheme as the same kind of array, in the same precision, on the same device."""
     if isinstance(points, torch.Tensor):
-        return torch.tensor(values, dtype=points.dtype).to(points.device, non_blocking=True)  # no wait for a card, as `new_tensor` would be
+        return to_device(torch.tensor(values, dtype=points.dtype), points.device)  # no wait for a card, as `new_tensor` would be
     return np.asarray(values, dtype=points.dtype)
 
 

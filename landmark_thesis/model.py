@@ -623,6 +623,13 @@ def _look(channels: int, groups: int, padding: int) -> nn.Sequential:
     return nn.Sequential(nn.Conv2d(channels, channels, 3, padding=padding, bias=False), nn.GroupNorm(groups, channels), nn.ReLU(inplace=True))
 
 # %% ../nbs/06_model.ipynb #cabf28a8
+def _pooled(x: Tensor, grid: int) -> Tensor:
+    """(B, C, grid, grid): means over a map of any size, taken on the CPU where MPS refuses (pytorch#96056)."""
+    if x.device.type == "mps" and any(side % grid for side in x.shape[-2:]):
+        return F.adaptive_avg_pool2d(x.cpu(), grid).to(x.device)
+    return F.adaptive_avg_pool2d(x, grid)
+
+
 class _Context(nn.Module):
     """A small fully connected layer over the coarsest map, added to it; it starts as exactly nothing.
 
@@ -639,7 +646,7 @@ class _Context(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         size = x.shape[-2:]
         # pictures of another size; 224 is kept out of it, for the gradient of adaptive pooling is not deterministic on a GPU
-        grid = x if size == (self.grid, self.grid) else F.adaptive_avg_pool2d(x, self.grid)
+        grid = x if size == (self.grid, self.grid) else _pooled(x, self.grid)
         return x + F.interpolate(self.mix(grid).view(grid.shape), size=size, mode="nearest")
 
 # %% ../nbs/06_model.ipynb #c627e4af

@@ -7,7 +7,7 @@ __all__ = ['PROCESS_PATIENCE', 'ALONE', 'SCHEDULES', 'WARM_UP', 'WARM_START', 'O
            'SAVING_SHARE', 'SMALL_FILE', 'PHASE2_FLOOR', 'Mean', 'picture_errors', 'train_mode', 'landmarks_of',
            'batch_loss', 'check_criterion', 'NonFiniteLossError', 'NoFiniteEpochError', 'image_names', 'FiniteGuard',
            'ProcessError', 'World', 'add_up', 'start_alike', 'own_chance', 'GivenBatches', 'processes', 'Compute',
-           'forward_loss', 'train_pass', 'validation_pass', 'schedule_factor', 'Phase', 'group_rates',
+           'forward_loss', 'out_of_memory', 'train_pass', 'validation_pass', 'schedule_factor', 'Phase', 'group_rates',
            'build_optimizer', 'averaged_copy', 'update_average', 'average_mover', 'random_state', 'set_random_state',
            'tell_epoch', 'describe_criterion', 'weight_problems', 'check_weights', 'load_weights', 'optimizer_problems',
            'PhaseRun', 'start_phase', 'ResumeError', 'check_resume', 'view_loaders', 'FeatureLoader', 'cache_features',
@@ -54,6 +54,7 @@ from landmark_thesis.callbacks import (
     warn_if_not_finite,
 )
 from .data import BatchLoader, epoch_seed, is_named, lock_file, remove_leftovers
+from .landmarks import to_device
 from .losses import Criterion, loss_parts
 from .model import check_model, is_frozen, pick_precision
 from .pixel_error import mean_radial_error, radial_errors
@@ -277,8 +278,7 @@ class FiniteGuard:
         if self._first is None:
             return
         del self.optimizer.found_inf  # whatever happened: left behind, it would silence every later step
-        step = int(self._first)
-        if step and error is None:
+        if error is None and (step := int(self._first)):  # after an error the device may not answer
             raise _non_finite(step, *self._batches[step - 1], what="gradient" if self._by_gradient else "loss")
 
 
@@ -301,6 +301,8 @@ def _answered() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
+        if out_of_memory(error):  # this process's own card
+            raise
         reason = str(error).strip().splitlines()[0][:120] if str(error).strip() else type(error).__name__
         raise ProcessError(f"another process of this training has ended or does not answer ({reason})") from error
 
@@ -402,7 +404,8 @@ def start_alike(world: World, model: nn.Module) -> None:
             sent = tensor.contiguous()
             dist.broadcast(sent, 0)
             tensor.copy_(sent)
-    set_random_state(world.hear(random_state())[0])
+    device = next(model.parameters()).device
+    set_random_state(world.hear(random_state(device))[0], device)
 
 
 @contextlib.contextmanager
@@ -463,8 +466,9 @@ def _fails_first(store: Any) -> bool:
 def processes(device: str | torch.device, patience: float = PROCESS_PATIENCE) -> Iterator[tuple[World, torch.device]]:
     """`with processes(device) as (world, device)`: join the others that torchrun started, each on its device; alone without torchrun.
 
-    NCCL is used on CUDA, else Gloo. Of an error that leaves the block only the first process to fail raises it; the others end with
-    SystemExit(1) and say nothing. A process that waits longer than `patience` seconds for another ends, too.
+    Tensors on CUDA go by NCCL, all else by Gloo. Of an error that leaves the block only the first process to fail raises it; the others
+    end with SystemExit(1) and say nothing. A process that waits longer than `patience` seconds for another ends, too: where Gloo waits,
+    with a ProcessError; inside a step on CUDA, where NCCL does, torch's own watchdog ends the process.
 
     Raises
     ------
@@ -479,7 +483,7 @@ def processes(device: str | torch.device, patience: float = PROCESS_PATIENCE) ->
     store, rank, size = next(dist.rendezvous("env://", timeout=wait))
     try:
         device = _card(device, int(os.environ.get("LOCAL_RANK", rank)))
-        dist.init_process_group("nccl" if device.type == "cuda" else "gloo", store=store, rank=rank, world_size=size, timeout=wait)
+        dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo", store=store, rank=rank, world_size=size, timeout=wait)
         yield World(rank, size), device
     except BaseException as error:
         if not _fails_first(store):
@@ -540,7 +544,7 @@ class Compute:
         for name, value in (("images", images), ("landmarks", target)):
             if not isinstance(value, Tensor) and not (name == "images" and isinstance(value, tuple) and all(isinstance(x, Tensor) for x in value)):
                 raise TypeError(f"{loader_name} gives {name} as a {type(value).__name__}; wanted a tensor: torch.as_tensor({name})")
-        return _each(images, self._placed), target.to(self.device, torch.float32, non_blocking=True), meta
+        return _each(images, self._placed), to_device(target.float(), self.device), meta
 
     def look(self, batch: Any, loader_name: str) -> None:
         """ValueError where the first batch of a pass, as the loader gave it, holds no pictures in [0, 1] or no fractions; on a card, once.
@@ -563,7 +567,7 @@ class Compute:
             )
 
     def _placed(self, images: Tensor) -> Tensor:
-        images = self.world.take(images).to(self.device, non_blocking=True)
+        images = to_device(self.world.take(images), self.device)
         return images.contiguous(memory_format=torch.channels_last) if self.channels_last and images.dim() == 4 else images
 
 
@@ -623,6 +627,18 @@ def _count(means: Mean, loss: Tensor, parts: Mapping[str, Tensor], points: Tenso
     means.add("error_px", torch.where(counted, errors, torch.zeros_like(errors)).sum() / counted.sum().clamp(min=1), counted.sum())
 
 # %% ../nbs/08_trainer.ipynb #e317e326
+def out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that the card is full: torch's own kind, or a RuntimeError of a library under it that says so in words."""
+    words = ("error: out of memory", "backend out of memory", "_STATUS_ALLOC_FAILED")  # CUDA or HIP; MPS; cuBLAS, cuDNN, ...
+    return isinstance(error, torch.OutOfMemoryError) or (isinstance(error, RuntimeError) and any(word in str(error) for word in words))
+
+
+def _too_large(compute: Compute, loader_name: str, batch_size: int) -> torch.OutOfMemoryError:
+    """The error that says what was too large (`batch_size` 0: not even one batch came), and what to do."""
+    batches = f"batches of {batch_size}" if batch_size else "the first batch"
+    return torch.OutOfMemoryError(f"out of memory on {compute.device} with {batches} of {loader_name}; try a smaller batch size")
+
+
 def train_pass(
     model: nn.Module,
     loader: Iterable,
@@ -699,18 +715,14 @@ def train_pass(
                     after_step(step)
                     if not model.training or any(part.training for part in held):  # a callback validated, or called train()
                         train_mode(model)
-    except torch.OutOfMemoryError as error:
-        raise _out_of_memory(compute, loader_name, batch_size) from error
+    except RuntimeError as error:
+        if not out_of_memory(error):
+            raise
+        raise _too_large(compute, loader_name, batch_size) from error
     if not batch_size:
         raise ValueError(f"{loader_name} is empty: it gave no batch (a generator can be walked through only once)")
     given.check(loader_name)
     return means.read()
-
-
-def _out_of_memory(compute: Compute, loader_name: str, batch_size: int) -> torch.OutOfMemoryError:
-    """The error that says what was too large (`batch_size` 0: not even one batch came), and what to do."""
-    batches = f"batches of {batch_size}" if batch_size else "the first batch"
-    return torch.OutOfMemoryError(f"out of memory on {compute.device} with {batches} of {loader_name}; try a smaller batch size")
 
 # %% ../nbs/08_trainer.ipynb #3a5c67f3
 @torch.no_grad()
@@ -745,8 +757,10 @@ def validation_pass(
             loss, parts, points = forward_loss(model if forward is None else forward, images, target, criterion, compute)
             _count(means, loss, parts, points, target, compute.image_size)
             seen.append((loss, image_names(meta), target))
-    except torch.OutOfMemoryError as error:
-        raise _out_of_memory(compute, loader_name, batch_size) from error
+    except RuntimeError as error:
+        if not out_of_memory(error):
+            raise
+        raise _too_large(compute, loader_name, batch_size) from error
     if not batch_size:
         raise ValueError(f"{loader_name} is empty: it gave no batch (a generator can be walked through only once)")
     given.check(loader_name)
@@ -956,38 +970,46 @@ def _parts(module: nn.Module) -> Iterator[Tensor]:
     return (tensor.detach() for tensor in itertools.chain(module.parameters(), module.buffers()))
 
 # %% ../nbs/08_trainer.ipynb #ef49a269
-def random_state() -> dict[str, Any]:
-    """The state of every random stream a training run may draw from, as plain values."""
+def random_state(device: str | torch.device = "cpu") -> dict[str, Any]:
+    """The state of every random stream that a training run on this one device may draw from, as plain values."""
+    kind = torch.device(device).type
     name, keys, position, has_gauss, cached = np.random.get_state()  # noqa: NPY002 - other people's augmentation may draw from it
     return {
         "python": random.getstate(),
         "numpy": [name, torch.from_numpy(keys.astype(np.int64)), int(position), int(has_gauss), float(cached)],
         "torch": torch.get_rng_state(),
-        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        "cuda": [torch.cuda.get_rng_state(device)] if kind == "cuda" else [],
+        "mps": [torch.mps.get_rng_state()] if kind == "mps" else [],
     }
 
 
-def set_random_state(state: Mapping[str, Any]) -> None:
-    """Put every random stream back to where `random_state` found it; an error, and none is moved, where `state` is no such state."""
+def set_random_state(state: Mapping[str, Any], device: str | torch.device = "cpu") -> None:
+    """Put every random stream back to where `random_state` found it, that of one card on another of its kind, too.
+
+    An error, and none is moved, where `state` is no such state.
+    """
     name, keys, position, has_gauss, cached = state["numpy"]
     if name != "MT19937" or keys.shape != (624,) or not 0 <= position <= 624:  # NumPy reads on behind the end of its numbers
         raise ValueError(f"no random state of NumPy: {name!r:.20}, {tuple(keys.shape)} numbers, position {position!r:.20}")
-    before = random_state()
+    before = random_state(device)
     try:
-        _set_streams(state)
+        _set_streams(state, torch.device(device))
     except BaseException:
-        _set_streams(before)
+        _set_streams(before, torch.device(device))
         raise
 
 
-def _set_streams(state: Mapping[str, Any]) -> None:
+def _set_streams(state: Mapping[str, Any], device: torch.device) -> None:
     version, values, gauss = state["python"]
     random.setstate((version, tuple(values), gauss))
     name, keys, position, has_gauss, cached = state["numpy"]
     np.random.set_state((name, keys.numpy().astype(np.uint32), position, has_gauss, cached))  # noqa: NPY002
     torch.set_rng_state(state["torch"])
-    if torch.cuda.is_available() and len(state["cuda"]) == torch.cuda.device_count():
-        torch.cuda.set_rng_state_all(state["cuda"])
+    if device.type == "cuda" and (cards := state["cuda"]):  # earlier versions kept the streams of all cards in sight
+        place = device.index or 0
+        torch.cuda.set_rng_state(cards[place if place < len(cards) else 0], device)
+    if device.type == "mps" and state.get("mps"):
+        torch.mps.set_rng_state(state["mps"][0])
 
 # %% ../nbs/08_trainer.ipynb #fc1c6f34
 def _owners(loader: Any) -> list[Any]:
@@ -1328,7 +1350,7 @@ class FeatureLoader:
         generator = torch.Generator().manual_seed(seed)
         order = torch.randperm(count, generator=generator) if self.loader.shuffle else torch.arange(count)  # as the loader's own
         rows = order + count * torch.randint(self.views, (count,), generator=generator)
-        rows = rows.to(self.points.device, non_blocking=True)
+        rows = to_device(rows, self.points.device)
         for index, chosen in zip(order.split(self.loader.batch_size), rows.split(self.loader.batch_size), strict=True):
             yield _each(self.features, itemgetter(chosen)), self.points[chosen], {"image_name": [data.names[i] for i in index.tolist()]}
 
@@ -1391,14 +1413,14 @@ def why_not_cached(model: nn.Module, wanted: Sequence[tuple[Any, int]], compute:
         compute.look(batch, name)
     images, _, _ = compute.batch(batches[0], "train_loader")
     images = images[:2]  # two pictures tell
-    before = random_state()  # a look draws nothing from the run's chance
+    before = random_state(compute.device)  # a look draws nothing from the run's chance
     train_mode(model)
     live = _condensed(model, images, compute)
     model.eval()
     kept = _condensed(model, images, compute)
     with torch.autocast(compute.device.type, dtype=compute.dtype, enabled=compute.dtype is not None):
         by_head, whole = landmarks_of(model.head(kept)), landmarks_of(model(images))
-    set_random_state(before)
+    set_random_state(before, compute.device)
     if not _close(live, kept):
         return "the frozen features are not the same twice"
     if not _close(by_head, whole):
@@ -1717,7 +1739,7 @@ class ResumableState(TrainerState):
             "callbacks": self._callback_states(),
             "loaders": [generator.get_state() for generator in _generators(loaders)],
             "precision": self.precision,
-            "random": random_state(),
+            "random": random_state(self.device),
             "extra": self.extra,
         }
 
@@ -1813,7 +1835,7 @@ class ResumableState(TrainerState):
                 callbacks[key].load_state_dict(state)
             for generator, state in zip(generators, saved["loaders"], strict=True):
                 generator.set_state(state)
-            set_random_state(saved["random"])
+            set_random_state(saved["random"], self.device)
         except ValueError as error:
             raise CheckpointError(f"{path}: {error}; it is damaged, or was changed by hand") from error
         self.model.load_state_dict(saved["model"])
@@ -1925,8 +1947,9 @@ def run_phase(
 ) -> None:
     """The loop: run `phase` on the trainer's model, from its first epoch or, with `saved` (from last.pt), from where that stands.
 
-    At the end the model holds the chosen weights. On any exception, Ctrl+C too, the model gets the best weights so far (where no epoch
-    had any, those it began with) and goes to eval mode, the callbacks hear of it, and it is raised again.
+    At the end the model holds the chosen weights. On any exception, Ctrl+C too, the best weights so far (where no epoch had any, those it
+    began with) are saved and put into the model, if its device still works, which goes to eval mode; the callbacks hear of the exception,
+    and it is raised again.
     """
     model, batches = trainer.model, _length(train_loader)
     run = trainer.run = start_phase(model, phase, batches)
@@ -1954,10 +1977,11 @@ def run_phase(
         trainer.save_state([train_loader, val_loader])
     except BaseException as error:
         trainer.run = None
-        model.load_state_dict(begun_with if trainer.best_state is None else trainer.best_state)
         model.eval()  # as after a phase that ends well: whoever predicts now must not do it under dropout
         with contextlib.suppress(OSError):  # a full disk or a vanished folder may be what `error` tells
-            trainer.save_best()
+            trainer.save_best()  # the best weights lie on the CPU
+        with contextlib.suppress(RuntimeError):  # a device that is lost takes no weights any more
+            model.load_state_dict(begun_with if trainer.best_state is None else trainer.best_state)
         call_event(trainer.listeners, "on_exception", trainer, phase, error)
         raise
 

@@ -212,6 +212,35 @@ def test_attention_is_the_product_of_its_gates_and_new_parts_begin_as_documented
         assert torch.equal(context(coarse), coarse)  # begins as exactly nothing
 
 
+class OnMPS:
+    """A map said to lie on MPS; what is asked of it is written down."""
+
+    device = torch.device("mps")
+
+    def __init__(self, values):
+        self.values, self.shape, self.asked = values, values.shape, []
+
+    def cpu(self):
+        self.asked.append("cpu")
+        return self
+
+    def to(self, device):
+        self.asked.append(str(device))
+        return self
+
+
+@pytest.mark.parametrize(("sides", "asked"), [((10, 14), ["cpu", "mps"]), ((14, 9), ["cpu", "mps"]), ((6, 6), ["cpu", "mps"]), ((14, 21), []), ((7, 14), [])])
+def test_mps_pools_by_the_cpu_what_it_refuses(monkeypatch, sides, asked):
+    x = OnMPS(torch.zeros(1, 2, *sides))
+    monkeypatch.setattr(module.F, "adaptive_avg_pool2d", lambda found, grid: found)
+    assert module._pooled(x, 7) is x and x.asked == asked
+
+
+def test_pooling_elsewhere_is_torchs_own():
+    x = torch.rand(2, 3, 10, 14)
+    assert torch.equal(module._pooled(x, 7), nn.functional.adaptive_avg_pool2d(x, 7))
+
+
 def test_building_a_backbone_moves_no_statistic_and_every_level_of_the_pyramid_is_heard():
     backbone = build_backbone("tiny")
     norms = [part for part in backbone.modules() if isinstance(part, nn.BatchNorm2d)]

@@ -19,11 +19,19 @@ from landmark_thesis.callbacks import (
     ModelCheckpoint,
     draw_history,
     read_checkpoint,
+    save_checkpoint,
 )
 from landmark_thesis.data import LandmarkDataset, batches, collate_landmarks, phantom_data
 from landmark_thesis.losses import WingLoss
 from landmark_thesis.model import create_model
-from landmark_thesis.trainer import FiniteGuard, LandmarkTrainer, NonFiniteLossError, Phase, validation_pass
+from landmark_thesis.trainer import (
+    FiniteGuard,
+    LandmarkTrainer,
+    NonFiniteLossError,
+    Phase,
+    out_of_memory,
+    validation_pass,
+)
 
 DATA, HELD_OUT = phantom_data(12, seed=1, size=32), phantom_data(6, seed=2, size=32)
 
@@ -214,13 +222,24 @@ def test_a_missing_landmark_and_a_criterion_that_does_not_mask_names_the_picture
     a_trainer().train_phase1(batches(data, 4), loaders()[1], WingLoss(), epochs=1)
 
 
+FULL = [
+    torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),
+    RuntimeError("CUDA error: out of memory"),  # of a kernel, as an AcceleratorError, which older versions of torch lack
+    RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+    RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"),
+    RuntimeError("MPS backend out of memory (MPS allocated: 8.00 GiB)"),
+]
+
+
+@pytest.mark.parametrize("error", FULL, ids=str)
 @pytest.mark.parametrize("where", ["training", "validation", "loading"])
-def test_out_of_memory_names_the_batch_and_what_to_do(where):
+def test_out_of_memory_names_the_batch_and_what_to_do(where, error):
     trainer = a_trainer()
     train, val, criterion = loaders()
+    assert out_of_memory(error)
 
     def full(*_):
-        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+        raise error
 
     if where == "loading":
         trainer.compute = SimpleNamespace(batch=full, device=torch.device("cpu"), world=trainer.compute.world)
@@ -233,6 +252,25 @@ def test_out_of_memory_names_the_batch_and_what_to_do(where):
     words = "batches of 4 of train_loader" if where == "training" else "batches of 6 of val_loader"
     with pytest.raises(torch.OutOfMemoryError, match=f"{words}; try a smaller batch size"):
         trainer.train_phase1(train, val, criterion, epochs=1)
+
+
+@pytest.mark.parametrize("error", [RuntimeError("CUDA error: an illegal memory access was encountered"), ValueError("error: out of memory, says a loader"),
+                                   RuntimeError("mat1 and mat2 shapes cannot be multiplied"), OSError("disk")], ids=str)
+@pytest.mark.parametrize("where", ["training", "validation"])
+def test_other_errors_are_not_taken_for_a_full_card(where, error):
+    trainer = a_trainer()
+    train, val, criterion = loaders()
+    real = trainer.model.forward
+
+    def fails(images):
+        if trainer.model.head.training == (where == "training"):
+            raise error
+        return real(images)
+
+    trainer.model.forward = fails
+    with pytest.raises(type(error)) as caught:
+        trainer.train_phase1(train, val, criterion, epochs=1)
+    assert caught.value is error and not out_of_memory(error)
 
 
 def test_worker_processes_change_no_number():
@@ -374,3 +412,64 @@ def test_a_stop_in_the_last_epoch_stops_nothing(at, told):
 
     trainer = a_trainer(callbacks=[Asks()])
     assert len(trainer.train_phase1(*loaders(), epochs=3)["val_loss"]) == at and trainer.stopped.keys() == told
+
+
+class LostDevice(Callback):
+    """From epoch 3 on the device fails: once, or whenever the model's weights are touched; `heard` is what the callbacks are told."""
+
+    def __init__(self, stays):
+        self.stays, self.heard = stays, []
+
+    def on_batch_end(self, trainer, phase, epoch, batch):
+        if epoch == 3:
+            def fails(*_, **__):
+                raise RuntimeError("CUDA error: an illegal memory access was encountered, again")
+
+            if self.stays:
+                trainer.model.load_state_dict = trainer.model.state_dict = fails
+            raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+    def on_exception(self, trainer, phase, error):
+        self.heard.append(error)
+
+
+@pytest.mark.parametrize("best", [True, False], ids=["after an epoch", "before any"])
+@pytest.mark.parametrize("stays", [False, True], ids=["once", "stays"])
+def test_a_lost_device_costs_neither_the_best_weights_nor_the_word_of_why(tmp_path, stays, best):
+    lost = LostDevice(stays)
+    trainer = a_trainer(tmp_path, [lost])
+    trainer.next_saving = float("inf")  # as after a large file: the best weights wait on the CPU
+    began = weights_of(trainer)
+    if not best:
+        trainer.record = lambda *_: None
+    with pytest.raises(RuntimeError, match=r"illegal memory access was encountered\n") as caught:
+        trainer.fit(Phase("phase1", 4, {"head": 1e-3}, trainable="head"), *loaders())
+    assert lost.heard == [caught.value] and not any(part.training for part in trainer.model.modules())
+    assert (tmp_path / "best.pt").exists() == best
+    if best:
+        assert same(read_checkpoint(tmp_path / "best.pt")["model_state_dict"], trainer.best_state)
+    if not stays:
+        assert same(weights_of(trainer), trainer.best_state if best else began)
+
+
+def test_after_an_error_the_guard_asks_the_device_nothing():
+    class Lost:
+        def __int__(self):
+            raise RuntimeError("CUDA error: device lost")
+
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.1)
+    with pytest.raises(RuntimeError, match="the first") as caught, FiniteGuard(optimizer, deferred=True) as guard:
+        guard.look(torch.zeros(()), 1, [], torch.zeros(1, 2))
+        guard._first = Lost()
+        raise RuntimeError("the first")
+    assert caught.value.__context__ is None and not hasattr(optimizer, "found_inf")
+
+
+@pytest.mark.skipif(not hasattr(torch, "AcceleratorError"), reason="a kind of error that torch has from 2.8 on")
+def test_a_device_that_fails_while_a_file_is_made_is_not_taken_for_what_cannot_be_stored(tmp_path, monkeypatch):
+    def lost(*_):
+        raise torch.AcceleratorError("CUDA error: unspecified launch failure")
+
+    monkeypatch.setattr(torch, "save", lost)
+    with pytest.raises(torch.AcceleratorError, match="launch failure"):
+        save_checkpoint(tmp_path / "last.pt", {"model": torch.zeros(1)})

@@ -247,3 +247,26 @@ def test_torchrun_makes_a_run_folder_like_any_other(tmp_path):
     assert [note["processes"] for note in notes] == [1, 2] and notes[0].keys() == notes[1].keys()
     one, two = ((tmp_path / name / "history.csv").read_text().splitlines()[:2] for name in launch)
     assert one[0] == two[0] and float(one[1].split(",")[2]) == pytest.approx(float(two[1].split(",")[2]), rel=0.2)  # batch norm per process
+
+
+def test_a_process_whose_own_card_is_full_does_not_blame_another(monkeypatch):
+    def full(*_, **__):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
+
+    monkeypatch.setattr(torch, "zeros", full)
+    with pytest.raises(torch.OutOfMemoryError):
+        World(0, 2).join(torch.ones(1, 2), 2)
+
+
+@pytest.mark.parametrize(("device", "backends"), [("cuda", "cpu:gloo,cuda:nccl"), ("cpu", "gloo")])
+def test_plain_values_go_by_gloo_whatever_the_device(monkeypatch, device, backends):
+    """Gloo raises where another process is gone; NCCL's watchdog would end this one without a word."""
+    asked = []
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setattr(torch.distributed, "rendezvous", lambda *_, **__: iter([(None, 0, 2)]))
+    monkeypatch.setattr(torch.distributed, "init_process_group", lambda backend, **_: asked.append(backend))
+    monkeypatch.setattr(torch.distributed, "destroy_process_group", lambda: None)
+    monkeypatch.setattr("landmark_thesis.trainer._card", lambda device, _: device)
+    with processes(device) as (world, where):
+        assert world == World(0, 2) and where == torch.device(device)
+    assert asked == [backends]
