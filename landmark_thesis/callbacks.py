@@ -484,12 +484,12 @@ class ModelCheckpoint(Callback):
             self._best_phase = phase.name
 
     def state_dict(self) -> dict[str, Any]:
-        return {"best_score": self.best_score, "best_epoch": self.best_epoch, "best_phase": self._best_phase}
+        return {"best_score": self.best_score, "best_epoch": self.best_epoch, "best_phase": self._best_phase, "starts_over": self._starts_over}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         _check_best_so_far(state)
         self.best_score, self.best_epoch, self._best_phase = state["best_score"], state["best_epoch"], state.get("best_phase")
-        self._starts_over = False
+        self._starts_over = state.get("starts_over") is True  # nothing was written yet: what lies there is an earlier run's
 
 # %% ../nbs/07_callbacks.ipynb #84dbd1cd
 def _as_kept(own: Any, saved: Any) -> Any:

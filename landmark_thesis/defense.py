@@ -2602,7 +2602,7 @@ def _agree_on(run: Run, part: str, results: Mapping[str, Any]) -> bool:
     """Whether a run's errors.csv gives what `results` say of a part; another evaluation (without mirroring, say) may have left its own."""
     try:
         errors = _series(read_errors(run.path / "errors.csv", part), "radial")
-        return bool(abs(np.nanmean(errors) - results[part]["mre_px"]) < 2e-3)
+        return bool(len(errors) and abs(np.nanmean(errors) - results[part]["mre_px"]) < 2e-3)
     except (OSError, ValueError, KeyError, TypeError):
         return False
 

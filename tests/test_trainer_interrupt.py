@@ -160,6 +160,22 @@ def test_a_phase_that_is_run_again_forgets_the_best_of_its_first_time(tmp_path):
     assert keeper.best_score == trainer.history["phase2"]["val_error_px"][0] and keeper.best_epoch == 1
 
 
+def test_a_keeper_that_was_resumed_before_it_wrote_anything_moves_an_earlier_runs_files_aside(tmp_path):
+    model = torch.nn.Linear(2, 1)
+    ModelCheckpoint(tmp_path)(model, None, 1, {"val_loss": 3.0})
+    earlier = (tmp_path / "best.pt").read_bytes()
+    begun, resumed = ModelCheckpoint(tmp_path), ModelCheckpoint(tmp_path)
+    with pytest.warns(RuntimeWarning, match="val_loss is nan"):
+        begun(model, None, 1, {"val_loss": float("nan")})
+    resumed.load_state_dict(begun.state_dict())
+    resumed(model, None, 2, {"val_loss": 2.0})
+    assert (tmp_path / "earlier-1" / "best.pt").read_bytes() == earlier
+    going_on = ModelCheckpoint(tmp_path)
+    going_on.load_state_dict(resumed.state_dict())
+    going_on(model, None, 3, {"val_loss": 1.0})
+    assert [path.name for path in tmp_path.iterdir() if path.is_dir()] == ["earlier-1"]
+
+
 def test_live_curves_appear_in_the_cell_that_runs(monkeypatch):
     shown = []
 
