@@ -1084,7 +1084,7 @@ def chapter_setting(data: str = "", weights: str = "none", device: str = "") -> 
     Args:
         data: what it works on; "" where `chapter_data` or LANDMARK_THESIS_DATA decides.
         weights: what its models begin from.
-        device: "cpu" in a chapter that needs no more; "" is CUDA where there is one.
+        device: "cpu" in a chapter that needs no more; "" is CUDA where a card can be used.
 
     Returns:
         "cpu" or "cuda".
@@ -1096,7 +1096,9 @@ def chapter_setting(data: str = "", weights: str = "none", device: str = "") -> 
     for name, oldest in OLDEST.items():
         if [int(part) for part in found[name].split(".")[:2]] < [int(part) for part in oldest.split(".")]:
             raise ImportError(f"the chapters need {name} {oldest} or newer, this is {found[name]}: pip install -U '{name}>={oldest}'")
-    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    from .runs import pick_device  # which is of a later chapter
+
+    device = device or pick_device().type
     data = data or ("real pictures (LANDMARK_THESIS_DATA)" if os.environ.get("LANDMARK_THESIS_DATA") else "phantoms")
     print(f"landmark_thesis {__version__}, Python {platform.python_version()}, " + ", ".join(f"{name} {number}" for name, number in found.items()))
     print(f"device: {device} | data: {data} | weights: {weights}")
