@@ -368,9 +368,18 @@ def openings(folders: Sequence[str | Path], fingerprint: str) -> int:
     return len({entry["id"] for folder in folders for entry in ledger_entries(folder) if entry["fingerprint"] == fingerprint})
 
 
-def recorded_openings(measured: Mapping[str, Mapping[str, Any]], fingerprint: str | None) -> dict[str, int]:
-    """How often each record opened the test part with this fingerprint, by its name: `measured` holds the content of each NAME.json."""
-    found = {name: one.get("test_ledger", {}).get("opened") for name, one in measured.items() if one.get("test_fingerprint") == fingerprint}
+def recorded_openings(measured: Mapping[str, Mapping[str, Any]], fingerprint: str | None, folders: Iterable[Path] = ()) -> dict[str, int]:
+    """How often each record opened the test part with this fingerprint, by its name: each line of a ledger once, and what it states beyond.
+
+    measured: the content of each record that tells of openings. folders: of all records, whose ledgers count whoever tells of them.
+    """
+    told, counted, found = {name: one for name, one in measured.items() if one.get("test_fingerprint") == fingerprint}, set(), {}
+    lines = {folder.name: {entry["id"] for entry in ledger_entries(folder) if entry["fingerprint"] == fingerprint} for folder in folders}
+    for name in dict.fromkeys([*told, *lines]):
+        one = told.get(name, {})
+        known = lines.get(name, set()).union(*(lines.get(model.get("run"), ()) for model in one.get("models", ())))  # of several scored together each has its ledger
+        found[name] = len(known - counted) + max(0, (one.get("test_ledger", {}).get("opened") or 0) - len(known))
+        counted |= known
     return {name: opened for name, opened in found.items() if opened}
 
 # %% ../nbs/12_evaluate.ipynb #3ac87aa2
