@@ -55,6 +55,7 @@ from landmark_thesis.data import (
     read_whole,
     remove_leftovers,
     thesis_split,
+    try_out,
     write_whole,
 )
 from .landmarks import LANDMARK_NAMES, NUM_LANDMARKS, check_covariance
@@ -351,31 +352,15 @@ def pick_device(device: str | torch.device = "auto") -> torch.device:
         return torch.device("cpu")
     try:
         chosen = torch.device("cuda" if auto else device)
-        _try_out(chosen)
+        try_out(chosen)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0][:100]
-        if not auto or _several_processes():
+        if not auto or int(os.environ.get("WORLD_SIZE", 1)) > 1:
             raise RunError(f"device '{device}' cannot be used here ({reason}); choose cpu, or cuda on a machine that has it") from error
         said = f"the card cannot be used ({reason}), so the CPU computes; device 'cuda' would insist on it"
         warnings.warn_explicit(said, RuntimeWarning, "landmark_thesis.runs", 1)  # no path of this machine in the message
         return torch.device("cpu")
     return chosen
-
-
-def _several_processes() -> bool:
-    return int(os.environ.get("WORLD_SIZE", 1)) > 1
-
-
-def _try_out(device: torch.device) -> None:
-    """RuntimeError where nothing can be computed on `device`: a card may be full, taken by another program, or one that this torch has no code for."""
-    if device.type == "meta":
-        raise RuntimeError("it has no memory")
-    if device.type == "cuda" and _several_processes():
-        own = int(os.environ.get("LOCAL_RANK", os.environ.get("RANK", 0)))
-        if 0 < torch.cuda.device_count() <= own:
-            return  # too few cards: `trainer.processes` says so
-        device = torch.device("cuda", own)
-    torch.zeros(1, device=device).tolist()
 
 
 def environment(device: torch.device) -> dict[str, Any]:
