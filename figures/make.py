@@ -631,7 +631,7 @@ def measured_values() -> dict[str, dict]:
         }
     if test := measured("test"):
         low, high = test["seeds"]["mean_px_ci95"]
-        opened = recorded_openings({record.name: measured(record.name) for record in experiments()}, test["test_fingerprint"])
+        opened = recorded_openings({record.name: measured(record.name) for record in experiments()}, test["test_fingerprint"], sorted(RECORDS.iterdir()))
         found["test"] = {
             "n": test["n"], "split": test["split_fingerprint"], "opened": sum(opened.values()), "by": ", ".join(f"`{name}` {number}" for name, number in opened.items()),
             "known": test["test_ledger"]["known_before"], "seeds": test["seeds"]["n_seeds"],

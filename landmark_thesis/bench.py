@@ -97,7 +97,7 @@ def interleaved(
 
     Args:
         things: name -> what to call. rounds: how often each is timed, at least 1.
-        device: on CUDA the clock is read only when its queue is empty. clock: seconds.
+        device: of one with a queue (a card) the clock is read only when that is empty. clock: seconds.
         warm_up: what to call before that instead, where a whole call is long.
 
     Returns:
@@ -125,7 +125,7 @@ def interleaved(
 def _waiting(device: str | torch.device) -> Callable[[], None]:
     """What makes the host wait until `device` has done all it was given."""
     device = torch.device(device)
-    return partial(torch.cuda.synchronize, device) if device.type == "cuda" else lambda: None
+    return (lambda: None) if device.type == "cpu" else partial(torch.accelerator.synchronize, device)
 
 # %% ../nbs/17_bench.ipynb #130c375d
 @dataclass(frozen=True)
@@ -181,7 +181,7 @@ def _model(size: Size, head: str, **options: Any) -> LandmarkRegressor:
 
 # %% ../nbs/17_bench.ipynb #930f79ca
 def _plain_step(model: nn.Module, images: Tensor, target: Tensor, criterion: nn.Module, optimizer: torch.optim.Optimizer) -> float:
-    """A training step as everybody writes it first: float32, the usual memory format, the loss read at once."""
+    """A training step as everybody writes it first: no autocast (on cards that have it, convolutions in TF32), the usual memory format, the loss read at once."""
     parts = criterion(model(images), target)
     loss = parts["total"] if isinstance(parts, Mapping) else parts
     optimizer.zero_grad()
@@ -223,7 +223,7 @@ def phase1_times(size: Size, device: torch.device) -> dict[str, Rounds]:
     """Seconds of phase 1 (pooled head): the plain loop, and ours on cached features with one view and with four.
 
     The plain loop's epochs are all alike, so one of them is timed and counted `phase1_epochs` times; ours is timed whole, the passes
-    through the frozen part included. "cached_fp32" computes in float32 too: what the cache alone brings.
+    through the frozen part included. "cached_fp32" computes in float32 too (as plain: on new cards convolutions in TF32): what the cache alone brings.
     """
     warm_up = _phase1_ways(size, min(size.batch, size.phase1_pictures), device)
     times = interleaved(_phase1_ways(size, size.phase1_pictures, device), size.rounds, device, warm_up=warm_up)
@@ -282,7 +282,8 @@ def phase2_times(size: Size, device: torch.device) -> dict[str, Rounds]:
 
     Ours is an epoch of the `dense` recipe as the trainer runs it: drawing the batches, augmentation, schedule, moving average, metrics.
     The bare steps are forward, backward and optimiser, in the same precision, on one batch that lies in memory. On CUDA "compiled" is
-    ours with `torch.compile` (what `--compile` asks for; the compiling is not counted); on a CPU that takes minutes and gains nothing.
+    ours with `torch.compile` (what `--compile` asks for; the compiling is not counted) where that works; on a CPU that takes minutes and
+    gains nothing.
     """
     recipe = RECIPES["dense"]
     data = pictures(size.steps * size.batch, size.side)
@@ -294,7 +295,7 @@ def phase2_times(size: Size, device: torch.device) -> dict[str, Rounds]:
         optimizer = torch.optim.AdamW(plain.parameters(), lr=1e-4)
         things = {
             "ours": _our_epoch(size, data, criterion, phase, recipe.augmentation, device),
-            **({"compiled": _our_epoch(size, data, criterion, phase, recipe.augmentation, device, "inductor")} if device.type == "cuda" else {}),
+            **(_if_it_compiles(_our_epoch(size, data, criterion, phase, recipe.augmentation, device, "inductor")) if device.type == "cuda" else {}),
             "bare": _bare_steps(size, data, criterion, phase, device),
             **{f"plain_{count}": partial(_plain_epoch, plain, loader, criterion, optimizer, device) for count, loader in loaders.items()},
         }
@@ -315,6 +316,17 @@ def _our_epoch(
     trainer.run = start_phase(trainer.model, phase, len(loader))
     trainer.begin(phase)
     return partial(run_epoch, trainer, trainer.run, loader, None, criterion)
+
+
+def _if_it_compiles(epoch: Callable[[], None]) -> dict[str, Callable[[], None]]:
+    """`epoch` as "compiled", tried once; nothing where it fails, for want of Triton, a compiler or a newer card, with a warning that says why."""
+    try:
+        epoch()
+    except Exception as error:
+        said = f"torch.compile cannot be used here, so it is not timed ({' '.join(str(error).split())[:200]})"
+        warnings.warn_explicit(said, RuntimeWarning, "landmark_thesis.bench", 1)
+        return {}
+    return {"compiled": epoch}
 
 
 def _bare_steps(size: Size, data: LandmarkData, criterion: nn.Module, phase: Phase, device: torch.device) -> Callable[[], None]:
@@ -399,8 +411,8 @@ BF16_PEAKS: Mapping[str, float] = {
 
 
 def stated_peak(card: str) -> float | None:
-    """The maker's dense bf16 operations a second (data sheets) for a card of that name; None for one that we do not know."""
-    return next((peak for name, peak in BF16_PEAKS.items() if name in card), None)
+    """The maker's dense bf16 operations a second (data sheets) for a card of that name; None for one that we do not know, or a slice of one (MIG)."""
+    return next((peak for name, peak in BF16_PEAKS.items() if name in card and "MIG" not in card), None)
 
 # %% ../nbs/17_bench.ipynb #528d965b
 KINDS: Mapping[str, str] = {  # part of an operation's name -> its kind; the first that fits
@@ -448,7 +460,7 @@ def prediction_times(size: Size, device: torch.device) -> dict[str, Rounds]:
     """Seconds of predicting with mirror averaging: "batch" (`predicted` pictures), "single" (one), and "plain" (`predicted`, one by one).
 
     From grey pictures of 299 pixels in memory to points, preprocessing included, as `evaluate.predict` does after reading; "network" is
-    the batch without the preprocessing. Plain is float32, one view after the other.
+    the batch without the preprocessing. Plain is float32 (as in `phase1_times`), one view after the other.
     """
     model, settings = _model(size, "dense"), PreprocessSettings(size=size.side)
     plain = _model(size, "dense").to(device).eval()
@@ -729,6 +741,8 @@ def markdown(found: Mapping[str, Any]) -> str:
         f"{found['side']}, {found['phase1_pictures']} pictures and {found['phase1_epochs']} epochs in phase 1, batches of {found['batch']}; "
         f"median of {found['rounds']} rounds, measured in turn."
     )
+    if found["device"].startswith("cuda"):
+        head += " float32: with convolutions in TF32, as torch has it on cards that know it."
     rows = [
         f"| {sentence} | **{_short(found[name])}** | {_short(found[name + '_min'])} to {_short(found[name + '_max'])} |"
         for name, sentence in SENTENCES.items()

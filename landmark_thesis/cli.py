@@ -239,7 +239,7 @@ def _add_train(commands) -> None:
     command.add_argument("--batch-size", type=_BATCH, metavar="N", help="pictures in a step (default 16): smaller where memory is short")
     command.add_argument("--image-size", type=_SIZE, metavar="N", help="side of the network's input (default 224)")
     command.add_argument("--device", default="auto", help="auto (default), cpu, cuda or cuda:N")
-    command.add_argument("--precision", choices=("auto", "fp32", "bf16"), help="default auto: bf16 where the machine has it")
+    command.add_argument("--precision", choices=("auto", "fp32", "bf16"), help="default auto: bf16 where the machine has it; fp32 has convolutions in TF32 on cards that know it")
     command.add_argument("--label-size", type=_LABEL_SIZE, metavar="N", help="side of the pictures that were labelled; 0: each file as it is")
     command.add_argument("--compile", action="store_true", help="torch.compile the model: for GPUs; slower on most CPUs")
     command.add_argument("--resume", action="store_true", help="go on where an interrupted run stopped")
@@ -283,10 +283,14 @@ def _train(arguments: argparse.Namespace) -> int:
         print(f"and it was scored: {run.path / 'results.json'}; again: {again}")
         return 0
     try:
-        results = evaluate.evaluate_runs(run, part=part, device=arguments.device, command=_command(arguments), may_open=False)
+        results = evaluate.evaluate_runs(run, part=part, device=str(device), command=_command(arguments), may_open=False)
     except evaluate.OpeningError as error:  # a training is no reason to look
         print(f"the run lies in {run.path}; {error}; when that is planned: {again}")
         return 0
+    except Exception as error:
+        if not _short_of_memory(error):
+            raise
+        raise runs.TrainingBroke(f"{run.path}: trained to the end, but out of memory when it was scored; {again} --device cpu") from error
     evaluate.write_results(results, run.path / "results.json")
     print(evaluate.report(results))
     print(f"the run lies in {run.path}; next: {again}")
@@ -656,8 +660,18 @@ def _one_line(error: BaseException, most: int = 5) -> str:
 
 
 def _short_of_memory(error: BaseException) -> bool:
-    """Python says so by MemoryError, torch by a class of its own on a card and by words on the processor."""
-    return isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or "can't allocate memory" in str(error)
+    """Python says so by MemoryError, a card as `trainer.out_of_memory` knows it, torch by words on the processor."""
+    from landmark_thesis.trainer import out_of_memory
+
+    return isinstance(error, MemoryError) or out_of_memory(error) or "can't allocate memory" in str(error)
+
+
+def _room(parsed: argparse.Namespace, error: BaseException) -> str:
+    """How a command can do with less memory, of the card or of the machine."""
+    from landmark_thesis.trainer import out_of_memory
+
+    ways = ["give fewer pictures at a time"] * hasattr(parsed, "images") + ["--device cpu"] * (out_of_memory(error) and hasattr(parsed, "device"))
+    return ", or ".join(ways) or "end other programs, or use a machine with more"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -679,7 +693,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
     except Exception as error:
         if _short_of_memory(error) and not isinstance(error, _mistakes()):
-            print(f"landmark-thesis: out of memory ({_one_line(error)[:100]}); give fewer pictures at a time, or another --device", file=sys.stderr)
+            print(f"landmark-thesis: out of memory ({_one_line(error)[:100]}); {_room(parsed, error)}", file=sys.stderr)
             return 1
         of_a_file = isinstance(error, OSError) and error.filename is not None  # no room, no permission, too long a name
         if not of_a_file and not isinstance(error, _mistakes()):

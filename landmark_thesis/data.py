@@ -8,10 +8,10 @@ __all__ = ['MAX_TEXT_BYTES', 'MAX_NESTING', 'IMAGE_EXTENSIONS', 'MAX_PIXELS', 'M
            'Augment', 'DataError', 'Problem', 'write_whole', 'is_special', 'read_whole', 'read_json', 'read_rows',
            'remove_leftovers', 'lock_file', 'is_named', 'read_image', 'pixel_hash', 'Frame', 'PreprocessSettings',
            'preprocess', 'Annotations', 'category_of', 'read_annotations', 'DatasetFiles', 'find_dataset',
-           'LandmarkData', 'load_data', 'phantom_data', 'chapter_data', 'chapter_setting', 'LabelGrid', 'label_grid',
-           'Signatures', 'near_duplicates', 'find_copies', 'Split', 'check_parts', 'thesis_split', 'kfold_splits',
-           'keep_apart', 'DataReport', 'check_data', 'epoch_seed', 'BatchLoader', 'batches', 'LandmarkDataset',
-           'collate_landmarks', 'file_hashes', 'verify_files']
+           'LandmarkData', 'load_data', 'phantom_data', 'chapter_data', 'try_out', 'chapter_setting', 'LabelGrid',
+           'label_grid', 'Signatures', 'near_duplicates', 'find_copies', 'Split', 'check_parts', 'thesis_split',
+           'kfold_splits', 'keep_apart', 'DataReport', 'check_data', 'epoch_seed', 'BatchLoader', 'batches',
+           'LandmarkDataset', 'collate_landmarks', 'file_hashes', 'verify_files']
 
 # %% ../nbs/03_data.ipynb #c462df8d
 import contextlib
@@ -1078,13 +1078,39 @@ def chapter_data(n: int = 64, size: int = 224, seed: int = 0) -> LandmarkData:
 OLDEST = {"torch": "2.6", "torchvision": "0.21", "numpy": "1.26"}  # that this package runs on, as settings.ini has it
 
 
+def try_out(device: torch.device) -> None:
+    """RuntimeError where nothing can be computed on `device`: a card may be full, taken by another program, or one that this torch has no code for.
+
+    Each of several processes (torchrun) tries its own card.
+    """
+    if device.type == "meta":
+        raise RuntimeError("it has no memory")
+    if device.type == "cuda" and int(os.environ.get("WORLD_SIZE", 1)) > 1:
+        own = int(os.environ.get("LOCAL_RANK", os.environ.get("RANK", 0)))
+        if 0 < torch.cuda.device_count() <= own:
+            return  # too few cards: `trainer.processes` says which
+        device = torch.device("cuda", own)
+    torch.zeros(1, device=device).tolist()
+
+
+def _card_or_cpu() -> str:
+    """"cuda" where a card can be used, else "cpu", and why if there is a card."""
+    if torch.cuda.is_available():
+        try:
+            try_out(torch.device("cuda"))
+            return "cuda"
+        except RuntimeError as error:
+            print(f"the card cannot be used ({str(error).strip().partition(chr(10))[0][:100]})")
+    return "cpu"
+
+
 def chapter_setting(data: str = "", weights: str = "none", device: str = "") -> str:
     """Check the versions and say on which device, data and weights a chapter runs: at the head of each, below its parameters.
 
     Args:
         data: what it works on; "" where `chapter_data` or LANDMARK_THESIS_DATA decides.
         weights: what its models begin from.
-        device: "cpu" in a chapter that needs no more; "" is CUDA where there is one.
+        device: "cpu" in a chapter that needs no more; "" is CUDA where a card can be used.
 
     Returns:
         "cpu" or "cuda".
@@ -1096,7 +1122,7 @@ def chapter_setting(data: str = "", weights: str = "none", device: str = "") -> 
     for name, oldest in OLDEST.items():
         if [int(part) for part in found[name].split(".")[:2]] < [int(part) for part in oldest.split(".")]:
             raise ImportError(f"the chapters need {name} {oldest} or newer, this is {found[name]}: pip install -U '{name}>={oldest}'")
-    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    device = device or _card_or_cpu()
     data = data or ("real pictures (LANDMARK_THESIS_DATA)" if os.environ.get("LANDMARK_THESIS_DATA") else "phantoms")
     print(f"landmark_thesis {__version__}, Python {platform.python_version()}, " + ", ".join(f"{name} {number}" for name, number in found.items()))
     print(f"device: {device} | data: {data} | weights: {weights}")

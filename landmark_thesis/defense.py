@@ -35,7 +35,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .data import THESIS_TEST_FINGERPRINT, DataError, LabelGrid, Split, category_of, read_rows, read_whole, write_whole
-from .evaluate import KNOWN_OPENINGS, evaluate_runs, ledger_entries, openings, read_errors, recorded_openings, report, ruler_interval, write_results
+from .evaluate import KNOWN_OPENINGS, evaluate_runs, openings, read_errors, recorded_openings, report, ruler_interval, write_results
 from .figures import LANGUAGES, checked_run, draw_all, draw_measured, forms_of, landmark_table, published_results, rank_correlation, read_record, results_table, stored_stamp
 from .figures import WORDS as FIGURE_WORDS
 from .landmarks import LANDMARK_NAMES, describe
@@ -830,12 +830,8 @@ def unplanned_openings(records: Records, record: str = "", of: str = THESIS_TEST
     ledgers = {name: content["test_ledger"] for name, content in chosen.items() if record or "test_ledger" in content}
     if unknown := [name for name, ledger in ledgers.items() if ledger["opened"] is None]:  # as is written where a ledger is damaged
         raise _NoEvidence("no_value", name=unknown[0], path="test_ledger.opened")
-    lines = {name: {entry["id"] for entry in ledger_entries(records.folder(name)) if entry["fingerprint"] == of} for name in chosen}
-    opened = len(set().union(*lines.values()))
-    for name, ledger in ledgers.items():
-        models = [model.get("run") for model in chosen[name].get("models", ())]  # of several that were scored together, each has its ledger
-        opened += max(0, ledger["opened"] - len(lines[name].union(*(lines.get(model, ()) for model in models))))
-    planned = sum(ledger["planned"] for name, ledger in ledgers.items() if record or ledger["opened"] or lines[name])
+    opened = sum(recorded_openings(chosen, of, map(records.folder, chosen)).values())
+    planned = sum(ledger["planned"] for name, ledger in ledgers.items() if record or ledger["opened"] or openings([records.folder(name)], of))
     first = next(iter(chosen.values()))
     told = {"split": first.get("split_fingerprint", ""), "command": first.get("command", ""), "seeds": len(first.get("models", [1]))}
     return Evidence(max(0, opened - planned), exact=True, n=opened, part="test", records=tuple(chosen), **told)
@@ -1673,8 +1669,9 @@ class Defense:
     def opened(self) -> dict[str, int]:
         """Openings of the test part by record: of the headline, of the recorded opening, and of folds over all pictures of the same set."""
         told = next((one for _, one in _tests(self)), self.results)
-        own = {self.runs[0].name: self.results["test_ledger"]["opened"]} if self.part == "test" else {}
-        return {name: number for name, number in own.items() if number} | recorded_openings(self.measured, told.get("test_fingerprint"))
+        own = {self.runs[0].name: self.results} if self.part == "test" else {}
+        folders = self.records.folders.values() if self.records else ()
+        return recorded_openings(own | dict(self.measured), told.get("test_fingerprint"), folders)
 
     @property
     def planned(self) -> int:

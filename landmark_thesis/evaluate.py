@@ -106,8 +106,8 @@ def predict_points(
         project: move each answer to the nearest shape of 14 numbers.
         covariance: (30, 30), as `Run.covariance`: with `project`, move it to the likeliest shape under these errors instead.
         permutation: what a mirror does to the names of the points; for other points than our fifteen, `tta` needs theirs.
-        batch_size: pictures in a batch, which their mirrored ones share; None is 8 on the CPU, whose caches hold no more, and 32 on CUDA.
-            The answer does not depend on it, beyond rounding.
+        batch_size: pictures in a batch, which their mirrored ones share; None is 8 on the CPU, whose caches hold no more, and 32 on CUDA,
+            and fewer of more than 224 pixels, as many as take the same memory. The answer does not depend on it, beyond rounding.
         device, precision: how to compute.
 
     Returns:
@@ -122,7 +122,7 @@ def predict_points(
     model = model.to(device, memory_format=torch.channels_last).eval()
     answers = []
     with torch.inference_mode(), torch.autocast(device.type, dtype=dtype, enabled=dtype is not None):
-        for batch in images.split(batch_size or (32 if device.type == "cuda" else 8)):
+        for batch in images.split(batch_size or _fitting_batch(device, images.shape[-1])):
             views = batch.to(device).unsqueeze(1).float() / 255
             if tta:
                 views = torch.cat([views, views.flip(-1)])
@@ -150,6 +150,11 @@ def _refuse_unprepared(images: torch.Tensor) -> None:
         raise DataError(f"predict_points takes prepared pictures, a tensor (N, S, S) uint8, got {_form(images)}; evaluate.prepare makes them of files or grey arrays")
     if len(images) == 0:
         raise DataError("no pictures to predict on")
+
+
+def _fitting_batch(device: torch.device, side: int) -> int:
+    """How many pictures of `side` pixels are answered at once: what a training of a few of them left room for."""
+    return max(1, int((32 if device.type == "cuda" else 8) * min(1.0, (224 / side) ** 2)))
 
 
 def _form(thing: Any) -> str:
@@ -363,9 +368,18 @@ def openings(folders: Sequence[str | Path], fingerprint: str) -> int:
     return len({entry["id"] for folder in folders for entry in ledger_entries(folder) if entry["fingerprint"] == fingerprint})
 
 
-def recorded_openings(measured: Mapping[str, Mapping[str, Any]], fingerprint: str | None) -> dict[str, int]:
-    """How often each record opened the test part with this fingerprint, by its name: `measured` holds the content of each NAME.json."""
-    found = {name: one.get("test_ledger", {}).get("opened") for name, one in measured.items() if one.get("test_fingerprint") == fingerprint}
+def recorded_openings(measured: Mapping[str, Mapping[str, Any]], fingerprint: str | None, folders: Iterable[Path] = ()) -> dict[str, int]:
+    """How often each record opened the test part with this fingerprint, by its name: each line of a ledger once, and what it states beyond.
+
+    measured: the content of each record that tells of openings. folders: of all records, whose ledgers count whoever tells of them.
+    """
+    told, counted, found = {name: one for name, one in measured.items() if one.get("test_fingerprint") == fingerprint}, set(), {}
+    lines = {folder.name: {entry["id"] for entry in ledger_entries(folder) if entry["fingerprint"] == fingerprint} for folder in folders}
+    for name in dict.fromkeys([*told, *lines]):
+        one = told.get(name, {})
+        known = lines.get(name, set()).union(*(lines.get(model.get("run"), ()) for model in one.get("models", ())))  # of several scored together each has its ledger
+        found[name] = len(known - counted) + max(0, (one.get("test_ledger", {}).get("opened") or 0) - len(known))
+        counted |= known
     return {name: opened for name, opened in found.items() if opened}
 
 # %% ../nbs/12_evaluate.ipynb #3ac87aa2

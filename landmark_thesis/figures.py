@@ -2565,7 +2565,8 @@ def _draw_test(content: Mapping[str, Any], record: Path, look: dict[str, Any]) -
     """With the limits of the labels, the mean shape's interval, and every record's openings of these pictures, where they lie beside it."""
     limits, (ruler, told) = record.parent / "limits" / "limits.json", _ruler_beside(content, record.parent)
     beside = {path.stem: path for path in sorted(record.parent.glob("*/*.json")) if path.stem == path.parent.name and path.parent != record}
-    opened = recorded_openings({record.name: content, **{name: _measured(path.parent) for name, path in beside.items()}}, content.get("test_fingerprint"))
+    known = {record.name: content, **{name: _measured(path.parent) for name, path in beside.items()}}
+    opened = recorded_openings(known, content.get("test_fingerprint"), [record, *(path for path in sorted(record.parent.iterdir()) if path.is_dir() and path != record)])
     figure = claim_and_limit(content, _measured(limits.parent), opened=sum(opened.values()), ruler_interval=ruler, **look)
     return _Drawn(figure, [*([limits] if limits.exists() else []), *told, *(path for name, path in beside.items() if name in opened)])
 

@@ -55,6 +55,7 @@ from landmark_thesis.data import (
     read_whole,
     remove_leftovers,
     thesis_split,
+    try_out,
     write_whole,
 )
 from .landmarks import LANDMARK_NAMES, NUM_LANDMARKS, check_covariance
@@ -73,7 +74,7 @@ from landmark_thesis.model import (
     read_weights,
 )
 from .pixel_error import along_across
-from .trainer import ALONE, LandmarkTrainer, NoFiniteEpochError, NonFiniteLossError, Phase, ProcessError, ResumeError, World, landmarks_of
+from .trainer import ALONE, LandmarkTrainer, NoFiniteEpochError, NonFiniteLossError, Phase, ProcessError, ResumeError, World, landmarks_of, out_of_memory
 
 # %% ../nbs/11_runs.ipynb #a2cb4b4b
 MAX_BATCH = 1024  # pictures in a step
@@ -93,7 +94,7 @@ class Recipe:
         batch_size: pictures in a step.
         project: predictions are moved to the nearest shape of 14 numbers (`landmarks.project_to_shape`).
         likeliest: to the likeliest such shape instead (`landmarks.likeliest_shape`), by how the model's own answers waver (`answer_covariance`).
-        precision: "auto", "fp32" or "bf16".
+        precision: "auto", "fp32" (with convolutions in TF32 on cards that have it, as torch does) or "bf16".
         deviations: each difference from what was published, in a sentence.
         planned_test_openings: how often the test part may be scored before its number stops being one.
 
@@ -342,17 +343,23 @@ class TrainingBroke(RunError):
 
 
 def pick_device(device: str | torch.device = "auto") -> torch.device:
-    """"auto" is CUDA where there is one, else the CPU; RunError for a device that is not there."""
-    if str(device) == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    """"auto" is CUDA where a card can be used, else the CPU, with a warning if there is a card; RunError for a device that cannot be used.
+
+    Of several processes (torchrun) each tries its own card, and "auto" raises as well: none may compute elsewhere than the others.
+    """
+    auto = str(device) == "auto"
+    if auto and not torch.cuda.is_available():
+        return torch.device("cpu")
     try:
-        chosen = torch.device(device)
-        if chosen.type == "meta":
-            raise RuntimeError("it has no memory")
-        torch.zeros(1, device=chosen)
+        chosen = torch.device("cuda" if auto else device)
+        try_out(chosen)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise RunError(f"device '{device}' cannot be used here ({reason[:100]}); choose cpu, or cuda on a machine that has it") from error
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0][:100]
+        if not auto or int(os.environ.get("WORLD_SIZE", 1)) > 1:
+            raise RunError(f"device '{device}' cannot be used here ({reason}); choose cpu, or cuda on a machine that has it") from error
+        said = f"the card cannot be used ({reason}), so the CPU computes; device 'cuda' would insist on it"
+        warnings.warn_explicit(said, RuntimeWarning, "landmark_thesis.runs", 1)  # no path of this machine in the message
+        return torch.device("cpu")
     return chosen
 
 
@@ -374,7 +381,7 @@ def environment(device: torch.device) -> dict[str, Any]:
 
 
 def peak_memory(device: torch.device) -> int | None:
-    """Bytes at most in use so far: of the card, or of this process where the system counts that."""
+    """Bytes at most in use: of the card since `_fit` last began, else of this process since it began, where the system counts that."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     try:
@@ -1052,14 +1059,24 @@ def _told(out: Path) -> Iterator[None]:
         raise RunError(f"{error}; put the original back, or remove it to begin anew") from error
     except ResumeError as error:
         raise RunError(str(error)) from error
-    except (OSError, NonFiniteLossError, NoFiniteEpochError, ProcessError, torch.OutOfMemoryError) as error:
+    except Exception as error:
+        if not isinstance(error, OSError | NonFiniteLossError | NoFiniteEpochError | ProcessError) and not out_of_memory(error) and not _of_the_compiler(error):
+            raise
         if not out.is_dir():
             raise TrainingBroke(f"{out}: the folder is gone, and what was saved in it; put it back and resume, or train anew") from error
         why = f"{error.strerror}: {error.filename}" if isinstance(error, OSError) and error.filename else str(error)
         saved = "what was saved before is whole, and --resume goes on from there" if (out / "last.pt").exists() else "no epoch was completed yet"
-        if isinstance(error, torch.OutOfMemoryError):  # a resumed run keeps its batch size, so it would break off again
+        if out_of_memory(error):  # a resumed run keeps its batch size, so it would break off again
             saved = "begin anew in another folder with a smaller --batch-size"
+        elif _of_the_compiler(error):
+            why, saved = f"torch.compile cannot be used here: {' '.join(why.split())[:200]}", "leave out --compile, and go on with --resume"
         raise TrainingBroke(f"{out}: the training broke off ({why}); {saved}") from error
+
+
+def _of_the_compiler(error: Exception) -> bool:
+    """Whether this comes from torch.compile, which needs a C++ compiler, on a card Triton, too, and a card that is new enough."""
+    told = sys.modules.get("torch._dynamo.exc")  # loaded by the first compiling; slow to load
+    return told is not None and isinstance(error, told.TorchDynamoException)
 
 # %% ../nbs/11_runs.ipynb #37342c91
 def _opened(
@@ -1222,6 +1239,8 @@ def _fit(
     extra = {**seen, "model": model.config, "weights_used": model.weights_used, "seed": seed,
              "recipe": recipe.to_dict(), "split_fingerprint": split.fingerprint}
     clock = _Clock(out / "environment.json", notes)
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)  # else it would be that of the largest training of this process
     with open(out / "train.log" if world.first else os.devnull, "a", encoding="utf-8") as log:
         stream = _Tee(log) if quiet else _Tee(sys.stdout, log)
         print(f"{model.weights_used}\n{len(split.parts['train'])} pictures to train on, {len(split.parts['val'])} to validate on", file=stream)
@@ -1239,10 +1258,15 @@ def _fit(
 
 # %% ../nbs/11_runs.ipynb #e76d9bfd
 def _measure_wavering(run: Run, images: torch.Tensor, device: torch.device) -> None:
-    """Write what `Run.covariance` reads; TrainingBroke where the model answers NaN, or does not waver at all."""
+    """Write what `Run.covariance` reads; TrainingBroke where the model answers NaN, or does not waver at all, or memory is short."""
+    batch_size = min(16, run.recipe.batch_size)  # what fitted the training fits here
     try:
-        form = answer_covariance(run.model(), images, seed=run.seed, device=device, precision=run.recipe.precision)
+        form = answer_covariance(run.model(), images, seed=run.seed, device=device, precision=run.recipe.precision, batch_size=batch_size)
         check_covariance(form)
+    except RuntimeError as error:
+        if not out_of_memory(error):
+            raise
+        raise TrainingBroke(f"{run.path}: trained to the end, but out of memory when the answers' wavering was measured; --resume with --device cpu measures it") from error
     except ValueError as error:
         raise TrainingBroke(f"{run.path}: how the answers waver cannot be measured ({error}); train longer, or with likeliest=False") from error
     _write_json(run.path / WAVERING, {"weights": run.weights_hash, "covariance": form.tolist()})

@@ -13,7 +13,7 @@ import pytest
 
 from landmark_thesis import defense, figures
 from landmark_thesis.cli import main
-from landmark_thesis.evaluate import log_opening, read_errors, write_errors
+from landmark_thesis.evaluate import log_opening, read_errors, recorded_openings, write_errors
 from landmark_thesis.figures import landmark_table, stored_stamp
 from landmark_thesis.landmarks import LANDMARK_NAMES
 from landmark_thesis.pixel_error import summarise_errors
@@ -474,8 +474,15 @@ def _opened(place):
     return found.n, found.value
 
 
+def _opened_by(place):
+    """As README and figure count it, record by record."""
+    measured = {name: json.loads((place / name / f"{name}.json").read_text(encoding="utf-8")) for name in ("test", "oof")}
+    return recorded_openings(measured, measured["test"]["test_fingerprint"], sorted(place.iterdir()))
+
+
 def test_an_opening_is_counted_wherever_it_is_written(tmp_path):
     place = _forged(tmp_path, "dense", "test", "oof")
+    assert _opened_by(place) == {"test": 1, "oof": 1}
     assert _opened(place) == (2, 0)
     (place / "test" / "test_ledger.jsonl").unlink()
     assert _opened(place) == (2, 0)  # its result tells of it
@@ -483,7 +490,12 @@ def test_an_opening_is_counted_wherever_it_is_written(tmp_path):
     log_opening([place / "oof"], {key: entry[key] for key in ("fingerprint", "part")})
     assert _opened(place) == (3, 1) and _judged(place, "test-part-closed") == [("FAIL", "states")]
     log_opening([place / "dense", place / "oof"], {key: entry[key] for key in ("fingerprint", "part")})  # one look by both
-    assert _opened(place)[0] == 4
+    assert _opened(place)[0] == 4 and _opened_by(place) == {"test": 1, "oof": 3}
+    log_opening([place / "dense"], {key: entry[key] for key in ("fingerprint", "part")})  # of a run that states none
+    assert _opened(place)[0] == 5 and _opened_by(place) == {"test": 1, "oof": 3, "dense": 1}
+    run = Run(place / "dense")
+    known = defense.Defense((run,), json.loads((run.path / "results.json").read_text(encoding="utf-8")), records=defense.Records(place))
+    assert known.opened == _opened_by(place)
 
 
 @pytest.mark.parametrize("removed", [True, False], ids=["without ledger", "with its ledger"])

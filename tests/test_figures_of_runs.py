@@ -11,7 +11,7 @@ from test_14_figures import made_up_record, made_up_rows, made_up_test
 
 from landmark_thesis import figures
 from landmark_thesis.data import DataError, phantom_data
-from landmark_thesis.evaluate import mean_shape_errors, recorded_openings, ruler_interval
+from landmark_thesis.evaluate import log_opening, mean_shape_errors, recorded_openings, ruler_interval
 from landmark_thesis.figures import (
     _bars,
     _comparison_figures,
@@ -164,6 +164,9 @@ def test_openings_of_the_same_test_part_add_up_and_others_do_not(tmp_path, monke
     monkeypatch.setattr(figures, "claim_and_limit", lambda *given, **options: drawn.append(options["opened"]) or draw(*given, **options))
     (path,) = draw_measured(tmp_path / "test", tmp_path / "out")
     assert drawn == [own + 2] and set(drawn_from(path)) == {"test/test.json", "oof/oof.json"}
+    log_opening([tmp_path / "folds"], {"fingerprint": "f", "part": "test"})  # a look that its result does not tell of
+    draw_measured(tmp_path / "test", tmp_path / "again")
+    assert drawn[1:] == [own + 3]
 
 
 def test_a_damaged_results_json_is_named(tmp_path):
