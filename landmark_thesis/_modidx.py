@@ -808,6 +808,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': '', 'git_url
                                           'landmark_thesis.evaluate._of_its_split': ( 'evaluate.html#_of_its_split',
                                                                                       'landmark_thesis/evaluate.py'),
                                           'landmark_thesis.evaluate._opened': ('evaluate.html#_opened', 'landmark_thesis/evaluate.py'),
+                                          'landmark_thesis.evaluate._own_labels': ( 'evaluate.html#_own_labels',
+                                                                                    'landmark_thesis/evaluate.py'),
                                           'landmark_thesis.evaluate._paired': ('evaluate.html#_paired', 'landmark_thesis/evaluate.py'),
                                           'landmark_thesis.evaluate._read': ('evaluate.html#_read', 'landmark_thesis/evaluate.py'),
                                           'landmark_thesis.evaluate._readable': ('evaluate.html#_readable', 'landmark_thesis/evaluate.py'),

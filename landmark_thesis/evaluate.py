@@ -893,7 +893,7 @@ def evaluate_runs(
 
     Returns:
         The content of results.json. Scoring one run on its own pictures also writes its errors.csv, and folds write theirs, unless the
-        result is contaminated or the training has not ended (which `unverified` says). For pictures that the run's split does not know `split_fingerprint` is empty. Scoring any picture of a test part, whatever `part` is called, adds a ledger line; `test_parts_opened` holds
+        result is contaminated, not mirrored, of other labels than the run was trained on, or the training has not ended (which `unverified` says). For pictures that the run's split does not know `split_fingerprint` is empty. Scoring any picture of a test part, whatever `part` is called, adds a ledger line; `test_parts_opened` holds
         fingerprint -> number of its pictures that were scored.
 
     Raises:
@@ -925,7 +925,8 @@ def evaluate_runs(
         raise DataError(f"{_listed(unfinished)}: the training has not ended, and an opening of the test part is not spent on it; train-landmarks --resume ends it")
     unverified += [f"{name}: its training has not ended" for name in unfinished]
     own = split is not None or part != "all" or _of_its_split(runs[0], loaded[runs[0].recipe.preprocessing])  # else no split says what was scored
-    places, keep = [run.path for run in everybody], own and not contaminated and split is None and not unfinished  # errors.csv: the run's own pictures, clean scorings of its last weights only
+    places, clean = [run.path for run in everybody], own and not contaminated and split is None and not unfinished
+    keep = clean and tta and all(_own_labels(run, source, next(iter(loaded.values()))) for run in runs)  # errors.csv: the run's own pictures and labels, clean scorings of its last weights, as all others are scored
     _readable(places, runs if keep else [], bool(opened))
     scored = _score(runs, loaded, names, tta, ensemble, where)
     results = _results(runs, scored, names, part, (split or runs[0].split) if own else None, source, tta, ensemble, mm_per_px, where)
@@ -1035,6 +1036,14 @@ def _conformal(scored: Scored, names: Sequence[tuple[str, ...]]) -> dict[str, An
         warnings.simplefilter("ignore", UserWarning)
         folds = [len(own) for own in dict.fromkeys(names)]
         return conformal_summary(radial, np.repeat(np.arange(len(folds)), folds))
+
+
+def _own_labels(run: Run, source: Source, data: LandmarkData) -> bool:
+    """Whether `data` has the labels that a run was trained and validated on, as far as both know them."""
+    used, known = sorted({name for part in ("train", "val") for name in run.part(part)}), run.settings.get("labels_sha256")
+    if known is None or not set(used) <= set(data.names):
+        return source.label_size in (None, run.source.label_size)
+    return hashlib.sha256(data.subset(used).points.numpy().tobytes()).hexdigest()[:16] == known
 
 
 def _keep_errors(runs: Sequence[Run], names: Sequence[tuple[str, ...]], scored: Scored, part: str) -> None:

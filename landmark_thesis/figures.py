@@ -2160,14 +2160,14 @@ _HELD: Mapping[str, Any] = {
     "ensembles": [{**_RUN, "members": _SOME}], "results": [_RESULT], "recipes": [{"recipe": _TEXT, "runs": [_RUN], "nearest": _SPREAD, "likeliest": _SPREAD, "gain*": _PAIRED, "together": {"*": _LENGTH}}],
     "contours": [{**_RUN, "*_px": _LENGTH}], "priors": [{**_MEAN, "variance": _NUMBER, "gain": _PAIRED}], "twice": [{"pair": _TEXTS, "mre_px": _LENGTH}], "gain_over_*": _PAIRED,
     "pairs": [{"runs": _TEXTS, "correlation*": _NUMBER, "*_px": _LENGTH, "gain": _PAIRED}],
-    "*_px_ci95": _INTERVAL, "rounding_px": _LENGTH, "scheme_px": _LENGTH, "mm_per_px": _NUMBER, "p_value*": _NUMBER, "bandwidth_rows": _NUMBER, "shrink": _NUMBER, "points": _COLUMNS, "curve": _COLUMNS,
+    "*_px_ci95": _INTERVAL, "rounding_px": _LENGTH, "scheme_px": _LENGTH, "mm_per_px": _NUMBER, "p_value*": _NUMBER, "bandwidth_rows": _NUMBER, "shrink": _NUMBER, "points": _COLUMNS, "curve": _COLUMNS, "pictures": _COLUMNS, "hindsight": _MEAN,
     "limits": {"*": {"limit": _LENGTH, "limit_ci95": _INTERVAL, "factor": _NUMBER, "exponent": _Kind("a number from 0 to 10", _within(0, 10))}}, "with_error": {"*": {"rho": _NUMBER, "rho_ci95": _INTERVAL}},
     "best": {"phase": _or_null(_TEXT), "epoch": _or_null(_COUNT)}, "mean": _POINTS, "covariance": _SCATTER, "modes": [{"share": _NUMBER, "deviation": _NUMBER, "direction": _POINTS}],
 }
 _PHASE = {"name": _TEXT, "epochs": _WHOLE, "rates": {"*": _NUMBER}, **dict.fromkeys(("trainable", "schedule", "optimizer", "select"), _TEXT)}
 _RECIPE = {"phases": [_PHASE], "deviations": _TEXTS, "head_options": {}, "loss_options": {}, "augmentation": {}, "preprocessing": {}}
 _HELD_TOGETHER: Sequence[tuple[set[str], Mapping[str, Any]]] = (  # names that mean something else in records that lack the others
-    ({"runs", "seeds"}, {"runs": [_RUN], "seeds": _SPREAD}), ({"runs", "folds"}, {"runs": [_RUN]}), ({"runs", "pairs"}, {"runs": [_RUN]}), ({"runs", "seeds", "test"}, {"baselines": {"mean_shape_px": _LENGTH}}),
+    ({"runs", "seeds"}, {"runs": [_RUN], "seeds": _SPREAD}), ({"runs", "folds"}, {"runs": [_RUN]}), ({"runs", "pairs"}, {"runs": [_RUN]}), ({"runs", "hindsight"}, {"runs": [_RUN], "together": _MEAN}), ({"runs", "seeds", "test"}, {"baselines": {"mean_shape_px": _LENGTH}}),
     ({"members", "arms"}, {"members": [_RUN]}), ({"recipe", "split_seed"}, {"recipe": _RECIPE, "mean_shape": _or_null(_POINTS), "source": {"folder": _or_null(_TEXT), "phantoms": _COUNT, "phantom_seed": _WHOLE}}),
 )
 

@@ -318,3 +318,27 @@ def test_the_pictures_of_the_first_run_come_first():
     asked = [PreprocessSettings(size=size) for size in (96, 32, 80, 48, 64)]
     runs = [SimpleNamespace(recipe=SimpleNamespace(preprocessing=settings)) for settings in asked]
     assert list(_load(runs, Source(phantoms=2))) == asked  # what is written of them, their grey for one, is of the first
+
+
+def test_a_side_look_leaves_the_errors_of_a_run_as_they_were(tmp_path, capsys):
+    """Figures and claims read errors.csv beside results.json: what is not mirrored, or of other labels, is no scoring of that run."""
+    data = tmp_path / "data"
+    data.mkdir()
+    images, points, _ = phantoms(60, seed=5, size=64)
+    table = ["image,file_width,file_height," + ",".join(f"{axis}{k}" for k in range(1, 16) for axis in "xy")]
+    for k, (image, shape) in enumerate(zip(images, points, strict=True)):
+        cv2.imwrite(str(data / f"{('A', 'B')[k % 2]}-{k}.png"), image)
+        table.append(",".join([f"{('A', 'B')[k % 2]}-{k}", "64", "64", *(f"{value:.3f}" for value in (shape * 64 - 0.5).flatten())]))
+    (data / "labels.csv").write_text("\n".join(table) + "\n")
+    run = tmp_path / "run"
+    assert main(["train-landmarks", "--data", str(data), "--label-size", "0", "--recipe", "smoke", "--image-size", "64", "--out", str(run)]) == 0
+    before = (run / "errors.csv").read_bytes()
+    assert main(["evaluate", str(run), "--no-tta"]) == 0
+    assert main(["evaluate", str(run), "--data", str(data), "--label-size", "448"]) == 0
+    (data / "labels.csv").write_text("\n".join([table[0], *(row.replace(row.split(",")[5], f"{float(row.split(',')[5]) + 9:.3f}", 1) for row in table[1:])]) + "\n")
+    assert main(["evaluate", str(run)]) == 0
+    assert (run / "errors.csv").read_bytes() == before
+    (data / "labels.csv").write_text("\n".join(table) + "\n")
+    (run / "errors.csv").unlink()
+    assert main(["evaluate", str(run)]) == 0
+    assert (run / "errors.csv").read_bytes() == before
