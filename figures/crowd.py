@@ -1,6 +1,6 @@
 """What all models of the search are worth together, and what whoever knew the labels could choose among them.
 
-    python figures/crowd.py DIR OUT [--record RECORD]     from the errors on validation that the runs of the search below OUT hold, all of one device (research.py sweep), and the
+    python figures/crowd.py DIR OUT     from the errors on validation that the runs of the search below OUT hold, all of one device (research.py sweep), and the
                                                           labels in DIR (figures/records/crowd); no weights are needed
 
 Recipes that differ in one thing each, all trained on the same pictures: what they get wrong together no choice among them can mend. The mean of all is moved to the
@@ -10,7 +10,6 @@ of these runs a picture, no model; `of_few` says how it grows with fewer runs.
 test part is not looked at.
 """
 
-import argparse
 import json
 import statistics
 import sys
@@ -18,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import research
-from experiments import RECORDS, made_with, mean_error, recorded_answers, trained_by, write_record
+from experiments import RECORDS, aligned_answers, made_with, mean_error, trained_by, trained_on, write_record
 
 from landmark_thesis.data import load_data
 from landmark_thesis.evaluate import combine
@@ -30,27 +29,25 @@ RECORD = RECORDS / "crowd"
 FEW = 20
 
 
-def trained_on(run: Run) -> str:
-    return json.loads((run.path / "environment.json").read_text(encoding="utf-8"))["device"]
-
-
-def runs_below(out: Path) -> list[tuple[Run, dict]]:
-    """Whole runs of the search that were scored on the validation part, by name, with their results; ends the script where one had seen what it was scored on."""
-    found = [(Run(path.parent), json.loads(path.read_text(encoding="utf-8"))) for path in sorted(out.glob("*/results.json"))]
-    runs = [(run, scored) for run, scored in found if run.recipe.name in research.VARIANTS and not research.is_short(run, run.recipe.name)]
-    for run, scored in runs:
-        if scored["contaminated"]:
-            raise SystemExit(f"{run.path}: was scored on pictures that it had seen")
-    if len(devices := {trained_on(run) for run, _ in runs}) > 1:
+def runs_below(out: Path) -> list[Run]:
+    """Whole runs of the search that were scored on the validation part, by name; ends the script where they are too few, or of several devices."""
+    found = [Run(path.parent) for path in sorted(out.glob("*/results.json"))]
+    runs = [run for run in found if run.recipe.name in research.VARIANTS and not research.is_short(run, run.recipe.name)]
+    if len(devices := {trained_on(run) for run in runs}) > 1:
         raise SystemExit(f"{out}: holds runs of several devices ({', '.join(sorted(devices))}); keep those of each in a folder of their own")
     if len(runs) < 2:
         raise SystemExit(f"{out}: holds {len(runs)} runs of the search that were scored; python figures/research.py sweep makes them")
     return runs
 
 
+def errors_of(answers: np.ndarray, target: np.ndarray) -> np.ndarray:
+    """(R, N) px@224, as they are stored, of answers (R, N, 15, 2)."""
+    return np.stack([radial_errors(points, target, 224).mean(1).round(3) for points in answers])
+
+
 def together(answers: np.ndarray, target: np.ndarray) -> tuple[dict[str, np.ndarray], float]:
-    """Of answers (R, N, 15, 2) and labels (N, 15, 2), fractions: columns over the pictures, px@224 as they are stored, and the share of squares common to all runs."""
-    alone = np.stack([radial_errors(points, target, 224).mean(1).round(3) for points in answers])
+    """Of answers (R, N, 15, 2) and labels (N, 15, 2), fractions: columns over the pictures, px@224 as they are stored, and the share of squares that the mean answer keeps."""
+    alone = errors_of(answers, target)
     joined = radial_errors(project_to_shape(combine(answers)), target, 224).mean(1).round(3)
     common = ((answers.mean(0) - target) ** 2).mean() / ((answers - target) ** 2).mean()
     low, high = np.quantile(alone, (0.1, 0.9), axis=0).round(3)
@@ -64,21 +61,15 @@ def hindsight_of(number: int, alone: np.ndarray, draws: int = 300) -> float:
 
 
 def judge(folder: Path, out: Path) -> tuple[dict, dict[str, np.ndarray], list[str]]:
-    found, data, answers, names, target = runs_below(out), load_data(folder, DENSE.preprocessing), [], [], None
-    runs, results = zip(*found, strict=True)
-    for run in runs:
-        pictures, labels, points = recorded_answers(run, data)
-        order = np.argsort(pictures)
-        if names and [pictures[k] for k in order] != names:
-            raise SystemExit(f"{run.path}: was scored on other pictures than {runs[0].path}")
-        names, target = [pictures[k] for k in order], labels[order]
-        answers.append(points[order])
-    columns, common = together(np.stack(answers), target)
-    errors = np.stack([radial_errors(points, target, 224).mean(1).round(3) for points in answers])
-    alone, few = dict(zip((run.name for run in runs), errors.mean(1).tolist(), strict=True)), min(FEW, len(runs))
+    runs = runs_below(out)
+    names, target, found = aligned_answers(runs, load_data(folder, DENSE.preprocessing))
+    answers = np.stack(list(found.values()))
+    (columns, common), errors = together(answers, target), errors_of(answers, target)
+    alone, few = dict(zip(found, errors.mean(1).tolist(), strict=True)), min(FEW, len(runs))
+    splits = [json.loads((run.path / "results.json").read_text(encoding="utf-8"))["split_fingerprint"] for run in runs]  # phantoms that are mixed in make a split of their own
     best = min(alone, key=alone.get)
     content = {
-        "unit": "px@224", "part": "val", "n": len(names), "split_fingerprint": statistics.mode(scored["split_fingerprint"] for scored in results), "command": "python figures/crowd.py DIR OUT", "trained_by": trained_by(runs), **made_with(),
+        "unit": "px@224", "part": "val", "n": len(names), "split_fingerprint": statistics.mode(splits), "command": "python figures/crowd.py DIR OUT", "trained_by": trained_by(runs), **made_with(),
         "runs": [{"run": run.name, "variant": run.recipe.name, "mre_px": alone[run.name]} for run in runs], "n_variants": len({run.recipe.name for run in runs}),
         "best": {"run": best, "mre_px": alone[best]}, "common": common,
         **{key: mean_error(columns[name]) for key, name in (("mean_of_the_runs", "mean of the runs"), ("together", "together"), ("hindsight", "hindsight"))},
@@ -90,13 +81,10 @@ def judge(folder: Path, out: Path) -> tuple[dict, dict[str, np.ndarray], list[st
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("data", type=Path)
-    parser.add_argument("out", type=Path)
-    parser.add_argument("--record", type=Path, default=RECORD)
-    arguments = parser.parse_args()
-    content, columns, names = judge(arguments.data, arguments.out)
-    write_record(arguments.record, content, names, columns)
+    if len(sys.argv) != 3:
+        raise SystemExit(__doc__)
+    content, columns, names = judge(Path(sys.argv[1]), Path(sys.argv[2]))
+    write_record(RECORD, content, names, columns)
     print(json.dumps({key: value for key, value in content.items() if key not in ("runs", "trained_by", "pictures")}, indent=1))
     return 0
 

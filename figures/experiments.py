@@ -96,6 +96,25 @@ def compare_runs(told: str, record: Path, judge: Callable[[Path, Sequence[Run]],
     return content
 
 
+def aligned_answers(runs: Sequence[Run], data: LandmarkData) -> tuple[list[str], np.ndarray, dict[str, np.ndarray]]:
+    """Names, labels (N, 15, 2) and, by run, recorded answers on the validation part, pictures by name; ends the script where runs were scored on other pictures, or on what they had seen."""
+    names, target, found = [], None, {}
+    for run in runs:
+        if json.loads((run.path / "results.json").read_text(encoding="utf-8"))["contaminated"]:  # the guard's verdict when it was scored: a record has no weights to ask
+            raise SystemExit(f"{run.path}: was scored on pictures that it had seen")
+        pictures, labels, points = recorded_answers(run, data)
+        order = np.argsort(pictures)
+        if names and [pictures[k] for k in order] != names:
+            raise SystemExit(f"{run.path}: was scored on other pictures than {runs[0].path}")
+        names, target, found[run.name] = [pictures[k] for k in order], labels[order], points[order]
+    return names, target, found
+
+
+def trained_on(run: Run) -> str:
+    """The device, as "cpu (...)" or "cuda (...)"."""
+    return json.loads((run.path / "environment.json").read_text(encoding="utf-8"))["device"]
+
+
 def made_with() -> dict[str, Any]:
     """Device and versions, as a record states them."""
     return {key: value for key, value in environment(pick_device("cpu")).items() if key in ("device", "versions")}

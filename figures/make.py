@@ -55,7 +55,7 @@ READMES = {"en": HERE.parent / "README.md", "es": HERE.parent / "README.es.md"}
 BEST = "dense"
 THESIS_VAL = 7.22  # quoted: what its honest model scored on this validation part
 DRAWN_LEDGERS = {Path("research"): "dense", Path("research/short"): "dense, 20 epochs", Path("research/cuda"): "dense, on a card"}  # folder -> what its rows are compared with, as a figure says it
-LEDGERS = (*(place / f"{name}.csv" for place in DRAWN_LEDGERS for name in ("errors", "runs", "likeliest")), *(Path(place) / "folds.csv" for place in ("research", "research/cuda")))  # written by research.py, drawn by nobody
+LEDGERS = (*(place / f"{name}.csv" for place in DRAWN_LEDGERS for name in ("errors", "runs", "likeliest")), Path("research/folds.csv"), Path("research/cuda/folds.csv"))  # written by research.py, drawn by nobody
 READ_AS_LIKELIEST = {"stretch-80-likeliest"}  # variants whose recipe reads the likeliest shape: their errors are of that reading alone
 LIST = Path("drawn.csv")  # of what is drawn, with the hash of each file
 MARKERS = re.compile(r"(<!-- (results|speed|drawn|checks):begin -->\n).*?(<!-- \2:end -->)", re.S)
@@ -162,7 +162,7 @@ def draw_compared(out: Path, found: list[tuple[str, Run, dict]]) -> None:
     floor, note = first["baselines"]["label_rounding_px"], f"validation part, n = {first['n_val']}"
     known = mean_shape_interval(first)
     ruler = Result("Mean shape of the training part", first["baselines"]["mean_shape_px"], known, "baseline")
-    scores += [RECORDS / "shape" / "shape.json"] if known and not ruler_interval(first) else []
+    scores += [RECORDS / "shape" / "shape.json"] if known and measured("shape") else []
     ours = [result_of_scores(content, title) for title, _, content in found]
     save_figure(comparison([ruler, *ours], floor=floor, note=note), out / "comparison_val", inputs=scores)
     sets = {run.name: read_errors(run.path / "errors.csv", "val") for _, run, _ in found}

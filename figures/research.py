@@ -36,7 +36,7 @@ from pathlib import Path
 import heads
 import numpy as np
 import sources
-from experiments import METRICS, write_rows
+from experiments import METRICS, trained_on, write_rows
 from reading import wavering
 from torch import set_num_threads
 
@@ -255,7 +255,7 @@ def _worker() -> None:
     match, known = Signatures.match, {}
 
     def matched(self: Signatures, other: Signatures | None = None, min_inliers: int = MIN_INLIERS) -> list[tuple[int, int, int]]:
-        key = (self.digests.tobytes(), other and other.digests.tobytes(), min_inliers)  # of the pictures themselves, in their order
+        key = (self.digests.tobytes(), None if other is None else other.digests.tobytes(), min_inliers)  # of the pictures themselves, in their order
         if key not in known:
             known[key] = match(self, other, min_inliers)
         return known[key]
@@ -274,7 +274,7 @@ def _one_of_many(job: str, data: Path, out: Path) -> tuple[Path, dict | None, di
 
 def _note_fold(run: Run, variant: str, read: dict[str, dict[str, float]]) -> None:
     """The pictures of one fold into folds.csv; columns VARIANT/SEED and VARIANT/SEED/likeliest."""
-    path = place_of(json.loads((run.path / "environment.json").read_text(encoding="utf-8"))["device"]) / "folds.csv"
+    path = place_of(trained_on(run)) / "folds.csv"
     with _alone_at(path.parent):
         table = {row["image"]: row for row in _rows(path)}
         for key, errors in ((f"{variant}/{run.seed}", read["nearest"]), (f"{variant}/{run.seed}/likeliest", read["likeliest"])):

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 from causes import alike
-from experiments import RECORDS, compare_runs, made_with, mean_error, recorded_answers, trained_by
+from experiments import RECORDS, aligned_answers, compare_runs, made_with, mean_error, trained_by
 
 from landmark_thesis.data import load_data
 from landmark_thesis.evaluate import combine
@@ -27,15 +27,7 @@ RECORD = RECORDS / "unlike"
 
 
 def judge(folder: Path, runs: Sequence[Run]) -> tuple[dict, dict[str, np.ndarray], list[str]]:
-    data, found = load_data(folder, DENSE.preprocessing), {}
-    for run in runs:
-        names, target, found[run.name] = recorded_answers(run, data)
-        if sorted(names) != sorted(runs[0].part("val")):
-            raise SystemExit(f"{run.path}: was scored on other pictures than {runs[0].path} has for validation")
-        if json.loads((run.path / "results.json").read_text(encoding="utf-8"))["contaminated"]:  # the guard's verdict when it was scored: a record has no weights to ask
-            raise SystemExit(f"{run.path}: was scored on pictures that it had seen")
-        order = np.argsort(names)
-        found[run.name], target, names = found[run.name][order], target[order], sorted(names)
+    names, target, found = aligned_answers(runs, load_data(folder, DENSE.preprocessing))
     columns = columns_of(found, target)
     return compared(found, target, columns) | {
         "part": "val", "split_fingerprint": runs[0].split.fingerprint, "command": f"python figures/unlike.py DIR {' '.join(run.name for run in runs)}",

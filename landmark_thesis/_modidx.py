@@ -1624,6 +1624,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '', 'doc_host': '', 'git_url
                                       'landmark_thesis.runs.answer_covariance': ('runs.html#answer_covariance', 'landmark_thesis/runs.py'),
                                       'landmark_thesis.runs.changed': ('runs.html#changed', 'landmark_thesis/runs.py'),
                                       'landmark_thesis.runs.environment': ('runs.html#environment', 'landmark_thesis/runs.py'),
+                                      'landmark_thesis.runs.labels_sha256': ('runs.html#labels_sha256', 'landmark_thesis/runs.py'),
                                       'landmark_thesis.runs.locked': ('runs.html#locked', 'landmark_thesis/runs.py'),
                                       'landmark_thesis.runs.peak_memory': ('runs.html#peak_memory', 'landmark_thesis/runs.py'),
                                       'landmark_thesis.runs.pick_device': ('runs.html#pick_device', 'landmark_thesis/runs.py'),

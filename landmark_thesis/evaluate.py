@@ -81,7 +81,7 @@ from landmark_thesis.pixel_error import (
     seed_spread,
     summarise,
 )
-from .runs import Run, RunError, Source, environment, pick_device
+from .runs import Run, RunError, Source, environment, labels_sha256, pick_device
 from .trainer import landmarks_of
 
 # %% ../nbs/12_evaluate.ipynb #c9b5774a
@@ -1040,10 +1040,10 @@ def _conformal(scored: Scored, names: Sequence[tuple[str, ...]]) -> dict[str, An
 
 def _own_labels(run: Run, source: Source, data: LandmarkData) -> bool:
     """Whether `data` has the labels that a run was trained and validated on, as far as both know them."""
-    used, known = sorted({name for part in ("train", "val") for name in run.part(part)}), run.settings.get("labels_sha256")
-    if known is None or not set(used) <= set(data.names):
+    known = run.settings.get("labels_sha256")
+    if known is None or not {*run.part("train"), *run.part("val")} <= set(data.names):
         return source.label_size in (None, run.source.label_size)
-    return hashlib.sha256(data.subset(used).points.numpy().tobytes()).hexdigest()[:16] == known
+    return labels_sha256(data, run.split) == known
 
 
 def _keep_errors(runs: Sequence[Run], names: Sequence[tuple[str, ...]], scored: Scored, part: str) -> None:

@@ -6,7 +6,7 @@
 __all__ = ['MAX_BATCH', 'LOSSES', 'THESIS', 'DENSE', 'STEADY', 'SMOKE', 'PHANTOM', 'RECIPES', 'WAVERING', 'TRAINING_FILES',
            'RECORD_FILES', 'SMALL_MOVES', 'FEWEST_VIEWS', 'Recipe', 'changed', 'seed_everything', 'Source', 'RunError',
            'TrainingBroke', 'pick_device', 'environment', 'peak_memory', 'locked', 'Run', 'tyler_form',
-           'answer_covariance', 'Ancestry', 'train', 'save_record']
+           'answer_covariance', 'Ancestry', 'train', 'labels_sha256', 'save_record']
 
 # %% ../nbs/11_runs.ipynb #8df9a6aa
 import contextlib
@@ -1147,19 +1147,24 @@ class _Clock(Callback):
             self.on_epoch_end(trainer, phase, 0, {})
 
 # %% ../nbs/11_runs.ipynb #7bb2a210
+def labels_sha256(data: LandmarkData, split: Split) -> str:
+    """16 hex digits of the labels that a run on `split` trains and selects on; KeyError where `data` lacks one of its pictures."""
+    used = data.subset(sorted({name for part in ("train", "val") for name in split.parts[part]}))
+    return hashlib.sha256(used.points.numpy().tobytes()).hexdigest()[:16]
+
+
 def _settings(
     recipe: Recipe, source: Source, split: Split, seed: int, split_seed: int, fold: tuple[int, int] | None, fold_of: str, data: LandmarkData
 ) -> dict[str, Any]:
     """The content of recipe.json."""
     labels = data.subset(split.parts["train"]).points.numpy()
-    used = data.subset(sorted({name for part in ("train", "val") for name in split.parts[part]}))
     return {
         "recipe": recipe.to_dict(),
         "seed": seed,
         "split_seed": split_seed,
         "fold": None if fold is None else {"number": fold[0], "of": fold[1], "over": fold_of},
         "split_fingerprint": split.fingerprint,
-        "labels_sha256": hashlib.sha256(used.points.numpy().tobytes()).hexdigest()[:16],
+        "labels_sha256": labels_sha256(data, split),
         "weights_sha256": _weights_sha256(recipe),
         "source": asdict(source),
         "mean_shape": _mean_shape(labels),

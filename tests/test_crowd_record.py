@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 
 from landmark_thesis.pixel_error import compare_errors
+from landmark_thesis.runs import Run
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "figures"))
 import crowd
+import experiments
 import research
 from experiments import RECORDS, mean_error
 
@@ -73,6 +75,8 @@ def test_its_runs_are_those_of_the_ledger_and_so_are_their_errors(record):
         assert columns[name] == pytest.approx(np.quantile(errors, share, axis=0), abs=0.002)
     assert content["best"] == min(({key: run[key] for key in ("run", "mre_px")} for run in content["runs"]), key=lambda run: run["mre_px"])
     assert content["of_few"] == {"runs": 20, "hindsight_px": pytest.approx(crowd.hindsight_of(20, errors), abs=0.002)} and content["trained_on"] == "cuda (NVIDIA H200)"
+    claims = (RECORDS.parent / "claims.toml").read_text(encoding="utf-8")
+    assert f"the {len(keys)} whole runs" in claims and f"entre las {len(keys)} enteras" in claims
     commands = {f"python figures/research.py run {key.replace('/', ' --seeds ')} --data DIR --out DIR" for key in keys}
     assert set(content["trained_by"]) == commands
 
@@ -96,13 +100,13 @@ def test_a_run_that_had_seen_what_it_was_scored_on_and_a_folder_without_runs_end
         crowd.runs_below(tmp_path)
     run_folder(tmp_path / "dense-0", seen=True)
     with pytest.raises(SystemExit, match="had seen"):
-        crowd.runs_below(tmp_path)
+        experiments.aligned_answers([Run(tmp_path / "dense-0")], None)
 
 
 def test_runs_of_one_device_are_those_that_it_trained_wherever_they_were_scored(tmp_path):
     run_folder(tmp_path / "dense-0", trained_on="cuda (NVIDIA H200)", scored_on="cuda")
     run_folder(tmp_path / "dense-1", trained_on="cuda (NVIDIA H200)", scored_on="cuda:0")
-    assert [run.name for run, _ in crowd.runs_below(tmp_path)] == ["dense-0", "dense-1"]
+    assert [run.name for run in crowd.runs_below(tmp_path)] == ["dense-0", "dense-1"]
     run_folder(tmp_path / "dense-2", scored_on="cuda")
     with pytest.raises(SystemExit, match=r"several devices \(cpu \(x86_64\), cuda \(NVIDIA H200\)\)"):
         crowd.runs_below(tmp_path)

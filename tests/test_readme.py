@@ -1,5 +1,6 @@
 """The README keeps its word: its Python runs, its commands exist, its files are there."""
 
+import json
 import re
 import subprocess
 import sys
@@ -123,3 +124,11 @@ def test_the_glossary_says_what_the_figures_say():
     assert len(shared) >= 3, "no word in common: the test sees nothing"
     for english, spanish in shared.items():
         assert spanish.split(" (")[0] in glossary[english], english
+
+
+def test_the_trainings_on_a_card_that_end_alike_are_on_record():
+    told = [json.loads(path.read_text(encoding="utf-8")) for path in (ROOT / "figures" / "bench" / "repeats").glob("*.json")]
+    assert len(told) == 5 and len({one["best"]["val_error_px"] for one in told}) == 1
+    assert {one["device"] for one in told} == {"cuda (NVIDIA H200)"}
+    for readme, said in (("README.md", "[five trainings](figures/bench/repeats)"), ("README.es.md", "[cinco entrenamientos](figures/bench/repeats)")):
+        assert said in (ROOT / readme).read_text(encoding="utf-8")

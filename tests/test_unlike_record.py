@@ -9,6 +9,7 @@ import pytest
 
 HERE = Path(__file__).resolve().parents[1] / "figures"
 sys.path.insert(0, str(HERE))
+import experiments
 import unlike  # noqa: E402
 
 from landmark_thesis.data import read_rows  # noqa: E402
@@ -50,11 +51,11 @@ def test_a_run_that_saw_the_pictures_or_was_scored_on_others_is_refused(tmp_path
             return ("x", "y")
 
     monkeypatch.setattr(unlike, "load_data", lambda *_: None)
-    monkeypatch.setattr(unlike, "recorded_answers", lambda run, data: (run.names, np.zeros((2, 15, 2)), np.zeros((2, 15, 2))))
+    monkeypatch.setattr(experiments, "recorded_answers", lambda run, data: (run.names, np.zeros((2, 15, 2)), np.zeros((2, 15, 2))))
     first = Scored("first", ["y", "x"], False)
     with pytest.raises(SystemExit, match="seen: was scored on pictures that it had seen"):
         unlike.judge(tmp_path, [first, Scored("seen", ["x", "y"], True)])
-    with pytest.raises(SystemExit, match="other: was scored on other pictures than .*first has for validation"):
+    with pytest.raises(SystemExit, match="other: was scored on other pictures than .*first"):
         unlike.judge(tmp_path, [first, Scored("other", ["x", "z"], False)])
 
 
