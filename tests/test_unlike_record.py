@@ -9,7 +9,7 @@ import pytest
 
 HERE = Path(__file__).resolve().parents[1] / "figures"
 sys.path.insert(0, str(HERE))
-import experiments
+import experiments  # noqa: E402
 import unlike  # noqa: E402
 
 from landmark_thesis.data import read_rows  # noqa: E402
