@@ -10,6 +10,7 @@ of these runs a picture, no model; `of_few` says how it grows with fewer runs.
 test part is not looked at.
 """
 
+import argparse
 import json
 import statistics
 import sys
@@ -81,9 +82,11 @@ def judge(folder: Path, out: Path) -> tuple[dict, dict[str, np.ndarray], list[st
 
 
 def main() -> int:
-    if len(sys.argv) != 3:
-        raise SystemExit(__doc__)
-    content, columns, names = judge(Path(sys.argv[1]), Path(sys.argv[2]))
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("out", type=Path)
+    arguments = parser.parse_args()
+    content, columns, names = judge(arguments.data, arguments.out)
     write_record(RECORD, content, names, columns)
     print(json.dumps({key: value for key, value in content.items() if key not in ("runs", "trained_by", "pictures")}, indent=1))
     return 0
